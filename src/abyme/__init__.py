@@ -1,0 +1,1 @@
+"""abyme: Recursive Language Models."""

@@ -1,0 +1,304 @@
+"""What happened. A run's journal is a list of `Record`s, and nothing else.
+
+An event is a fact in the past tense, immutable and complete: feeding the records
+of a run to `Tree` again yields the same effects. An event carries no clock of its
+own: the driver stamps the record, and a timeout is itself an event.
+Fields are added, never renamed or reused; `SCHEMA` counts the incompatible changes.
+"""
+
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from abyme.core.ids import BatchId, CallId, NodeId
+from abyme.core.limits import Limits
+from abyme.core.profile import Profile
+
+SCHEMA = 1
+
+Fault = Literal[
+    "auth",  # 401, 403: the key is missing, wrong or not allowed
+    "quota",  # 402, or a 429 that says the account is empty: retrying does not help
+    "model_not_found",  # 404: no such model or path
+    "context_length",  # 413, or a 400 that says so: the prompt does not fit
+    "bad_request",  # any other 4xx: the request is wrong
+    "rate_limited",  # 429, 503 with Retry-After
+    "server",  # 5xx
+    "unreachable",  # DNS, refused connection, TLS
+    "timed_out",  # no byte for too long
+    "stream_cut",  # the reply ended before its end
+    "empty_reply",  # a reply without text
+    "output_cap",  # reasoning ate the whole output allowance
+    "refused",  # the model declined
+    "content_filter",  # the provider withheld the reply
+    "bad_reply",  # not the protocol: garbage JSON
+    "limit",  # the ledger did not allow the call
+    "depth",  # recursion deeper than `Limits.depth`
+    "cycle",  # the same question on the same context as an ancestor
+    "child_failed",  # an `rlm_query` child ended without an answer
+    "not_allowed",  # a model that the user did not allow
+    "cancelled",  # the run or the parent cell ended first
+]
+
+
+class Failure(Struct, frozen=True, kw_only=True):
+    """Why a call has no result. `message` says what to do about it."""
+
+    fault: Fault
+    message: str
+    retryable: bool = False
+    retry_after_s: float | None = None
+    status: int | None = None
+    """HTTP status, where there was one."""
+
+
+class Usage(Struct, frozen=True, kw_only=True):
+    """Tokens and money of one attempt. Tokens as the provider counts them."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    """Part of `prompt_tokens` that the provider had cached."""
+    reasoning_tokens: int = 0
+    """Part of `completion_tokens` that was thinking."""
+    cost_usd_micro: int | None = None
+    """The provider's own figure, where it gives one."""
+    estimated: bool = False
+    """The provider gave no usage; tokens are our estimate."""
+
+
+class Price(Struct, frozen=True, kw_only=True):
+    """Micro-dollars for a million tokens."""
+
+    input_usd_micro: int
+    output_usd_micro: int
+
+
+class ModelFacts(Struct, frozen=True, kw_only=True):
+    """What the ledger and the prompts must know of a model."""
+
+    name: str
+    """``provider:model``."""
+    price: Price | None
+    """None: unknown, allowed only without a dollar ceiling. Free is a price of zero."""
+    window_tokens: int | None = None
+    max_output_tokens: int = 4096
+
+
+class Place(Struct, frozen=True, kw_only=True):
+    """A stretch of the sealed context. Offsets are code points of that document."""
+
+    document: int
+    start: int
+    end: int
+    quote: str
+
+
+class Evidence(Struct, frozen=True, kw_only=True):
+    """A place that the host has found in its own copy."""
+
+    path: str
+    line: int
+    """From 1."""
+    start: int
+    end: int
+    quote: str
+
+
+class Name(Struct, frozen=True, kw_only=True):
+    """A variable that a cell made or changed."""
+
+    name: str
+    type: str
+    size: int | None = None
+    """``len()``, where the type has one."""
+
+
+class Request(Struct, frozen=True, kw_only=True):
+    """One sub-call as a guest asked for it."""
+
+    prompt: str
+    text: str | None = None
+    """Data for the prompt, kept apart from the instruction. For `rlm`: the child's context;
+    None gives it the parent's own."""
+    model: str | None = None
+    fresh: bool = False
+    """Do not answer from an equal call made before."""
+
+
+class Event(Struct, frozen=True, kw_only=True, tag_field="kind"):
+    """Base of all events."""
+
+
+class RunStarted(Event, frozen=True, kw_only=True, tag="run_started"):
+    """Everything that decides the run, settled once. Always the first record."""
+
+    schema: int = SCHEMA
+    question: str
+    preview: str
+    """What the root is shown of the context."""
+    context_chars: int
+    context_documents: int
+    limits: Limits
+    root: ModelFacts
+    sub: ModelFacts
+    profile: Profile
+    seed: int
+    """Seeds `random` in every REPL and the fences; not known to a guest."""
+    hash_seed: int
+    """``PYTHONHASHSEED`` of every REPL, so that set order repeats."""
+    started_at: str
+    """ISO 8601, UTC."""
+
+
+class SessionOpened(Event, frozen=True, kw_only=True, tag="session_opened"):
+    """The node's REPL is ready."""
+
+    python: str
+    snapshots: bool
+    """A cell that must be killed is rolled back, not lost."""
+    layers: list[str]
+    """Isolation layers that were verified from inside."""
+
+
+class SessionLost(Event, frozen=True, kw_only=True, tag="session_lost"):
+    """The node's REPL could not be opened or is gone, and with it the node's variables."""
+
+    why: str
+    fatal: bool
+    """Another one cannot be had."""
+
+
+class CallReserved(Event, frozen=True, kw_only=True, tag="call_reserved"):
+    """The ledger holds the worst case and the attempt is about to be sent."""
+
+    call: CallId
+    attempt: int
+    """From 1."""
+    model: str
+    purpose: Literal["turn", "sub"]
+    worst_usd_micro: int
+    worst_tokens: int
+
+
+class CallSettled(Event, frozen=True, kw_only=True, tag="call_settled"):
+    """The attempt brought a reply."""
+
+    call: CallId
+    text: str
+    finish: str
+    """``stop``, ``length``, or what else the provider says."""
+    usage: Usage
+
+
+class CallFailed(Event, frozen=True, kw_only=True, tag="call_failed"):
+    """The attempt brought none. Whether there is another one is the core's decision."""
+
+    call: CallId
+    failure: Failure
+    usage: Usage | None = None
+    """What was billed all the same; None when nothing is known to have been."""
+
+
+class CellStarted(Event, frozen=True, kw_only=True, tag="cell_started"):
+    """The node's REPL was given code."""
+
+    cell: int
+    """From 1 within the node."""
+    code: str
+
+
+class CallsRequested(Event, frozen=True, kw_only=True, tag="calls_requested"):
+    """Guest code asked for sub-calls, one or a thousand, and waits for all of them."""
+
+    cell: int
+    batch: BatchId
+    purpose: Literal["llm", "rlm"]
+    requests: list[Request]
+
+
+class AnswerSubmitted(Event, frozen=True, kw_only=True, tag="answer_submitted"):
+    """Guest code called `submit`. It counts when its cell ends cleanly; the last one wins."""
+
+    cell: int
+    value: Any
+    """JSON."""
+    evidence: list[Place | str]
+    """Places, or quotes that the host must find."""
+
+
+class CellFinished(Event, frozen=True, kw_only=True, tag="cell_finished"):
+    """A cell ended, by itself or by force."""
+
+    cell: int
+    output: str
+    """Standard output, standard error and echo in order, head and tail kept."""
+    dropped_chars: int = 0
+    """Cut out of the middle of `output`."""
+    error: str | None = None
+    """The traceback of the model's own frames; names bound before it survive."""
+    ended: Literal["clean", "raised", "interrupted", "rolled_back", "lost"]
+    """How: `interrupted` kept the state, `rolled_back` restored it, `lost` lost it."""
+    limit: str | None = None
+    """What ended it by force: ``cell_timeout_s``, ``stopped``, ``crashed (signal 11)``..."""
+    changed: list[Name] = []
+    draft: Any = None
+    """``answer["content"]`` as the cell left it."""
+    notes: list[str] = []
+    """What the model must know of the cell beside its output."""
+    compute_s: float = 0.0
+
+
+class EvidenceChecked(Event, frozen=True, kw_only=True, tag="evidence_checked"):
+    """The host has looked up what was submitted as evidence."""
+
+    found: list[Evidence]
+    missing: list[str]
+    """Quotes that are not in the context."""
+
+
+class DeadlinePassed(Event, frozen=True, kw_only=True, tag="deadline_passed"):
+    """``Limits.timeout_s`` is over, or the grace that a closing turn was given."""
+
+
+class StopRequested(Event, frozen=True, kw_only=True, tag="stop_requested"):
+    """The user pressed Ctrl-C: finish with what is there."""
+
+
+class RunFinished(Event, frozen=True, kw_only=True, tag="run_finished"):
+    """Always the last record of a run that ended."""
+
+    status: Literal["answered", "partial", "failed", "stopped"]
+    value: Any
+    evidence: list[Evidence]
+    reason: str | None
+    """What kept it from being `answered`."""
+
+
+AnyEvent = (
+    RunStarted
+    | SessionOpened
+    | SessionLost
+    | CallReserved
+    | CallSettled
+    | CallFailed
+    | CellStarted
+    | CallsRequested
+    | AnswerSubmitted
+    | CellFinished
+    | EvidenceChecked
+    | DeadlinePassed
+    | StopRequested
+    | RunFinished
+)
+
+
+class Record(Struct, frozen=True, kw_only=True):
+    """One line of a journal: the driver stamps an event on arrival."""
+
+    seq: int
+    """Position in the run, from 0, without gaps."""
+    at_s: float
+    """Seconds since the run began."""
+    node: NodeId
+    event: AnyEvent

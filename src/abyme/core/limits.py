@@ -1,0 +1,73 @@
+"""Ceilings a run must stay under. Data only; `ledger` decides, sandboxes enforce.
+
+Units are in the names: ``_usd`` dollars, ``_s`` seconds, ``_bytes`` bytes,
+``_chars`` code points. ``None`` switches a ceiling off and ``0`` really means zero.
+"""
+
+from decimal import Decimal, InvalidOperation
+
+from msgspec import Struct
+
+from abyme.errors import ConfigError
+
+MICRO = 1_000_000
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """Ceilings for one whole run, every descendant included.
+
+    Raises:
+        ConfigError: at construction, if a value is negative or not a number.
+    """
+
+    max_usd: Decimal | float | int | str | None = 5
+    """Model spend in dollars. Checked before a call, against its worst case."""
+    max_calls: int | None = 10_000
+    """Model calls, every attempt of the root model's turns and of sub-calls."""
+    max_tokens: int | None = 20_000_000
+    """Prompt and completion tokens together."""
+    depth: int = 3
+    """0: no sub-calls. 1: `llm_query`. 2: children with REPLs. And so on."""
+    timeout_s: float | None = 3600.0
+    """Wall time of the run."""
+    max_turns: int = 30
+    """Turns of each node."""
+    cell_timeout_s: float = 15.0
+    """Compute of one cell: wall time less the time spent waiting for its sub-calls."""
+    memory_bytes: int = 2 << 30
+    """Private memory of one REPL process; the sealed context is not counted."""
+    max_processes: int = 64
+    """Processes and threads of one REPL."""
+    cell_output_chars: int = 10_000
+    """Output of one cell that the model is shown, head and tail."""
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if value is not None and name != "max_usd" and value < 0:
+                raise ConfigError(f"Limits.{name} must be >= 0 or None, got {value}")
+        if self.max_turns < 1:
+            raise ConfigError(f"Limits.max_turns must be >= 1, got {self.max_turns}")
+        usd_micro(self.max_usd, name="Limits.max_usd")
+
+    @property
+    def max_usd_micro(self) -> int | None:
+        """The dollar ceiling in millionths, as the ledger counts it."""
+        return usd_micro(self.max_usd, name="Limits.max_usd")
+
+
+def usd_micro(value: Decimal | float | str | None, *, name: str) -> int | None:
+    """Dollars as people write them -> whole micro-dollars, never through binary fractions.
+
+    Raises:
+        ConfigError: if it is not a finite number >= 0.
+    """
+    if value is None:
+        return None
+    try:
+        dollars = Decimal(str(value))
+    except InvalidOperation:
+        raise ConfigError(f"{name} must be a number of dollars or None, got {value!r}") from None
+    if not dollars.is_finite() or dollars < 0:
+        raise ConfigError(f"{name} must be >= 0 or None, got {value}")
+    return int(dollars * MICRO)

@@ -1,0 +1,103 @@
+"""How a sealed context lies in memory: written by `contexts`, read by `guest`.
+
+Two descriptors: an *index* and an *arena*. The arena holds the texts one after
+another, each as CPython keeps it (PEP 393: 1, 2 or 4 bytes a character, the
+narrowest that fits). A text of `ADOPT_BYTES` and more begins on a page and is
+followed by a NUL character, so that a guest can adopt it as a `str` without a
+copy; smaller ones are packed and become `str` when they are touched.
+
+The index: `HEAD` (magic, shape, count), then `count` times `ENTRY` as five
+little-endian 64-bit words (offset, bytes, chars, kind, 0), then the names as
+UTF-8 with surrogates passed, joined by NUL (a name never holds one).
+
+Invariant: an index that `read_index` accepts has every text inside the arena.
+Standard library only: both sides import it.
+"""
+
+import array
+import struct
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+Shape: TypeAlias = Literal["text", "documents", "list"]
+
+MAGIC: Final = b"abyme\0\0\1"
+HEAD: Final = struct.Struct("<8sQQ")
+WORDS: Final = 5
+SHAPES: Final[tuple[Shape, ...]] = ("text", "documents", "list")
+PAGE: Final = 4096
+ADOPT_BYTES: Final = 1 << 20
+
+ASCII, LATIN1, UCS2, UCS4 = 0, 1, 2, 4
+WIDTH: Final = {ASCII: 1, LATIN1: 1, UCS2: 2, UCS4: 4}
+"""Kind -> bytes a character."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One text of the arena."""
+
+    offset: int
+    size_bytes: int
+    chars: int
+    kind: int
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """What a guest needs to find every text. `names` is empty for a list and a text."""
+
+    shape: Shape
+    words: array.array[int]
+    names: list[str]
+
+    def __len__(self) -> int:
+        return len(self.words) // WORDS
+
+    def __getitem__(self, number: int) -> Entry:
+        offset, size_bytes, chars, kind, _ = self.words[number * WORDS : number * WORDS + WORDS]
+        return Entry(offset, size_bytes, chars, kind)
+
+
+def write_index(shape: Shape, entries: Sequence[Entry], names: Sequence[str]) -> bytes:
+    """Bytes of an index."""
+    words = array.array("Q")
+    for entry in entries:
+        words.extend((entry.offset, entry.size_bytes, entry.chars, entry.kind, 0))
+    if sys.byteorder == "big":
+        words.byteswap()
+    head = HEAD.pack(MAGIC, SHAPES.index(shape), len(entries))
+    return head + words.tobytes() + "\0".join(names).encode("utf-8", "surrogatepass")
+
+
+def read_index(data: bytes, arena_bytes: int) -> Index:
+    """The index, checked against the arena's size.
+
+    Raises:
+        ValueError: if it is not an index, or a text would lie outside of the arena.
+    """
+    magic, shape, count = HEAD.unpack_from(data)
+    end = HEAD.size + count * WORDS * 8
+    if magic != MAGIC or shape >= len(SHAPES) or end > len(data):
+        msg = "not a context index"
+        raise ValueError(msg)
+    words = array.array("Q", data[HEAD.size : end])
+    if sys.byteorder == "big":
+        words.byteswap()
+    index = Index(SHAPES[shape], words, _names(data[end:]))
+    for number in range(count):
+        entry = index[number]
+        fits = entry.offset + entry.size_bytes <= arena_bytes
+        if entry.kind not in WIDTH or not fits:
+            msg = f"text {number} lies outside of the arena"
+            raise ValueError(msg)
+        if entry.chars * WIDTH[entry.kind] != entry.size_bytes:
+            msg = f"text {number} has {entry.size_bytes} bytes for {entry.chars} characters"
+            raise ValueError(msg)
+    return index
+
+
+def _names(data: bytes) -> list[str]:
+    return data.decode("utf-8", "surrogatepass").split("\0") if data else []
