@@ -73,7 +73,7 @@ def write_index(shape: Shape, entries: Sequence[Entry], names: Sequence[str]) ->
 
 
 def read_index(data: bytes, arena_bytes: int) -> Index:
-    """The index, checked against the arena's size.
+    """Read an index and check it against the arena's size.
 
     Raises:
         ValueError: if it is not an index, or a text would lie outside of the arena.
