@@ -6,7 +6,7 @@ Units are in the names: ``_usd`` dollars, ``_s`` seconds, ``_bytes`` bytes,
 
 from decimal import Decimal, InvalidOperation
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from abyme.errors import ConfigError
 
@@ -20,8 +20,9 @@ class Limits(Struct, frozen=True, kw_only=True):
         ConfigError: at construction, if a value is negative or not a number.
     """
 
-    max_usd: Decimal | float | int | str | None = 5
-    """Model spend in dollars. Checked before a call, against its worst case."""
+    max_usd: float | int | str | None = 5
+    """Model spend in dollars. Checked before a call, against its worst case. Write exact
+    figures as a `str`; a `Decimal` is kept as one, because a journal has no decimals."""
     max_calls: int | None = 10_000
     """Model calls, every attempt of the root model's turns and of sub-calls."""
     max_tokens: int | None = 20_000_000
@@ -49,6 +50,8 @@ class Limits(Struct, frozen=True, kw_only=True):
         if self.max_turns < 1:
             raise ConfigError(f"Limits.max_turns must be >= 1, got {self.max_turns}")
         usd_micro(self.max_usd, name="Limits.max_usd")
+        if isinstance(self.max_usd, Decimal):
+            structs.force_setattr(self, "max_usd", str(self.max_usd))
 
     @property
     def max_usd_micro(self) -> int | None:

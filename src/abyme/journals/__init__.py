@@ -1,0 +1,1 @@
+"""Runs on disk: write, find and read them back."""

@@ -1,0 +1,261 @@
+"""A run is a folder: where it lies, what is in it, how it is found again.
+
+    20261122T205430-4f2a/     0700; named by its start (UTC) and four random digits
+      run.json                what was asked, of which models, within which limits
+      manifest.json           the context: names, sizes, hashes
+      events.jsonl            the journal (`writer`, `reader`)
+      answer.json             how it ended; absent while it runs or if it was killed
+
+Invariant: files are 0600 and appear whole or not at all; no API key is among them
+(`RunSpec` has no field for one, and `redact_url` cuts credentials out of a URL).
+Does not know where runs are kept by default: the caller names `runs_dir`.
+"""
+
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+from urllib.parse import urlsplit, urlunsplit
+
+from msgspec import Struct
+
+from abyme.core.events import Evidence
+from abyme.core.limits import Limits
+from abyme.errors import JournalError
+from abyme.journals import codec, reader
+from abyme.journals.writer import JournalWriter
+
+T = TypeVar("T")
+
+LATEST = "latest"
+
+
+class RunSpec(Struct, frozen=True, kw_only=True):
+    """run.json: what decided the run, for people and for `resume`. Never a key."""
+
+    question: str
+    model: str
+    sub_model: str
+    base_url: str | None = None
+    sub_base_url: str | None = None
+    limits: Limits
+    sources: list[str] = []
+    """Paths as the user gave them; empty for a context made of Python values."""
+    sandbox: str = "jail"
+    profile: str = ""
+    abyme: str = ""
+    python: str = ""
+    started_at: str = ""
+    """ISO 8601, UTC."""
+
+
+class RunUsage(Struct, frozen=True, kw_only=True):
+    """What the run used, every descendant included."""
+
+    calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost_usd: float | None = None
+    """None: some price is unknown."""
+    wall_s: float = 0.0
+
+
+class Outcome(Struct, frozen=True, kw_only=True):
+    """answer.json: how the run ended."""
+
+    status: Literal["answered", "partial", "failed", "stopped"]
+    value: Any
+    evidence: list[Evidence] = []
+    reason: str | None = None
+    usage: RunUsage = RunUsage()
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """One run on disk."""
+
+    path: Path
+
+    @property
+    def id(self) -> str:
+        """The folder's name; a unique beginning of it, or its last four digits, find it too."""
+        return self.path.name
+
+    @property
+    def events_path(self) -> Path:
+        """Where the journal lies."""
+        return self.path / "events.jsonl"
+
+    def write_spec(self, spec: RunSpec) -> None:
+        """Write run.json."""
+        self._write("run.json", spec)
+
+    def write_manifest(self, manifest: object) -> None:
+        """Write manifest.json: a struct or plain values."""
+        self._write("manifest.json", manifest)
+
+    def write_answer(self, outcome: Outcome) -> None:
+        """Write answer.json; the run has ended."""
+        self._write("answer.json", outcome)
+
+    def open_journal(self) -> JournalWriter:
+        """Open the journal for writing, new or to go on with it."""
+        return JournalWriter(self.events_path)
+
+    def spec(self) -> RunSpec:
+        """Read run.json.
+
+        Raises:
+            JournalError: if it is absent or damaged.
+        """
+        return self._read("run.json", RunSpec)
+
+    def answer(self) -> Outcome | None:
+        """Read answer.json; None if the run has not ended.
+
+        Raises:
+            JournalError: if it is damaged.
+        """
+        if not (self.path / "answer.json").exists():
+            return None
+        return self._read("answer.json", Outcome)
+
+    def manifest(self) -> object:
+        """Read manifest.json as plain values.
+
+        Raises:
+            JournalError: if it is absent or damaged.
+        """
+        return self._read("manifest.json", object)
+
+    def recording(self) -> reader.Recording:
+        """Read the journal.
+
+        Raises:
+            JournalError: see `reader.read`.
+        """
+        return reader.read(self.events_path)
+
+    def is_running(self) -> bool:
+        """Tell whether some process holds the journal open for writing."""
+        try:
+            fd = os.open(self.events_path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(fd)
+        return False
+
+    def _write(self, name: str, value: object) -> None:
+        data = codec.encode(value) + b"\n"
+        target, partial = self.path / name, self.path / f".{name}.partial"
+        try:
+            fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            with os.fdopen(fd, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fdatasync(fd)
+            partial.replace(target)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise JournalError(f"cannot write {target}: {error.strerror}") from error
+
+    def _read(self, name: str, kind: type[T]) -> T:
+        path = self.path / name
+        try:
+            data = path.read_bytes()
+            return codec.decode(data, kind)
+        except OSError as error:
+            raise JournalError(f"cannot read {path}: {error.strerror}") from error
+        except ValueError as error:
+            raise JournalError(f"{path} is damaged: {error}") from None
+
+
+def create(runs_dir: Path, *, now: datetime | None = None) -> RunFolder:
+    """Make the folder of a new run.
+
+    Raises:
+        JournalError: if `runs_dir` cannot be written.
+    """
+    stamp = (now or datetime.now(UTC)).strftime("%Y%m%dT%H%M%S")
+    try:
+        runs_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        while True:
+            path = runs_dir / f"{stamp}-{secrets.token_hex(2)}"
+            try:
+                path.mkdir(mode=0o700)
+            except FileExistsError:
+                continue
+            return RunFolder(path)
+    except OSError as error:
+        message = f"cannot make a run's folder in {runs_dir}: {error.strerror}"
+        raise JournalError(f"{message}; name another one with --runs-dir") from error
+
+
+def list_runs(runs_dir: Path) -> list[RunFolder]:
+    """Every run of a folder, newest first. An absent folder has none."""
+    return sorted(_runs(runs_dir), key=_age, reverse=True)
+
+
+def find(runs_dir: Path, name: str) -> RunFolder:
+    """One run by ``latest``, its id, a unique beginning or end of it, or its path.
+
+    Raises:
+        JournalError: if there is none, or more than one.
+    """
+    runs = list_runs(runs_dir)
+    if name == LATEST:
+        if not runs:
+            raise JournalError(f"no runs in {runs_dir} yet")
+        return runs[0]
+    if name and _is_run(Path(name)):
+        return RunFolder(Path(name).resolve())
+    exact = [run for run in runs if run.id == name]
+    found = exact or [run for run in runs if name and run.id.startswith(name)]
+    found = found or [run for run in runs if name and run.id.endswith(f"-{name}")]
+    if not found:
+        raise JournalError(f"no run {name!r} in {runs_dir}; `abyme runs` lists them")
+    if len(found) > 1:
+        some = ", ".join(run.id for run in found[:5])
+        raise JournalError(f"{name!r} could be {len(found)} runs: {some}")
+    return found[0]
+
+
+def redact_url(url: str) -> str:
+    """Cut user, password, query and fragment out of a URL: keys hide there."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, host, parts.path, "", ""))
+
+
+def _runs(runs_dir: Path) -> Iterator[RunFolder]:
+    try:
+        entries = list(runs_dir.iterdir())
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise JournalError(f"cannot read {runs_dir}: {error.strerror}") from error
+    for path in entries:
+        if _is_run(path):
+            yield RunFolder(path)
+
+
+def _age(run: RunFolder) -> tuple[str, int, str]:
+    """Sort key: the start in seconds is in the name; within one, the older run.json."""
+    try:
+        written_ns = (run.path / "run.json").stat().st_mtime_ns
+    except OSError:
+        written_ns = 0
+    return run.id.partition("-")[0], written_ns, run.id
+
+
+def _is_run(path: Path) -> bool:
+    return (path / "events.jsonl").exists() or (path / "run.json").exists()
