@@ -99,7 +99,7 @@ class CheckEvidence(Effect, frozen=True, kw_only=True):
 class Finish(Effect, frozen=True, kw_only=True):
     """End the run."""
 
-    status: Literal["answered", "partial", "failed"]
+    status: Literal["answered", "partial", "failed", "stopped"]
     value: Any
     evidence: tuple[Evidence, ...] = ()
     reason: str | None = None

@@ -159,6 +159,8 @@ class SessionOpened(Event, frozen=True, kw_only=True, tag="session_opened"):
     """A cell that must be killed is rolled back, not lost."""
     layers: list[str]
     """Isolation layers that were verified from inside."""
+    preview: str | None = None
+    """What a child is shown of a context of its own."""
 
 
 class SessionLost(Event, frozen=True, kw_only=True, tag="session_lost"):

@@ -1,0 +1,285 @@
+"""One node of the recursion tree: think, run, look, submit. Without I/O.
+
+Rule 1: every transition is listed in `NEXT`; an event that is not listed is our bug and raises.
+Rule 2: no clock, no randomness, no await: same events in, same steps out.
+Rule 3: an answer counts when its cell ends cleanly, the last one wins; prose never ends a node.
+Rule 4: whatever limit is met, one closing turn is asked for, and what the node holds is kept.
+
+A step is what the node wants next; `Tree` decides whether it may have it.
+"""
+
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Any, Final, Literal, TypeAlias
+
+from abyme.core import events as ev
+from abyme.core import replies
+from abyme.core.effects import Budget
+from abyme.core.ids import NodeId
+from abyme.core.profile import Message, Profile
+from abyme.core.transcript import Transcript, status_line
+
+
+class State(Enum):
+    """Where a node stands."""
+
+    OPENING = auto()
+    """Waiting for its REPL."""
+    THINKING = auto()
+    """Waiting for its model."""
+    RUNNING = auto()
+    """A cell is executing; any number of its calls may be open."""
+    CHECKING = auto()
+    """Waiting for the host to look the evidence up."""
+    DONE = auto()
+
+
+NEXT: Final[dict[tuple[State, type[ev.Event]], frozenset[State]]] = {
+    (State.OPENING, ev.SessionOpened): frozenset({State.THINKING}),
+    (State.OPENING, ev.SessionLost): frozenset({State.DONE}),
+    (State.THINKING, ev.CallSettled): frozenset({State.RUNNING, State.THINKING, State.DONE}),
+    (State.THINKING, ev.CallFailed): frozenset({State.DONE}),
+    (State.RUNNING, ev.CellStarted): frozenset({State.RUNNING}),
+    (State.RUNNING, ev.CallsRequested): frozenset({State.RUNNING}),
+    (State.RUNNING, ev.AnswerSubmitted): frozenset({State.RUNNING}),
+    (State.RUNNING, ev.CellFinished): frozenset({State.THINKING, State.CHECKING, State.DONE}),
+    (State.RUNNING, ev.SessionLost): frozenset({State.OPENING, State.DONE}),
+    (State.CHECKING, ev.EvidenceChecked): frozenset({State.THINKING, State.DONE}),
+}
+
+
+class IllegalTransition(AssertionError):
+    """The driver fed an event that cannot happen now: a bug in this package."""
+
+
+@dataclass(frozen=True, slots=True)
+class Think:
+    """Ask the node's model for a turn."""
+
+    messages: tuple[Message, ...]
+    closing: bool
+    """The last one: it may use what the ledger has set aside."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Run a cell."""
+
+    cell: int
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Look evidence up."""
+
+    evidence: tuple[ev.Place | str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reopen:
+    """Start a new REPL in place of one that was lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The node has ended."""
+
+    status: Literal["answered", "partial", "failed"]
+    value: Any
+    evidence: tuple[ev.Evidence, ...] = ()
+    reason: str | None = None
+
+
+Step: TypeAlias = Think | Run | Check | Reopen | Done
+
+MAX_REOPENED: Final = 3
+"""REPLs that one node may lose before it is given up."""
+
+
+@dataclass(slots=True)
+class Held:
+    """What a node would answer if it had to stop now."""
+
+    value: Any = None
+    evidence: tuple[ev.Place | str, ...] = ()
+    checked: tuple[ev.Evidence, ...] = ()
+
+
+@dataclass(slots=True)
+class Machine:
+    """One node."""
+
+    node: NodeId
+    question: str
+    preview: str
+    profile: Profile
+    max_turns: int
+    sub: ev.ModelFacts
+    seed: int
+    state: State = State.OPENING
+    turn: int = 0
+    cell: int = 0
+    closing: str | None = None
+    """Why this is the closing turn; None before."""
+    held: Held = field(default_factory=Held)
+    _submitted: Held | None = None
+    """Of the running cell; becomes `held` when it ends cleanly."""
+    _seen_output: bool = False
+    _asked_again: bool = False
+    _closing_asked: bool = False
+    _reopened: int = 0
+    _notes: list[str] = field(default_factory=list)
+    _transcript: Transcript = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._transcript = Transcript(self.profile, seed=self.seed, node=self.node)
+
+    def step(self, event: ev.Event, budget: Budget) -> Step | None:
+        """Take one fact in, say what the node wants next; None: nothing yet."""
+        allowed = NEXT.get((self.state, type(event)))
+        if allowed is None:
+            raise IllegalTransition(f"{type(event).__name__} while {self.state.name}")
+        step = self._take(event, budget)
+        if self.state not in allowed:
+            raise IllegalTransition(f"{type(event).__name__} led to {self.state.name}")
+        return step
+
+    def close(self, reason: str) -> Step | None:
+        """Meet a limit: ask for the closing turn, or end when it has been had.
+
+        While a cell runs nothing can be asked: the turn after it will be the closing one.
+        """
+        if self.state is State.DONE:
+            return None
+        if self.closing is not None:
+            return self._end("partial", self.closing)
+        self.closing = reason
+        if self.state is State.OPENING:
+            return self._end("partial", reason)
+        return self._think() if self.state is State.THINKING else None
+
+    def cut_short(self, reason: str) -> Done:
+        """End now with what is held."""
+        return self._end("partial", self.closing or reason)
+
+    def _take(self, event: ev.Event, budget: Budget) -> Step | None:  # noqa: PLR0911 - one a case
+        match event:
+            case ev.SessionOpened():
+                return self._opened(event, budget)
+            case ev.SessionLost():
+                return self._lost(event)
+            case ev.CallSettled(text=text):
+                return self._replied(text, budget)
+            case ev.CallFailed(failure=failure):
+                held = self.held.value is not None
+                return self._end("partial" if held else "failed", failure.message)
+            case ev.AnswerSubmitted():
+                self._submitted = Held(event.value, tuple(event.evidence))
+                return None
+            case ev.CellFinished():
+                return self._finished(event, budget)
+            case ev.EvidenceChecked():
+                return self._checked(event)
+            case _:
+                return None
+
+    def _opened(self, event: ev.SessionOpened, budget: Budget) -> Step:
+        self.state = State.THINKING
+        if self._reopened:
+            return self._think()
+        self._transcript.question(
+            self.question, event.preview or self.preview, self._status(budget, self.turn + 1)
+        )
+        return self._think()
+
+    def _lost(self, event: ev.SessionLost) -> Step:
+        self._reopened += 1
+        if event.fatal or self._reopened > MAX_REOPENED or self.state is State.OPENING:
+            return self._end("partial" if self.held.value is not None else "failed", event.why)
+        lost = ev.CellFinished(cell=self.cell, output="", ended="lost", limit=event.why)
+        self._transcript.cell(lost, notes=[], status="")
+        self.state = State.OPENING
+        return Reopen()
+
+    def _replied(self, text: str, budget: Budget) -> Step:
+        reply = replies.parse(self.profile.prefill + text)
+        self._transcript.reply(reply.kept or "(empty)")
+        if reply.code is None:
+            if self._closing_asked or self.turn >= self.max_turns:
+                return self._end_in_prose(reply.kept)
+            self._transcript.remark(self.profile.no_code)
+            self._transcript.remark(self._status(budget, self.turn + 1))
+            return self._think()
+        self._notes = [reply.dropped] if reply.dropped else []
+        self.state = State.RUNNING
+        self.cell += 1
+        self._submitted = None
+        return Run(self.cell, reply.code)
+
+    def _finished(self, event: ev.CellFinished, budget: Budget) -> Step:
+        notes, self._notes = self._notes, []
+        clean = event.ended == "clean"
+        submitted, self._submitted = self._submitted, None
+        if submitted is None and event.draft not in (None, "") and self.held.value is None:
+            self.held = Held(event.draft)
+        if submitted is not None and clean and self._too_early():
+            notes.append("answer not taken yet: look at the output first, then submit")
+            submitted = None
+        if submitted is not None:
+            self.held = submitted
+            if not clean:
+                notes.append("the cell did not end cleanly, so its answer is only kept as a draft")
+        self._seen_output = self._seen_output or bool(event.output.strip())
+        self._transcript.cell(event, notes=notes, status=self._status(budget, self.turn + 1))
+        if submitted is not None and clean:
+            self.state = State.CHECKING
+            return Check(submitted.evidence)
+        if self._closing_asked:
+            return self._end("partial", self.closing)
+        self.state = State.THINKING
+        return self._think()
+
+    def _checked(self, event: ev.EvidenceChecked) -> Step:
+        self.held.checked = tuple(event.found)
+        again = event.missing and not event.found and not self._asked_again
+        if again and not self._closing_asked and self.turn < self.max_turns:
+            self._asked_again = True
+            shown = "; ".join(repr(quote[:80]) for quote in event.missing[:3])
+            self._transcript.remark(
+                f"[answer held, but its evidence is not in the context word for word: {shown}; "
+                "submit again with places from grep, or with exact quotes]"
+            )
+            self.state = State.THINKING
+            return self._think()
+        return self._end("partial" if self._closing_asked else "answered", self.closing)
+
+    def _end_in_prose(self, prose: str) -> Done:
+        """End after a last turn without code. Its words are better than nothing, and said to be."""
+        reason = self.closing or f"max_turns: {self.max_turns} turns used"
+        if self.held.value is None and prose:
+            self.held = Held(prose)
+            reason += "; the answer is the last reply as it stands, it was not submitted"
+        return self._end("partial", reason)
+
+    def _too_early(self) -> bool:
+        return self.profile.look_first and not self._seen_output
+
+    def _think(self) -> Step:
+        """Want a turn. The last one allowed, and the closing one, are announced as such."""
+        if self.turn >= self.max_turns:
+            return self._end("partial", f"max_turns: {self.max_turns} turns used")
+        self.turn += 1
+        last = self.closing or (self.turn == self.max_turns and "this is the last turn allowed")
+        if last:
+            self._transcript.remark(self.profile.last_turn.replace("{reason}", last))
+        self._closing_asked = self.closing is not None
+        return Think(self._transcript.messages, closing=self._closing_asked)
+
+    def _status(self, budget: Budget, turn: int) -> str:
+        return status_line(budget, turn=turn, max_turns=self.max_turns, sub=self.sub)
+
+    def _end(self, status: Literal["answered", "partial", "failed"], reason: str | None) -> Done:
+        self.state = State.DONE
+        held = self.held
+        return Done(status, held.value, held.checked, None if status == "answered" else reason)

@@ -1,0 +1,48 @@
+"""What a call may cost and what it did cost, in tokens and micro-dollars.
+
+Estimates count UTF-8 bytes: English runs at about 4 bytes a token, code at 3,
+JSON at 2.5, Chinese at 3 for one or two tokens. The worst case therefore takes
+2 bytes a token, the expected one 3.5 (design section 6: bytes / 3, to be
+calibrated by returned usage). Money rounds up.
+"""
+
+from collections.abc import Iterable
+
+from abyme.core.events import ModelFacts, Price, Usage
+from abyme.core.ledger import Amount
+from abyme.core.profile import Message
+
+MESSAGE_TOKENS = 8
+"""Role, separators: what a chat template puts around a message."""
+
+
+def prompt_bytes(messages: Iterable[Message]) -> int:
+    """UTF-8 bytes of a prompt."""
+    return sum(len(m.content.encode("utf-8", "surrogatepass")) for m in messages)
+
+
+def worst(model: ModelFacts, messages: tuple[Message, ...], max_output_tokens: int) -> Amount:
+    """Most that one attempt can cost at the declared price."""
+    prompt = -(-prompt_bytes(messages) // 2) + MESSAGE_TOKENS * len(messages)
+    return Amount(1, prompt + max_output_tokens, _usd(model.price, prompt, max_output_tokens))
+
+
+def expected(model: ModelFacts, size_bytes: int, output_tokens: int) -> Amount:
+    """Cost of an ordinary call with a prompt of `size_bytes`."""
+    prompt = size_bytes * 2 // 7 + MESSAGE_TOKENS
+    return Amount(1, prompt + output_tokens, _usd(model.price, prompt, output_tokens))
+
+
+def actual(model: ModelFacts, usage: Usage) -> Amount:
+    """Cost by the provider's usage; its own figure for the money, where it gives one."""
+    tokens = usage.prompt_tokens + usage.completion_tokens
+    if usage.cost_usd_micro is not None:
+        return Amount(1, tokens, usage.cost_usd_micro)
+    return Amount(1, tokens, _usd(model.price, usage.prompt_tokens, usage.completion_tokens))
+
+
+def _usd(price: Price | None, prompt_tokens: int, output_tokens: int) -> int:
+    if price is None:
+        return 0
+    total = prompt_tokens * price.input_usd_micro + output_tokens * price.output_usd_micro
+    return -(-total // 1_000_000)

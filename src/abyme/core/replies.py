@@ -1,0 +1,88 @@
+"""What a root model's reply holds: one cell to run, or nothing.
+
+Code is taken from the root model's own reply and from nowhere else. The first
+runnable fence counts: ``repl``, ``python``, ``py`` or no language, closed or cut
+off at the end. A fence inside a triple-quoted string does not close it. What
+follows the first block is dropped, and `Reply.dropped` says so.
+
+Does not compile: a reply is never parsed as Python on the host.
+"""
+
+import re
+import textwrap
+from dataclasses import dataclass
+
+RUNNABLE = frozenset({"", "repl", "python", "py", "python3", "ipython"})
+
+_OPENING = re.compile(
+    r"^(?P<indent>[ \t]*)(?P<fence>`{3,}|~{3,})[ \t]*(?P<lang>[\w+.-]*)(?P<rest>.*)$", re.MULTILINE
+)
+_LONG_STRING = re.compile(
+    r"#[^\n]*"
+    r'|(?P<long>"""(?:\\.|[^\\])*?"""|\'\'\'(?:\\.|[^\\])*?\'\'\')'
+    r'|"(?:\\.|[^"\\\n])*"'
+    r"|'(?:\\.|[^'\\\n])*'",
+    re.DOTALL,
+)
+_THINKING = re.compile(r"\A\s*<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A parsed reply."""
+
+    code: str | None
+    """The cell, or None when there is nothing to run."""
+    kept: str
+    """The reply up to the end of the first block, as the transcript keeps it."""
+    dropped: str | None
+    """What was dropped, in words for the model; None when nothing was."""
+
+
+def parse(text: str) -> Reply:
+    """Find the first block of code that can be run."""
+    text = _THINKING.sub("", text, count=1)
+    position = 0
+    while opening := _OPENING.search(text, position):
+        inline = _inline(opening)
+        if inline is not None:
+            return _reply(text, inline, opening.end())
+        start = min(opening.end() + 1, len(text))
+        code_end, block_end = _closing(text, start, opening["fence"])
+        if opening["lang"].lower() in RUNNABLE:
+            code = text[start:code_end]
+            return _reply(text, textwrap.dedent(code) if opening["indent"] else code, block_end)
+        position = block_end
+    return Reply(None, text.strip(), None)
+
+
+def _inline(opening: re.Match[str]) -> str | None:
+    """Return the code of a block that opens and closes on one line."""
+    rest = opening["rest"].rstrip()
+    if not rest.endswith(opening["fence"]):
+        return None
+    code = rest.removesuffix(opening["fence"]).strip()
+    if opening["lang"].lower() not in RUNNABLE:
+        code = opening["lang"] + rest.removesuffix(opening["fence"]).rstrip()
+    return code or None
+
+
+def _closing(text: str, start: int, fence: str) -> tuple[int, int]:
+    """Return where the code ends and where the block ends."""
+    closing = re.compile(rf"^[ \t]*{re.escape(fence[0])}{{{len(fence)},}}[ \t]*$", re.MULTILINE)
+    shadows = [m.span() for m in _LONG_STRING.finditer(text, start) if m["long"]]
+    for found in closing.finditer(text, start):
+        if not any(a < found.start() < b for a, b in shadows):
+            return found.start(), found.end()
+    return len(text), len(text)
+
+
+def _reply(text: str, code: str, end: int) -> Reply:
+    if not code.strip():
+        return Reply(None, text.strip(), None)
+    rest = text[end:].strip()
+    if not rest:
+        return Reply(code, text[:end].strip(), None)
+    more = sum(1 for m in _OPENING.finditer(rest) if m["lang"].lower() in RUNNABLE) // 2
+    what = f"{more} more block{'s' * (more != 1)}" if more else f"{len(rest):,} characters"
+    return Reply(code, text[:end].strip(), f"only the first block ran; {what} after it dropped")

@@ -1,0 +1,32 @@
+"""Whether a failed attempt is made again, and after how long. The driver adds jitter."""
+
+from abyme.core.events import Failure
+
+MAX_ATTEMPTS = 5
+MAX_ATTEMPTS_RATE_LIMITED = 10
+"""A provider that says when to come back is believed more often."""
+MAX_ATTEMPTS_EMPTY = 3
+FIRST_DELAY_S = 0.5
+MAX_DELAY_S = 30.0
+MAX_RETRY_AFTER_S = 120.0
+"""A provider that wants a longer pause has failed for this run."""
+
+
+def delay_s(failure: Failure, attempt: int) -> float | None:
+    """Return seconds to wait before attempt ``attempt + 1``, or None when there is none."""
+    if not failure.retryable or attempt >= _most(failure):
+        return None
+    if failure.retry_after_s is not None:
+        return failure.retry_after_s if failure.retry_after_s <= MAX_RETRY_AFTER_S else None
+    delay: float = FIRST_DELAY_S * 2 ** (attempt - 1)
+    return min(delay, MAX_DELAY_S)
+
+
+def _most(failure: Failure) -> int:
+    match failure.fault:
+        case "rate_limited":
+            return MAX_ATTEMPTS_RATE_LIMITED
+        case "empty_reply" | "output_cap" | "bad_reply":
+            return MAX_ATTEMPTS_EMPTY
+        case _:
+            return MAX_ATTEMPTS
