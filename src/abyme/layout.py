@@ -4,7 +4,8 @@ Two descriptors: an *index* and an *arena*. The arena holds the texts one after
 another, each as CPython keeps it (PEP 393: 1, 2 or 4 bytes a character, the
 narrowest that fits). A text of `ADOPT_BYTES` and more begins on a page and is
 followed by a NUL character, so that a guest can adopt it as a `str` without a
-copy; smaller ones are packed and become `str` when they are touched.
+copy; smaller ones are packed, each at a multiple of 4, and become `str` when they
+are touched.
 
 The index: `HEAD` (magic, shape, count), then `count` times `ENTRY` as five
 little-endian 64-bit words (offset, bytes, chars, kind, 0), then the names as
@@ -47,10 +48,13 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """What a guest needs to find every text. `names` is empty for a list and a text."""
+    """What a guest needs to find every text.
+
+    `names` is empty for a list, and for a text that came without a name.
+    """
 
     shape: Shape
-    words: array.array[int]
+    words: "array.array[int]"  # quoted: a subscript only from 3.12 on
     names: list[str]
 
     def __len__(self) -> int:
@@ -86,17 +90,15 @@ def read_index(data: bytes, arena_bytes: int) -> Index:
     words = array.array("Q", data[HEAD.size : end])
     if sys.byteorder == "big":
         words.byteswap()
-    index = Index(SHAPES[shape], words, _names(data[end:]))
-    for number in range(count):
-        entry = index[number]
-        fits = entry.offset + entry.size_bytes <= arena_bytes
-        if entry.kind not in WIDTH or not fits:
+    columns = zip(*(words[column::WORDS] for column in range(4)), strict=True)
+    for number, (offset, size_bytes, chars, kind) in enumerate(columns):
+        if kind not in WIDTH or offset + size_bytes > arena_bytes:
             msg = f"text {number} lies outside of the arena"
             raise ValueError(msg)
-        if entry.chars * WIDTH[entry.kind] != entry.size_bytes:
-            msg = f"text {number} has {entry.size_bytes} bytes for {entry.chars} characters"
+        if chars * WIDTH[kind] != size_bytes:
+            msg = f"text {number} has {size_bytes} bytes for {chars} characters"
             raise ValueError(msg)
-    return index
+    return Index(SHAPES[shape], words, _names(data[end:]))
 
 
 def _names(data: bytes) -> list[str]:

@@ -1,0 +1,1 @@
+"""Files, folders, stdin and Python values become one sealed, hashed context."""

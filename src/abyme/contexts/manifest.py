@@ -1,0 +1,33 @@
+"""What went into a context: names, sizes, hashes. Data for the journal."""
+
+from msgspec import Struct
+
+from abyme.layout import Shape
+
+
+class DocumentFacts(Struct, frozen=True, kw_only=True):
+    """One document as it was sealed."""
+
+    name: str
+    """Empty for a text or a list item that came without one."""
+    chars: int
+    kind: int
+    """How CPython keeps it, see `abyme.layout`: 0 ASCII, 1 Latin-1, 2 UCS-2, 4 UCS-4."""
+    encoding: str | None
+    """Of the source; None for a Python value."""
+    source_bytes: int | None
+    source_sha256: str | None
+    sealed_sha256: str
+    """Of the characters as they lie in the arena."""
+
+
+class Manifest(Struct, frozen=True, kw_only=True):
+    """A context as it was sealed, in the order of its documents."""
+
+    shape: Shape
+    documents: list[DocumentFacts]
+
+    @property
+    def chars(self) -> int:
+        """Of all documents."""
+        return sum(facts.chars for facts in self.documents)

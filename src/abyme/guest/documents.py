@@ -1,0 +1,122 @@
+"""What `context` is when the input is many texts: a mapping or a list, read-only.
+
+Models write `for name, text in context.items()`, `context["a.py"]`, `len`, `in`,
+`sorted`, `isinstance(context, dict)`, `json.dumps(context)`. So `Documents` is a
+`dict` whose storage holds the names, and whose texts are made when touched;
+`Texts` is a `list`. What would change them raises and says why.
+
+Invariant: every way to a value that Python code has goes through `text_of`.
+Does not hold texts back from a cell that insists: this is a convenience, and
+the sealed map is the boundary.
+"""
+
+import difflib
+from collections.abc import Callable, ItemsView, Iterator, Mapping, Sequence, ValuesView
+from typing import Any, Final, Never
+
+_SEALED: Final = (
+    "context is sealed and cannot be changed; build your own object, for example dict(context)"
+)
+_NEAR: Final = 3
+_COMPARED: Final = 5000
+"""Names that a misspelt one is compared with: difflib needs about 20 us for each."""
+
+
+class Documents(dict[str, str]):
+    """Names -> texts, in the order of the input. Nothing but the names is held."""
+
+    def __init__(self, names: Sequence[str], chars: int, text_of: Callable[[int], str]) -> None:
+        super().__init__(zip(names, range(len(names)), strict=True))  # type: ignore[arg-type]
+        self._chars = chars
+        self._text_of = text_of
+
+    def __getitem__(self, name: str) -> str:
+        try:
+            return self._text_of(super().__getitem__(name))  # type: ignore[arg-type]
+        except KeyError:
+            raise KeyError(missing(name, self)) from None
+        except TypeError:
+            pass
+        raise TypeError(f"context is a mapping of names to texts, not a sequence: {self._usage()}")
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return the text of that name, or the default."""
+        return self._text_of(super().__getitem__(name)) if name in self else default  # type: ignore[arg-type]
+
+    def __iter__(self) -> Iterator[str]:
+        # Overridden although it changes nothing: it keeps dict() and {**context} from
+        # taking values out of the storage, where the numbers are.
+        return super().__iter__()
+
+    def values(self) -> ValuesView[str]:  # type: ignore[override]
+        """View the texts, each made when it is reached."""
+        return ValuesView(self)
+
+    def items(self) -> ItemsView[str, str]:  # type: ignore[override]
+        """View pairs of name and text, each text made when it is reached."""
+        return ItemsView(self)
+
+    def copy(self) -> dict[str, str]:
+        """Make a plain dict with every text."""
+        return dict(self)
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        if not isinstance(other, Mapping) or len(self) != len(other):
+            return False
+        return all(name in other and other[name] == self[name] for name in self)
+
+    __hash__ = None
+
+    def __or__(self, other: Any) -> Any:
+        return dict(self) | other
+
+    def __ror__(self, other: Any) -> Any:
+        return other | dict(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (dict(self),)
+
+    def __repr__(self) -> str:
+        first = ", ".join(repr(name) for _, name in zip(range(3), self, strict=False))
+        more = ", ..." if len(self) > 3 else ""
+        unit = "text" if len(self) == 1 else "texts"
+        return f"<context: {len(self):,} {unit}, {self._chars:,} characters: {first}{more}>"
+
+    def _usage(self) -> str:
+        first = next(iter(self), "name")
+        return f"use context[{first!r}], or list(context)[:3] for some names"
+
+    def _refuse(self, *_: object, **__: object) -> Never:
+        raise TypeError(_SEALED)
+
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    pop = popitem = clear = update = setdefault = _refuse
+
+
+class Texts(list[str]):
+    """A list of texts that refuses to be changed. Slices and sums are plain lists."""
+
+    def _refuse(self, *_: object, **__: object) -> Never:
+        raise TypeError("context is sealed and cannot be changed; take a copy: list(context)")
+
+    __setitem__ = __delitem__ = __iadd__ = __imul__ = _refuse
+    append = extend = insert = remove = pop = clear = sort = reverse = _refuse
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return list, (self[:],)
+
+
+def missing(name: object, names: Mapping[str, Any]) -> str:
+    """Say that a name is not there, and which are near."""
+    near: list[str] = []
+    if isinstance(name, str) and name:
+        tail = name.rsplit("/", 1)[-1]
+        near = [n for n in names if n == tail or n.endswith("/" + tail)][:_NEAR]
+        near = near or [n for n in names if name.lower() in n.lower()][:_NEAR]
+        if not near:
+            some = [n for _, n in zip(range(_COMPARED), names, strict=False)]
+            near = difflib.get_close_matches(name, some, _NEAR)
+    hint = f"nearest: {', '.join(map(repr, near))}" if near else f"there are {len(names):,} names"
+    return f"no document is named {name!r}; {hint}"

@@ -1,0 +1,222 @@
+"""Finding lines in the context: `grep`, `count`, and the `Place` that a hit is.
+
+Line-oriented, because models write patterns for grep: `^` and `$` stand at every
+line, a line is one hit, the hit has its own line number. The expression runs
+over the whole text and lines are only looked up for hits.
+
+Invariant: `text[start:end] == quote` for every place, in code points of its document.
+Does not cap time (the cell's limits do); a limit on hits is never silent.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, Self, TypeAlias
+
+from abyme.guest.patterns import Pattern, choose
+
+TextOf: TypeAlias = Callable[[int], str]
+
+SHOWN_CHARS: Final = 300
+SHOWN_HITS: Final = 50
+CUT: Final = "…"
+
+
+class Place(tuple[str | int, int, str]):  # noqa: SLOT001  (a tuple cannot have slots)
+    """A line of the context that was found: unpacks to ``name, line, text``.
+
+    `span` is (document number, start, end) in code points. A line longer than
+    `SHOWN_CHARS` is cut around the match, and `text` shows where by an ellipsis;
+    `quote` is what stands at the span, without one.
+    """
+
+    span: tuple[int, int, int]
+    quote: str
+
+    def __new__(
+        cls,
+        name: str | int,
+        line: int,
+        text: str,
+        span: tuple[int, int, int],
+        quote: str | None = None,
+    ) -> Self:
+        """Without `quote` the text is not cut."""
+        place = super().__new__(cls, (name, line, text))
+        place.span = span
+        place.quote = text if quote is None else quote
+        return place
+
+    @property
+    def name(self) -> str | int:
+        """Of the document; its position, if the context is a list."""
+        return self[0]
+
+    @property
+    def line(self) -> int:
+        """From 1."""
+        return self[1]
+
+    @property
+    def text(self) -> str:
+        """The line."""
+        return self[2]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Place, (*self, self.span, self.quote)
+
+
+class Hits(list[Place]):
+    """The places that `grep` found, in order. `complete` is False if the limit cut them."""
+
+    complete = True
+
+    @property
+    def total(self) -> int | None:
+        """How many there are; None if the limit cut them."""
+        return len(self) if self.complete else None
+
+    def __repr__(self) -> str:
+        if not self:
+            return "[]"
+        lines = ",\n ".join(map(repr, self[:SHOWN_HITS]))
+        if len(self) > SHOWN_HITS:
+            lines += f",\n ... and {len(self) - SHOWN_HITS:,} more"
+        if not self.complete:
+            lines += f",\n ... cut at limit={len(self)}; count(pattern) counts all"
+        return f"[{lines}]"
+
+
+class Finder:
+    """`grep` and `count` over the texts of one context."""
+
+    def __init__(self, names: Sequence[str | int], text_of: TextOf) -> None:
+        self._names = names
+        self._text_of = text_of
+        self._numbers: dict[str | int, int] = {}
+        self._notes: list[str] = []
+
+    def grep(
+        self, pattern: Any, docs: Any = None, limit: int | None = 1000, flags: int = 0
+    ) -> Hits:
+        """Lines that a regular expression matches, as places ``(name, line, text)``.
+
+        `docs` narrows it to a name, names, a folder, or a glob such as ``"*.py"``.
+
+        Raises:
+            ValueError: not a regular expression.
+            KeyError: no such document.
+        """
+        compiled = Pattern(pattern, flags)
+        hits = Hits()
+        for number in self._chosen(docs):
+            for place in self._lines(number, compiled):
+                if limit is not None and len(hits) >= limit:
+                    hits.complete = False
+                    self._notes.append(
+                        f"grep({compiled.shown}) returned the first {limit:,} of more hits: "
+                        "narrow the pattern or docs=, count them with count(pattern), "
+                        "or ask for all with limit=None"
+                    )
+                    return hits
+                hits.append(place)
+        return hits
+
+    def count(self, pattern: Any, docs: Any = None, flags: int = 0) -> int:
+        """How often a regular expression matches, several times a line counted.
+
+        Raises:
+            ValueError: not a regular expression.
+            KeyError: no such document.
+        """
+        compiled = Pattern(pattern, flags)
+        return sum(compiled.count(self._text_of(number)) for number in self._chosen(docs))
+
+    def place_of(self, thing: object) -> dict[str, int | str] | str:
+        """Make evidence of a thing: a dict for a place, a quote for anything else."""
+        if isinstance(thing, str):
+            return thing
+        if isinstance(thing, Place):
+            document, start, end = thing.span
+            return {"document": document, "start": start, "end": end, "quote": thing.quote}
+        if isinstance(thing, tuple | list) and len(thing) == 3:
+            return self._rebuilt(*thing)
+        return str(thing)
+
+    def take_notes(self) -> list[str]:
+        """Say what was left out since the last call."""
+        notes, self._notes = self._notes, []
+        return notes
+
+    def _chosen(self, docs: Any) -> Sequence[int]:
+        if docs is None:
+            return range(len(self._names))
+        if not self._numbers:
+            self._numbers = {name: number for number, name in enumerate(self._names)}
+        return choose(docs, self._numbers)
+
+    def _lines(self, number: int, pattern: Pattern) -> Iterator[Place]:
+        text = self._text_of(number)
+        name = self._names[number]
+        line, counted, at = 1, 0, 0
+        size = len(text)
+        while (span := pattern.search(text, at)) is not None:
+            start, end = span
+            hit = _first_inked(text, start, end)
+            if hit == size and size and text[-1] == "\n":
+                return  # behind the last line end there is no line
+            begin = text.rfind("\n", 0, hit) + 1
+            stop = text.find("\n", hit)
+            stop = size if stop < 0 else stop
+            line += text.count("\n", counted, begin)
+            counted = begin
+            yield _place(name, line, text, (number, begin, stop), (hit, end))
+            at = max(stop + 1, end)
+            if at > size:
+                return
+
+    def _rebuilt(self, name: Any, line: Any, shown: Any) -> dict[str, int | str] | str:
+        """Find a place again that was taken apart, by ``list(hit)`` or through JSON."""
+        if not isinstance(shown, str):
+            return str((name, line, shown))
+        quote = shown.strip(CUT)
+        try:
+            number = self._chosen(name)[0]
+        except (KeyError, TypeError, ValueError, IndexError):
+            return quote
+        text = self._text_of(number)
+        start = 0
+        for _ in range(line - 1 if isinstance(line, int) else 0):
+            start = text.find("\n", start) + 1
+            if not start:
+                break
+        found = text.find(quote, start)
+        found = found if found >= 0 else text.find(quote)
+        if found < 0 or not quote:
+            return quote
+        return {"document": number, "start": found, "end": found + len(quote), "quote": quote}
+
+
+def _first_inked(text: str, start: int, end: int) -> int:
+    r"""Where the match says something: ``^\s*def`` may begin on an empty line above."""
+    if start < end and text[start].isspace():
+        inked = re.compile(r"\S").search(text, start, end)
+        if inked:
+            return inked.start()
+    return start
+
+
+def _place(
+    name: str | int, line: int, text: str, bounds: tuple[int, int, int], match: tuple[int, int]
+) -> Place:
+    number, begin, stop = bounds
+    if stop > begin and text[stop - 1] == "\r":
+        stop -= 1
+    if stop - begin <= SHOWN_CHARS:
+        return Place(name, line, text[begin:stop], (number, begin, stop))
+    hit, end = match
+    room = max(0, SHOWN_CHARS - (min(end, stop) - hit))
+    first = min(max(begin, hit - room // 2), stop - SHOWN_CHARS)
+    last = first + SHOWN_CHARS
+    quote = text[first:last]
+    shown = CUT * (first > begin) + quote + CUT * (last < stop)
+    return Place(name, line, shown, (number, first, last), quote)
