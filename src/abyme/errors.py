@@ -14,6 +14,33 @@ A cell that raises is not an error here: it is a `CellFinished` event that the
 model reads. No failure is ever returned as text among data.
 """
 
+from typing import Any, Literal, TypeAlias
+
+Fault: TypeAlias = Literal[
+    "auth",  # 401, 403: the key is missing, wrong or not allowed
+    "quota",  # 402, or a 429 that says the account is empty: retrying does not help
+    "model_not_found",  # 404: no such model or path
+    "context_length",  # 413, or a 400 that says so: the prompt does not fit
+    "bad_request",  # any other 4xx: the request is wrong
+    "rate_limited",  # 429, 503 with Retry-After
+    "server",  # 5xx
+    "unreachable",  # DNS, refused connection, TLS
+    "timed_out",  # no byte for too long
+    "stream_cut",  # the reply ended before its end
+    "empty_reply",  # a reply without text
+    "output_cap",  # reasoning ate the whole output allowance
+    "refused",  # the model declined
+    "content_filter",  # the provider withheld the reply
+    "bad_reply",  # not the protocol: garbage JSON
+    "limit",  # the ledger did not allow the call
+    "depth",  # recursion deeper than `Limits.depth`
+    "cycle",  # the same question on the same context as an ancestor
+    "child_failed",  # an `rlm_query` child ended without an answer
+    "not_allowed",  # a model that the user did not allow
+    "cancelled",  # the run or the parent cell ended first
+]
+"""Why a model call has no result."""
+
 
 class AbymeError(Exception):
     """Base class: catch this to catch everything raised on purpose."""
@@ -41,24 +68,28 @@ class LimitReached(AbymeError):
 class ModelError(AbymeError):
     """One attempt at a model call failed.
 
-    `failure` is one word of `abyme.core.events.Fault`; `retry_after_s` is the
-    provider's own wish, None when it named none.
+    `failure` is one word of `Fault`; `retry_after_s` is the
+    provider's own wish, None when it named none. `usage` is an
+    `abyme.core.events.Usage`: what was billed all the same, None when nothing
+    is known to have been.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  one argument a field
         self,
         message: str,
         *,
-        failure: str,
+        failure: Fault,
         retryable: bool,
         retry_after_s: float | None = None,
         status: int | None = None,
+        usage: Any = None,
     ) -> None:
         super().__init__(message)
         self.failure = failure
         self.retryable = retryable
         self.retry_after_s = retry_after_s
         self.status = status
+        self.usage = usage
 
 
 class SandboxError(AbymeError):

@@ -1,0 +1,1 @@
+"""Models: names, endpoints, prices, adapters. Implements `abyme.ports.Model`."""

@@ -1,0 +1,333 @@
+"""`OpenAICompatible`: any endpoint that speaks OpenAI's chat completions, over pooled HTTP.
+
+One call of `complete` is one attempt; there is no retry here. Streams only when
+somebody reads along. Redirects are not followed, because they would carry the key
+to another host. Invariant: whatever goes wrong is a `ModelError`, and the key is in
+none of them.
+
+Catches every `aiohttp.ClientError` and `OSError` at one boundary (`complete`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from abyme.errors import Fault, ModelError
+from abyme.models import faults
+from abyme.models.completion import Draft, finished, read_usage, request_body
+from abyme.models.sse import EventReader, EventTooLong
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import aiohttp
+
+    from abyme.errors import Fault
+    from abyme.models.names import Endpoint
+    from abyme.ports import ModelReply, ModelRequest
+
+MOST_REPLY_BYTES: Final = 64 << 20
+MOST_ERROR_BYTES: Final = 64 << 10
+CONNECTIONS: Final = 1024
+CONNECT_TIMEOUT_S: Final = 30.0
+DRAIN_TIMEOUT_S: Final = 1.0
+"""After ``[DONE]`` the connection is kept only if the server ends the body soon."""
+
+OPTIONAL: Final = (
+    "max_completion_tokens",
+    "max_tokens",
+    "temperature",
+    "stop",
+    "seed",
+    "stream_options",
+    "usage",
+)
+REFUSES: Final = re.compile(
+    r"unsupported|not support|unrecognized|unknown|unexpected|deprecated|not permitted"
+    r"|extra (?:fields|inputs)|invalid (?:parameter|argument)",
+    re.IGNORECASE,
+)
+
+
+class OpenAICompatible:
+    """A model at an endpoint. Implements `abyme.ports.Model`.
+
+    Used in one event loop at a time; after `aclose` it may be used again.
+    `idle_timeout_s` is how long no byte may come, the first one included.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        idle_timeout_s: float = 120.0,
+        connections: int = CONNECTIONS,
+    ) -> None:
+        self.endpoint = endpoint
+        self._idle_timeout_s = idle_timeout_s
+        self._connections = connections
+        self._session: aiohttp.ClientSession | None = None
+        self._refused: frozenset[str] = frozenset()
+        self._url = endpoint.chat_url
+
+    async def complete(
+        self, request: ModelRequest, on_text: Callable[[str], None] | None = None
+    ) -> ModelReply:
+        """One attempt; see `abyme.ports.Model`."""
+        import aiohttp  # noqa: PLC0415  60 ms that a run with another model need not pay
+
+        draft = Draft()
+        try:
+            return await self._attempt(request, on_text, draft)
+        except ModelError as error:
+            if error.usage is None and draft.parts:
+                error.usage = read_usage(draft, request)
+            raise
+        except (aiohttp.ClientError, OSError, EventTooLong) as error:
+            # Raised below, so that no traceback leads to aiohttp's frames, which hold the key.
+            failed = self._broken(error, draft)
+        if draft.parts:
+            failed.usage = read_usage(draft, request)
+        raise failed
+
+    async def aclose(self) -> None:
+        """Close every connection. Safe to repeat."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def models(self) -> list[str]:
+        """Names of the models that the endpoint lists.
+
+        Raises:
+            ModelError: it cannot be asked, or does not keep a list.
+        """
+        import aiohttp  # noqa: PLC0415
+
+        try:
+            async with self._open().get(
+                self.endpoint.models_url, allow_redirects=False, proxy=self.endpoint.proxy
+            ) as response:
+                data = await self._read_json(response)
+        except (aiohttp.ClientError, OSError) as error:
+            failed = self._broken(error, Draft())
+        else:
+            entries = data.get("data")
+            found = [e.get("id") for e in entries if isinstance(e, dict)] if entries else []
+            return [name for name in found if isinstance(name, str)]
+        raise failed
+
+    async def _attempt(
+        self, request: ModelRequest, on_text: Callable[[str], None] | None, draft: Draft
+    ) -> ModelReply:
+        body = request_body(
+            self.endpoint, request, stream=on_text is not None, without=self._refused
+        )
+        async with self._open().post(
+            self._url, data=body, allow_redirects=False, proxy=self.endpoint.proxy
+        ) as response:
+            streamed = "text/event-stream" in response.headers.get("Content-Type", "")
+            if response.status == 200 and streamed:
+                await self._read_stream(response, on_text, draft)
+            else:
+                data = await self._read_json(response)
+                text = draft.take(data)
+                if on_text is not None and text:
+                    on_text(text)
+        if draft.failure is not None:
+            raise self._reported(draft.failure)
+        if draft.usage is None and draft.finish is None and not draft.parts:
+            raise self._error("bad_reply", "the reply is no chat completion: it has no choices")
+        return finished(self.endpoint, request, draft)
+
+    async def _read_json(self, response: aiohttp.ClientResponse) -> dict[str, Any]:
+        if response.status != 200:
+            raise await self._refusal(response)
+        raw = await _read_capped(response, MOST_REPLY_BYTES)
+        if raw is None:
+            raise self._error("bad_reply", f"the reply passes {MOST_REPLY_BYTES:,} bytes")
+        data = _decode(raw)
+        if isinstance(data, dict):
+            return data
+        head = faults.quote(self.endpoint, raw[:80].decode("utf-8", "replace"))
+        raise self._error("bad_reply", f"the reply is not JSON but {head!r}; check the base URL")
+
+    async def _read_stream(
+        self,
+        response: aiohttp.ClientResponse,
+        on_text: Callable[[str], None] | None,
+        draft: Draft,
+    ) -> None:
+        reader = EventReader(MOST_REPLY_BYTES)
+        size_bytes = 0
+        try:
+            async for chunk in response.content.iter_any():
+                size_bytes += len(chunk)
+                if size_bytes > MOST_REPLY_BYTES:
+                    raise EventTooLong
+                for payload in reader.feed(chunk):
+                    if payload == b"[DONE]":
+                        await _drain(response)
+                        return
+                    self._take(payload, on_text, draft)
+            for payload in reader.end():
+                if payload != b"[DONE]":
+                    self._take(payload, on_text, draft)
+        except (OSError, _payload_error()):
+            if draft.finish is None:
+                raise
+        if draft.finish is None and draft.failure is None:
+            raise self._error("stream_cut", "the connection closed before the reply's end")
+
+    def _take(self, payload: bytes, on_text: Callable[[str], None] | None, draft: Draft) -> None:
+        data = _decode(payload)
+        if not isinstance(data, dict):
+            head = faults.quote(self.endpoint, payload[:80].decode("utf-8", "replace"))
+            raise self._error("bad_reply", f"a piece of the stream is not JSON but {head!r}")
+        text = draft.take(data)
+        if text and on_text is not None:
+            on_text(text)
+
+    async def _refusal(self, response: aiohttp.ClientResponse) -> ModelError:
+        raw = await _read_capped(response, MOST_ERROR_BYTES) or b""
+        body = _decode(raw)
+        if body is None:
+            body = raw.decode("utf-8", "replace")
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        now = dt.datetime.now(dt.UTC)
+        error = faults.from_status(self.endpoint, response.status, body, headers, now)
+        if error.failure == "bad_request":
+            self._learn(error, faults.said(body))
+        return error
+
+    def _learn(self, error: ModelError, words: str) -> None:
+        """Leave out, from now on, a field that this model says it does not take.
+
+        Such a 400 costs nothing, and the next attempt differs from this one.
+        """
+        if "prefill" in words or "must end with a user message" in words:
+            refused = {"prefill"}
+        elif REFUSES.search(words):
+            refused = set(re.findall(r"\w+", words)).intersection(OPTIONAL)
+            first = re.search("|".join(OPTIONAL), words)
+            if "max_tokens" in refused and "max_completion_tokens" in refused and first:
+                refused = {first.group()}  # "use the other one instead"
+        else:
+            return
+        if refused - self._refused:
+            self._refused |= refused
+            error.retryable = True
+
+    def _reported(self, failure: Any) -> ModelError:
+        """Turn an error object that came with status 200 into an error."""
+        inner = failure.get("error")
+        code = inner.get("code") if isinstance(inner, dict) else None
+        code = int(code) if isinstance(code, int | str) and re.fullmatch(r"\d+", str(code)) else 0
+        if 400 <= code < 600:
+            now = dt.datetime.now(dt.UTC)
+            return faults.from_status(self.endpoint, code, failure, {}, now)
+        words = faults.said(failure)
+        status = 429 if re.search(r"rate.?limit|overloaded", words, re.IGNORECASE) else 500
+        return faults.from_status(self.endpoint, status, failure, {}, dt.datetime.now(dt.UTC))
+
+    def _broken(self, error: Exception, draft: Draft) -> ModelError:
+        import aiohttp  # noqa: PLC0415
+
+        where = self.endpoint.base_url
+        cut = "the connection closed before the reply's end"
+        known: tuple[tuple[Any, Fault, str], ...] = (  # the first that fits
+            (EventTooLong, "bad_reply", f"the reply passes {MOST_REPLY_BYTES:,} bytes"),
+            (
+                aiohttp.ClientSSLError,
+                "unreachable",
+                f"TLS with {where} failed; check its certificate or the address",
+            ),
+            (
+                aiohttp.ConnectionTimeoutError,
+                "unreachable",
+                f"{where} does not answer; check the address",
+            ),
+            (
+                aiohttp.ClientConnectorDNSError,
+                "unreachable",
+                f"the host of {where} is not known; check the address and the network",
+            ),
+            (
+                (aiohttp.ClientConnectorError, aiohttp.InvalidURL),
+                "unreachable",
+                f"nobody answers at {where}; is the server running, is the address right?",
+            ),
+            (
+                TimeoutError,
+                "timed_out",
+                f"no byte for {self._idle_timeout_s:g} s; the attempt was given up",
+            ),
+            (aiohttp.ClientPayloadError, "stream_cut", cut),
+            ((aiohttp.ServerDisconnectedError, ConnectionError), "stream_cut", cut),
+        )
+        for kind, fault, message in known:
+            if isinstance(error, kind):
+                return self._error(fault, message)
+        if draft.parts:
+            return self._error("stream_cut", cut)
+        name = type(error).__name__
+        return self._error("bad_reply", f"what came back is not proper HTTP ({name})")
+
+    def _error(self, fault: Fault, message: str) -> ModelError:
+        return faults.error(self.endpoint, fault, message)
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            import aiohttp  # noqa: PLC0415
+
+            headers = {"Content-Type": "application/json", "User-Agent": "abyme"}
+            if self.endpoint.api_key:
+                headers["Authorization"] = f"Bearer {self.endpoint.api_key}"
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=self._connections, ttl_dns_cache=300),
+                timeout=aiohttp.ClientTimeout(
+                    total=None,
+                    sock_connect=min(CONNECT_TIMEOUT_S, self._idle_timeout_s),
+                    sock_read=self._idle_timeout_s,
+                ),
+                headers=headers,
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
+        return self._session
+
+
+async def _read_capped(response: aiohttp.ClientResponse, most_bytes: int) -> bytes | None:
+    chunks, size_bytes = [], 0
+    async for chunk in response.content.iter_any():
+        chunks.append(chunk)
+        size_bytes += len(chunk)
+        if size_bytes > most_bytes:
+            return None
+    return b"".join(chunks)
+
+
+async def _drain(response: aiohttp.ClientResponse) -> None:
+    """Read the body's end, so that the connection can serve the next call."""
+    try:
+        async with asyncio.timeout(DRAIN_TIMEOUT_S):
+            await response.content.readany()
+    except (OSError, _payload_error()):
+        response.close()
+
+
+def _payload_error() -> type[Exception]:
+    import aiohttp  # noqa: PLC0415
+
+    return aiohttp.ClientPayloadError
+
+
+def _decode(raw: bytes) -> Any:
+    try:
+        return msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
