@@ -131,7 +131,7 @@ def test_a_place_given_to_a_call_cancelled_in_the_same_turn_is_passed_on() -> No
         first, second, third = (asyncio.create_task(limited.complete(REQUEST)) for _ in range(3))
         await settle()
         model.open[0].set_result("ok")
-        first.add_done_callback(lambda _: second.cancel())
+        asyncio.get_running_loop().call_soon(second.cancel)  # after first ends, before it wakes
         await settle()
         model.open[1].set_result("ok")
         await asyncio.gather(first, third)
