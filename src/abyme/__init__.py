@@ -1,1 +1,63 @@
-"""abyme: Recursive Language Models."""
+"""abyme: one question over an input of any size, by a Recursive Language Model in a jailed REPL.
+
+    from abyme import RLM, Limits
+
+    rlm = RLM(model="openai:gpt-5", limits=Limits(max_usd=2))
+    answer = rlm.ask("Which contracts renew by themselves?", Path("contracts/"))
+    print(answer.value, answer.evidence)
+
+Names are loaded when they are first used, so that importing the package costs nothing.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from abyme.core.events import Evidence, Record
+    from abyme.core.limits import Limits
+    from abyme.errors import (
+        AbymeError,
+        ConfigError,
+        ContextError,
+        JournalError,
+        LimitReached,
+        ModelError,
+        SandboxError,
+    )
+    from abyme.run.api import RLM, Answer, Usage
+
+__all__ = [
+    "RLM",
+    "AbymeError",
+    "Answer",
+    "ConfigError",
+    "ContextError",
+    "Evidence",
+    "JournalError",
+    "LimitReached",
+    "Limits",
+    "ModelError",
+    "Record",
+    "SandboxError",
+    "Usage",
+]
+
+_HOME = {
+    "RLM": "abyme.run.api",
+    "Answer": "abyme.run.api",
+    "Usage": "abyme.run.api",
+    "Limits": "abyme.core.limits",
+    "Evidence": "abyme.core.events",
+    "Record": "abyme.core.events",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module  # noqa: PLC0415
+
+    return getattr(import_module(_HOME.get(name, "abyme.errors")), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -79,6 +79,21 @@ class Context(Protocol):
         """Descriptors for a guest: the index (see `abyme.layout`) first, then the arenas."""
         ...
 
+    @property
+    def chars(self) -> int:
+        """Code points of all texts together."""
+        ...
+
+    @property
+    def documents(self) -> int:
+        """Number of texts."""
+        ...
+
+    @property
+    def manifest(self) -> object:
+        """Names, sizes and hashes, for the run's folder."""
+        ...
+
     def check(self, evidence: Sequence[Place | str]) -> tuple[list[Evidence], list[str]]:
         """Look evidence up: what was found, and the quotes that are not there."""
         ...

@@ -13,32 +13,9 @@ from msgspec import Struct
 from abyme.core.ids import BatchId, CallId, NodeId
 from abyme.core.limits import Limits
 from abyme.core.profile import Profile
+from abyme.errors import Fault
 
 SCHEMA = 1
-
-Fault = Literal[
-    "auth",  # 401, 403: the key is missing, wrong or not allowed
-    "quota",  # 402, or a 429 that says the account is empty: retrying does not help
-    "model_not_found",  # 404: no such model or path
-    "context_length",  # 413, or a 400 that says so: the prompt does not fit
-    "bad_request",  # any other 4xx: the request is wrong
-    "rate_limited",  # 429, 503 with Retry-After
-    "server",  # 5xx
-    "unreachable",  # DNS, refused connection, TLS
-    "timed_out",  # no byte for too long
-    "stream_cut",  # the reply ended before its end
-    "empty_reply",  # a reply without text
-    "output_cap",  # reasoning ate the whole output allowance
-    "refused",  # the model declined
-    "content_filter",  # the provider withheld the reply
-    "bad_reply",  # not the protocol: garbage JSON
-    "limit",  # the ledger did not allow the call
-    "depth",  # recursion deeper than `Limits.depth`
-    "cycle",  # the same question on the same context as an ancestor
-    "child_failed",  # an `rlm_query` child ended without an answer
-    "not_allowed",  # a model that the user did not allow
-    "cancelled",  # the run or the parent cell ended first
-]
 
 
 class Failure(Struct, frozen=True, kw_only=True):

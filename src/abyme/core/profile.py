@@ -35,5 +35,6 @@ class Profile(Struct, frozen=True, kw_only=True):
     output_chars: int = 10_000
     """Of a cell's output, shown to this model."""
     max_output_tokens: int = 4096
-    temperature: float = 0.0
+    temperature: float | None = None
+    """None leaves it to the endpoint."""
     stop: list[str] = []

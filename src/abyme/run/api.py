@@ -1,0 +1,236 @@
+"""The public face of a run: `RLM`, and the `Answer` it gives. Everything waits inside `driver`."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, Self, TypeAlias, TypeVar
+
+from abyme.core.events import Evidence, Record, RunFinished
+from abyme.core.ids import NodeId
+from abyme.core.limits import Limits
+from abyme.errors import ConfigError
+from abyme.ports import Context, Model, Sandbox
+from abyme.run import build
+from abyme.run.driver import Driver
+from abyme.run.spec import Settings, new_seed, settle
+
+T = TypeVar("T")
+Input: TypeAlias = str | Sequence[str] | dict[str, str] | Path | Sequence[Path] | Context
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What a run used, every descendant included."""
+
+    calls: int
+    """Attempts, failed ones included."""
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: float | None
+    """By declared prices; None when a price is unknown."""
+    wall_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a run brought."""
+
+    value: Any
+    """As submitted: text, number, list... None if there is nothing."""
+    status: Literal["answered", "partial", "failed", "stopped"]
+    evidence: list[Evidence]
+    """Places that the host found in its own copy of the context."""
+    usage: Usage
+    run: Path
+    """The run's folder."""
+    reason: str | None = None
+    """What kept it from being `answered`."""
+
+    @property
+    def response(self) -> str:
+        """The value as text, as users of the official engine read it."""
+        return self.value if isinstance(self.value, str) else str(self.value)
+
+
+class RLM:
+    """Recursive Language Model: asks a root model that works in a jailed REPL over a context.
+
+    >>> rlm = RLM(model="openai:gpt-5", price=(1.25, 10))        # doctest: +SKIP
+    >>> rlm.ask("Which contracts renew by themselves?", Path("contracts/")).value  # doctest: +SKIP
+
+    One object may be asked many times, one question at a time; its connections, its warm
+    interpreters and a local model's server live until `close`.
+
+    Args:
+        model: ``provider:model``; by default `local:coder-1.5b` when no key is set.
+        sub_model: answers `llm_query`; by default the root model.
+        base_url: any OpenAI-compatible endpoint; `sub_base_url` another one for the sub-model.
+        api_key: by default from the environment (``OPENAI_API_KEY``, ``ABYME_API_KEY``, ...).
+        price: dollars per million tokens, ``(input, output)``, where the table has none.
+        limits: ceilings of each run.
+        on_record: called with every journal record once it is written.
+        on_text: called with pieces of root models' replies as they arrive.
+
+    Raises:
+        ConfigError: a setting is missing or contradicts another; nothing was started.
+    """
+
+    def __init__(  # noqa: PLR0913 - the product's settings; data, no modes
+        self,
+        model: str | Model | None = None,
+        sub_model: str | Model | None = None,
+        *,
+        base_url: str | None = None,
+        sub_base_url: str | None = None,
+        api_key: str | None = None,
+        price: str | tuple[float, float] | None = None,
+        limits: Limits | None = None,
+        runs_dir: Path | str | None = None,
+        sandbox: str | Sandbox = "jail",
+        profile: str | None = None,
+        seed: int | None = None,
+        on_record: Callable[[Record], None] | None = None,
+        on_text: Callable[[NodeId, str], None] | None = None,
+    ) -> None:
+        self._given = {
+            name: given
+            for name, given in (("root", model), ("sub", sub_model))
+            if given is not None and not isinstance(given, str)
+        }
+        settings = Settings(
+            model=build.name_of("root", model),
+            sub_model=build.name_of("sub", sub_model),
+            base_url=base_url,
+            sub_base_url=sub_base_url,
+            api_key=api_key,
+            price=price,
+            limits=limits or Limits(),
+            runs_dir=Path(runs_dir) if runs_dir is not None else None,
+            sandbox=sandbox if isinstance(sandbox, str) else "jail",
+            profile=profile,
+            seed=seed,
+        )
+        self.spec = settle(settings)
+        self._parts = build.Parts(self.spec, self._given, sandbox)
+        self._on_record = on_record
+        self._on_text = on_text
+        self._driver: Driver | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._runner: asyncio.Runner | None = None
+        self._lock = threading.Lock()
+
+    def ask(self, question: str, context: Input) -> Answer:
+        """Answer `question` over `context`: text, texts, named texts, paths, or a sealed context.
+
+        Raises:
+            ConfigError: an empty question.
+            ContextError: nothing to read.
+            JournalError: the run cannot be recorded.
+        """
+        return self._wait(self.aask(question, context))
+
+    async def aask(self, question: str, context: Input) -> Answer:
+        """`ask` for asynchronous callers."""
+        if not question.strip():
+            raise ConfigError("the question is empty: say what you want to know of the context")
+        if not self._lock.acquire(blocking=False):
+            raise ConfigError("this RLM is answering a question; use another RLM beside it")
+        try:
+            return await self._run(question, context)
+        finally:
+            self._driver = self._loop = None
+            self._lock.release()
+
+    def completion(self, prompt: Input, root_prompt: str | None = None) -> Answer:
+        """Answer like the official engine: `prompt` is the context, `root_prompt` the question."""
+        return self.ask(root_prompt or QUESTION_IS_INSIDE, prompt)
+
+    def stop(self) -> None:
+        """Ask the run to end: the first call with what is there, the second one at once.
+
+        Safe in any thread and in a signal handler; without a run it does nothing.
+        """
+        driver, loop = self._driver, self._loop
+        if driver is not None and loop is not None:
+            loop.call_soon_threadsafe(driver.stop)
+
+    def close(self) -> None:
+        """Let go of connections, interpreters and a local model's server. Safe to repeat."""
+        self._wait(self.aclose())
+        if self._runner is not None:
+            self._runner.close()
+            self._runner = None
+
+    async def aclose(self) -> None:
+        """`close` for asynchronous callers."""
+        await self._parts.aclose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def _run(self, question: str, given: Input) -> Answer:
+        seed = self.spec.seed if self.spec.seed is not None else new_seed()
+        now = datetime.now(UTC)
+        async with self._parts.opened(given) as (context, owned):
+            run = await self._parts.begin(question, context, seed=seed, now=now)
+            try:
+                ports = run.ports(on_record=self._on_record, on_text=self._on_text)
+                driver = Driver(run.started, ports)
+                self._driver, self._loop = driver, asyncio.get_running_loop()
+                finished = await driver.run()
+                answer = self._answer(driver, finished, run.folder.path)
+                run.folder.write_answer(build.outcome(finished, answer.usage))
+                return answer
+            finally:
+                await run.aclose()
+                if owned:
+                    context.close()
+
+    def _answer(self, driver: Driver, finished: RunFinished, folder: Path) -> Answer:
+        totals, spent = driver.tree.book.totals, driver.tree.book.ledger.spent
+        priced = self.spec.root.price is not None and self.spec.sub.price is not None
+        usage = Usage(
+            calls=totals.calls,
+            prompt_tokens=totals.prompt_tokens,
+            completion_tokens=totals.completion_tokens,
+            cost_usd=spent.usd_micro / 1e6 if priced else None,
+            wall_s=round(driver.elapsed_s, 3),
+        )
+        return Answer(
+            value=finished.value,
+            status=finished.status,
+            evidence=finished.evidence,
+            usage=usage,
+            run=folder,
+            reason=finished.reason,
+        )
+
+    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run in a loop that lives as long as this object; beside a running one, in a thread."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            if self._runner is None:
+                self._runner = asyncio.Runner()
+            return self._runner.run(work)
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(self._wait, work).result()
+
+
+QUESTION_IS_INSIDE = (
+    "The context holds a whole prompt, its question or instruction included. "
+    "Find what it asks for, and answer that."
+)

@@ -1,0 +1,322 @@
+"""The only loop that waits. It performs effects through ports and feeds events back.
+
+Rule 1: a record is in the journal before anything it causes is done (write ahead).
+Rule 2: an attempt is journalled as reserved before it is sent.
+Rule 3: the driver decides nothing: what to do comes from `Tree`, what happened from a port.
+Invariant: when `run` returns or raises, no task, call or session of the run is left.
+"""
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from abyme.core import effects as do
+from abyme.core import events as ev
+from abyme.core import fences
+from abyme.core.ids import ROOT, CallId, NodeId
+from abyme.core.tree import Tree
+from abyme.errors import AbymeError, ModelError, SandboxError
+from abyme.ports import Clock, Context, Journal, Model, ModelRequest, SandboxRun, Session
+
+CLOSING_S = 60.0
+"""Of ``timeout_s``, or after a stop: for the closing turn."""
+CLOSING_SHARE = 0.25
+"""At most this part of ``timeout_s``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """Every outside thing of one run."""
+
+    journal: Journal
+    sandbox: SandboxRun
+    context: Context
+    models: Mapping[str, Model]
+    clock: Clock
+    seal: Callable[[str], tuple[Context, str]]
+    """A child's own text -> its context and preview."""
+    on_record: Callable[[ev.Record], None] | None = None
+    on_text: Callable[[NodeId, str], None] | None = None
+
+
+class Driver:
+    """Drives one run."""
+
+    def __init__(self, started: ev.RunStarted, ports: Ports) -> None:
+        self.tree = Tree(started)
+        self._started = started
+        self._ports = ports
+        self._began_s = ports.clock.now_s()
+        self._seq = 0
+        self._inbox: deque[tuple[NodeId, ev.AnyEvent]] = deque()
+        self._wake = asyncio.Event()
+        self._sessions: dict[NodeId, Session] = {}
+        self._contexts: dict[NodeId, Context] = {}
+        self._calls: dict[CallId, asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._broken: BaseException | None = None
+        self._jitter = random.Random(started.seed)  # noqa: S311 - spreads retries, hides nothing
+
+    async def run(self) -> ev.RunFinished:
+        """Drive the run to its end.
+
+        Raises:
+            JournalError: a record could not be written; nothing was done on account of it.
+        """
+        self.post(ROOT, self._started)
+        if self._started.limits.timeout_s is not None:
+            closing_s = min(CLOSING_S, self._started.limits.timeout_s * CLOSING_SHARE)
+            self._spawn(self._deadlines(self._started.limits.timeout_s - closing_s, closing_s))
+        try:
+            while self.tree.finished is None:
+                await self._wake.wait()
+                self._wake.clear()
+                if self._broken is not None:
+                    raise self._broken
+                self._drain()
+            await self._settle_down()
+            return self._finish(self.tree.finished)
+        finally:
+            await self._abandon()
+
+    def post(self, node: NodeId, event: ev.AnyEvent) -> None:
+        """Bring a fact in. Call it in the loop's own thread."""
+        self._inbox.append((node, event))
+        self._wake.set()
+
+    def stop(self) -> None:
+        """Ask for an end: the first time with what is there, the second time at once."""
+        self.post(ROOT, ev.StopRequested())
+        self._spawn(self._grace())
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the run began."""
+        return self._ports.clock.now_s() - self._began_s
+
+    # -- the ring ----------------------------------------------------------------
+
+    def _drain(self) -> None:
+        """Take everything that has arrived as one group: record, flush, then act."""
+        effects: list[do.AnyEffect] = []
+        records: list[ev.Record] = []
+        while self._inbox:
+            node, event = self._inbox.popleft()
+            effects += self._record(node, event, records)
+        for effect in effects:
+            if isinstance(effect, do.AskModel):
+                self._record(effect.node, effect.reserved, records)
+            elif isinstance(effect, do.RunCell):
+                started = ev.CellStarted(cell=effect.cell, code=effect.code)
+                self._record(effect.node, started, records)
+        self._ports.journal.flush()
+        if self._ports.on_record is not None:
+            for record in records:
+                self._ports.on_record(record)
+        for effect in effects:
+            self._perform(effect)
+
+    def _record(
+        self, node: NodeId, event: ev.AnyEvent, records: list[ev.Record]
+    ) -> list[do.AnyEffect]:
+        record = ev.Record(seq=self._seq, at_s=round(self.elapsed_s, 6), node=node, event=event)
+        self._seq += 1
+        self._ports.journal.append(record)
+        records.append(record)
+        if isinstance(event, ev.RunFinished):
+            return []
+        return self.tree.step(record)
+
+    def _perform(self, effect: do.AnyEffect) -> None:  # noqa: C901 - one case an effect
+        match effect:
+            case do.AskModel():
+                call = effect.reserved.call
+                self._calls[call] = self._spawn(self._ask(effect))
+            case do.CancelCall(call=call):
+                if task := self._calls.get(call):
+                    task.cancel()
+            case do.RunCell():
+                self._spawn(self._run_cell(effect))
+            case do.AnswerBatch():
+                self._spawn(self._answer(effect))
+            case do.OpenSession():
+                self._spawn(self._open(effect))
+            case do.CloseSession(node=node):
+                self._spawn(self._close(node))
+            case do.EndCell(node=node, why=why):
+                if session := self._sessions.get(node):
+                    session.end_cell(why)
+            case do.CheckEvidence():
+                self._spawn(self._check(effect))
+            case do.Finish():
+                pass  # `run` sees it in the tree
+
+    # -- effects -----------------------------------------------------------------
+
+    async def _ask(self, effect: do.AskModel) -> None:
+        reserved = effect.reserved
+        try:
+            if effect.delay_s:
+                await self._ports.clock.sleep(effect.delay_s * self._jitter.uniform(1.0, 1.25))
+            reply = await self._ports.models[reserved.model].complete(
+                ModelRequest(
+                    messages=effect.messages,
+                    max_output_tokens=effect.max_output_tokens,
+                    temperature=effect.temperature,
+                    stop=effect.stop,
+                    prefill=effect.prefill,
+                ),
+                self._listener(effect),
+            )
+            event: ev.AnyEvent = ev.CallSettled(
+                call=reserved.call, text=reply.text, finish=reply.finish, usage=reply.usage
+            )
+        except ModelError as error:
+            event = ev.CallFailed(call=reserved.call, failure=_failure(error), usage=error.usage)
+        except asyncio.CancelledError:
+            failure = ev.Failure(fault="cancelled", message="nobody waits for it any more")
+            event = ev.CallFailed(call=reserved.call, failure=failure)
+        del self._calls[reserved.call]
+        self.post(effect.node, event)
+
+    def _listener(self, effect: do.AskModel) -> Callable[[str], None] | None:
+        on_text = self._ports.on_text
+        if on_text is None or effect.reserved.purpose != "turn":
+            return None
+        return lambda piece: on_text(effect.node, piece)
+
+    async def _open(self, effect: do.OpenSession) -> None:
+        node, preview, context = effect.node, None, None
+        try:
+            if effect.text is not None:
+                context, preview = await asyncio.to_thread(self._ports.seal, effect.text)
+                self._contexts[node] = context
+            seed = fences.repl_seed(self._started.seed, node)
+            session = await self._ports.sandbox.open(node=node, seed=seed, context=context)
+        except AbymeError as error:
+            self.post(node, ev.SessionLost(why=str(error), fatal=True))
+            return
+        self._sessions[node] = session
+        facts = session.facts
+        self.post(
+            node,
+            ev.SessionOpened(
+                python=facts.python,
+                snapshots=facts.snapshots,
+                layers=list(facts.layers),
+                preview=preview,
+            ),
+        )
+
+    async def _run_cell(self, effect: do.RunCell) -> None:
+        node = effect.node
+        try:
+            finished = await self._sessions[node].run_cell(
+                effect.cell,
+                effect.code,
+                restore=effect.restore,
+                budget=effect.budget,
+                on_event=lambda event: self.post(node, event),
+            )
+        except SandboxError as error:
+            self.post(node, ev.SessionLost(why=str(error), fatal=False))
+            return
+        self.post(node, finished)
+
+    async def _answer(self, effect: do.AnswerBatch) -> None:
+        session = self._sessions.get(effect.node)
+        if session is None:
+            return
+        try:
+            await session.answer(
+                effect.batch,
+                results=effect.results,
+                refused=effect.refused,
+                budget=effect.budget,
+            )
+        except SandboxError:
+            return  # the session is dead; the cell that runs in it reports that
+
+    async def _close(self, node: NodeId) -> None:
+        session, context = self._sessions.pop(node, None), self._contexts.pop(node, None)
+        if session is not None:
+            await session.aclose()
+        if context is not None:
+            context.close()
+
+    async def _check(self, effect: do.CheckEvidence) -> None:
+        context = self._contexts.get(effect.node, self._ports.context)
+        found: list[ev.Evidence] = []
+        missing: list[str] = []
+        if effect.evidence:
+            found, missing = await asyncio.to_thread(context.check, effect.evidence)
+        self.post(effect.node, ev.EvidenceChecked(found=found, missing=missing))
+
+    async def _deadlines(self, first_s: float, second_s: float) -> None:
+        await self._ports.clock.sleep(first_s)
+        self.post(ROOT, ev.DeadlinePassed())
+        await self._ports.clock.sleep(second_s)
+        self.post(ROOT, ev.DeadlinePassed())
+
+    async def _grace(self) -> None:
+        await self._ports.clock.sleep(CLOSING_S)
+        self.post(ROOT, ev.DeadlinePassed())
+
+    # -- the end -----------------------------------------------------------------
+
+    async def _settle_down(self) -> None:
+        """Wait for attempts that were cut off, so that each is journalled with its end."""
+        while self._calls:
+            await asyncio.wait(set(self._calls.values()))
+            self._drain()
+        self._drain()
+
+    def _finish(self, finish: do.Finish) -> ev.RunFinished:
+        finished = ev.RunFinished(
+            status=finish.status,
+            value=finish.value,
+            evidence=list(finish.evidence),
+            reason=finish.reason,
+        )
+        records: list[ev.Record] = []
+        self._record(ROOT, finished, records)
+        self._ports.journal.flush()
+        if self._ports.on_record is not None:
+            self._ports.on_record(records[0])
+        return finished
+
+    async def _abandon(self) -> None:
+        closing = [asyncio.ensure_future(self._close(node)) for node in list(self._sessions)]
+        tasks = [task for task in self._tasks if task is not asyncio.current_task()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, *closing, return_exceptions=True)
+        for node in list(self._sessions):  # one that was just being opened
+            await self._close(node)
+        for context in self._contexts.values():
+            context.close()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._broken = self._broken or error
+            self._wake.set()
+
+
+def _failure(error: ModelError) -> ev.Failure:
+    return ev.Failure(
+        fault=error.failure,
+        message=str(error),
+        retryable=error.retryable,
+        retry_after_s=error.retry_after_s,
+        status=error.status,
+    )

@@ -1,0 +1,51 @@
+"""Reads the prompt files of `core/prompts` into `Profile`s, and chooses one for a model.
+
+A profile is a data file: a new one is a new ``core/prompts/NAME.toml``. Its texts
+go into the run's first record, so that a replay does not depend on the files.
+"""
+
+import tomllib
+from importlib import resources
+
+import msgspec
+
+from abyme.core.profile import Profile
+from abyme.errors import ConfigError
+
+
+def load(name: str) -> Profile:
+    """Read a profile by name.
+
+    Raises:
+        ConfigError: if there is none; the message lists those there are.
+    """
+    folder = resources.files("abyme.core") / "prompts"
+    file = folder / f"{name}.toml"
+    if name not in names():
+        raise ConfigError(f"no profile {name!r}; there are: {', '.join(names())}")
+    data = tomllib.loads(file.read_text(encoding="utf-8"))
+    return _stripped(msgspec.convert(data, Profile))
+
+
+def names() -> list[str]:
+    """List the profiles there are."""
+    folder = resources.files("abyme.core") / "prompts"
+    return sorted(
+        f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml")
+    )
+
+
+def choose(model: str) -> str:
+    """Name the profile for a model by its name: small local ones need a plainer prompt."""
+    return "weak" if model.startswith("local:") else "strong"
+
+
+def _stripped(profile: Profile) -> Profile:
+    """Drop the line breaks that the file's layout puts around texts."""
+    return msgspec.structs.replace(
+        profile,
+        system=profile.system.strip(),
+        question=profile.question.strip(),
+        output=profile.output.strip(),
+        examples=[msgspec.structs.replace(m, content=m.content.strip()) for m in profile.examples],
+    )
