@@ -39,7 +39,7 @@ def test_the_window_doubles_until_the_first_refusal_then_grows_by_one_a_round() 
         window.succeeded(in_flight=4)
     assert window.width == 8
 
-    window.refused(sent_s=0.0, now_s=1.0, retry_after_s=0)
+    window.refused(sent_s=0.0, now_s=1.0, retry_after_s=0, in_flight=7)
     assert window.width == 4
     for _ in range(5):  # 4 + 1/4 + 1/4.25 + ...
         window.succeeded(in_flight=4)
@@ -55,18 +55,30 @@ def test_a_window_that_is_not_full_does_not_grow() -> None:
 
 def test_refusals_of_calls_that_were_in_flight_together_cut_once() -> None:
     window = Window(start=64)
-    for _ in range(30):
-        window.refused(sent_s=0.0, now_s=1.0, retry_after_s=None)
+    for refused in range(1, 31):
+        window.refused(sent_s=0.0, now_s=1.0, retry_after_s=None, in_flight=64 - refused)
     assert window.width == 32
 
-    window.refused(sent_s=1.5, now_s=2.0, retry_after_s=None)
+    window.refused(sent_s=1.5, now_s=2.0, retry_after_s=None, in_flight=31)
     assert window.width == 16
+
+
+def test_one_round_of_refusals_finds_how_many_calls_a_provider_takes_at_once() -> None:
+    window = Window(start=1024)
+    for refused in range(1, 1001):
+        if refused == 500:  # some of those that it took are served meanwhile
+            for _ in range(4):
+                window.succeeded(in_flight=100)
+        served = 4 if refused >= 500 else 0
+        left = 1024 - refused - served
+        window.refused(sent_s=0.0, now_s=1.0, retry_after_s=1.0, in_flight=left)
+    assert window.width == 24
 
 
 def test_the_window_never_closes() -> None:
     window = Window(start=2)
     for second in range(10):
-        window.refused(sent_s=second, now_s=second, retry_after_s=0)
+        window.refused(sent_s=second, now_s=second, retry_after_s=0, in_flight=0)
     assert window.width == 1
 
 

@@ -2,8 +2,10 @@
 
 Additive increase, multiplicative decrease, as TCP does (Chiu and Jain, 1989): the
 window of calls in flight grows by one for each window of replies and halves on
-"rate limited". A ``Retry-After`` stops every send until it is over. Starts wide,
-because most endpoints bear it and a narrow start costs every run.
+"rate limited", at least to the number of calls that the provider did take together.
+A ``Retry-After`` stops every send until it is over. Starts wide, because most
+endpoints bear it, a narrow start costs every run, and one round of refusals (which
+cost nothing) is enough to find a limit on calls at once.
 
 Only delays sends; whether a failed call is made again is the core's decision.
 Invariant: calls in flight never exceed `Window.width`, and a call that is
@@ -20,7 +22,7 @@ from typing import Final
 from abyme.errors import ModelError
 from abyme.ports import Clock, Model, ModelReply, ModelRequest
 
-START: Final = 512
+START: Final = 1024
 MOST: Final = 1024
 BACK_OFF: Final = 0.5
 NO_WISH_PAUSE_S: Final = 0.5
@@ -37,6 +39,7 @@ class Window:
         self._probing = True
         self._resume_s = 0.0
         self._cut_s = float("-inf")
+        self._served = 0
 
     @property
     def width(self) -> int:
@@ -52,19 +55,26 @@ class Window:
 
         A window that is not full tells nothing, so it does not grow.
         """
+        self._served += 1
         if in_flight * 2 >= self.width:
             step = 1.0 if self._probing else 1.0 / self._width
             self._width = min(self._most, self._width + step)
 
-    def refused(self, sent_s: float, now_s: float, retry_after_s: float | None) -> None:
-        """Narrow, once for all calls that were in flight together, and pause."""
+    def refused(
+        self, sent_s: float, now_s: float, retry_after_s: float | None, in_flight: int
+    ) -> None:
+        """Narrow, once for all calls that were in flight together, and pause.
+
+        `in_flight` are the other calls, those that the provider has not refused so far.
+        """
         wish_s = NO_WISH_PAUSE_S if retry_after_s is None else min(retry_after_s, MOST_PAUSE_S)
         self._resume_s = max(self._resume_s, now_s + wish_s)
-        if sent_s < self._cut_s:
-            return  # sent before the last cut: the same overload
-        self._probing = False
-        self._cut_s = now_s
-        self._width = max(1.0, self._width * BACK_OFF)
+        if sent_s >= self._cut_s:  # else sent before the last cut: the same overload
+            self._probing = False
+            self._cut_s = now_s
+            self._served = 0
+            self._width *= BACK_OFF
+        self._width = max(1.0, min(self._width, in_flight + self._served))
 
 
 class Limited:
@@ -93,7 +103,9 @@ class Limited:
             reply = await self.model.complete(request, on_text)
         except ModelError as error:
             if error.failure == "rate_limited":
-                self.window.refused(sent_s, self._clock.now_s(), error.retry_after_s)
+                self.window.refused(
+                    sent_s, self._clock.now_s(), error.retry_after_s, self._in_flight - 1
+                )
             raise
         else:
             self.window.succeeded(self._in_flight)
