@@ -69,7 +69,7 @@ def _inline(opening: re.Match[str]) -> str | None:
 
 def _closing(text: str, start: int, fence: str) -> tuple[int, int]:
     """Return where the code ends and where the block ends."""
-    closing = re.compile(rf"^[ \t]*{re.escape(fence[0])}{{{len(fence)},}}[ \t]*$", re.MULTILINE)
+    closing = re.compile(rf"^[ \t]*{re.escape(fence[0])}{{{len(fence)},}}[ \t\r]*$", re.MULTILINE)
     shadows = [m.span() for m in _LONG_STRING.finditer(text, start) if m["long"]]
     for found in closing.finditer(text, start):
         if not any(a < found.start() < b for a, b in shadows):

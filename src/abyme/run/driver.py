@@ -11,7 +11,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from abyme.core import effects as do
 from abyme.core import events as ev
@@ -20,6 +20,8 @@ from abyme.core.ids import ROOT, CallId, NodeId
 from abyme.core.tree import Tree
 from abyme.errors import AbymeError, ModelError, SandboxError
 from abyme.ports import Clock, Context, Journal, Model, ModelRequest, SandboxRun, Session
+
+T = TypeVar("T")
 
 CLOSING_S = 60.0
 """Of ``timeout_s``, or after a stop: for the closing turn."""
@@ -55,8 +57,8 @@ class Driver:
         self._wake = asyncio.Event()
         self._sessions: dict[NodeId, Session] = {}
         self._contexts: dict[NodeId, Context] = {}
-        self._calls: dict[CallId, asyncio.Task[None]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._calls: dict[CallId, asyncio.Task[Any]] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._broken: BaseException | None = None
         self._jitter = random.Random(started.seed)  # noqa: S311 - spreads retries, hides nothing
 
@@ -133,8 +135,7 @@ class Driver:
     def _perform(self, effect: do.AnyEffect) -> None:  # noqa: C901 - one case an effect
         match effect:
             case do.AskModel():
-                call = effect.reserved.call
-                self._calls[call] = self._spawn(self._ask(effect))
+                self._send(effect)
             case do.CancelCall(call=call):
                 if task := self._calls.get(call):
                     task.cancel()
@@ -156,31 +157,42 @@ class Driver:
 
     # -- effects -----------------------------------------------------------------
 
-    async def _ask(self, effect: do.AskModel) -> None:
+    def _send(self, effect: do.AskModel) -> None:
+        task = self._spawn(self._attempt(effect))
+        self._calls[effect.reserved.call] = task
+        task.add_done_callback(lambda task: self._attempt_over(effect, task))
+
+    async def _attempt(self, effect: do.AskModel) -> ev.CallSettled | ev.CallFailed:
         reserved = effect.reserved
+        if effect.delay_s:
+            await self._ports.clock.sleep(effect.delay_s * self._jitter.uniform(1.0, 1.25))
+        request = ModelRequest(
+            messages=effect.messages,
+            max_output_tokens=effect.max_output_tokens,
+            temperature=effect.temperature,
+            stop=effect.stop,
+            prefill=effect.prefill,
+        )
+        model = self._ports.models[reserved.model]
         try:
-            if effect.delay_s:
-                await self._ports.clock.sleep(effect.delay_s * self._jitter.uniform(1.0, 1.25))
-            reply = await self._ports.models[reserved.model].complete(
-                ModelRequest(
-                    messages=effect.messages,
-                    max_output_tokens=effect.max_output_tokens,
-                    temperature=effect.temperature,
-                    stop=effect.stop,
-                    prefill=effect.prefill,
-                ),
-                self._listener(effect),
-            )
-            event: ev.AnyEvent = ev.CallSettled(
-                call=reserved.call, text=reply.text, finish=reply.finish, usage=reply.usage
-            )
+            reply = await model.complete(request, self._listener(effect))
         except ModelError as error:
-            event = ev.CallFailed(call=reserved.call, failure=_failure(error), usage=error.usage)
-        except asyncio.CancelledError:
+            return ev.CallFailed(call=reserved.call, failure=_failure(error), usage=error.usage)
+        return ev.CallSettled(
+            call=reserved.call, text=reply.text, finish=reply.finish, usage=reply.usage
+        )
+
+    def _attempt_over(
+        self, effect: do.AskModel, task: asyncio.Task[ev.CallSettled | ev.CallFailed]
+    ) -> None:
+        """Journal the end of an attempt, of one cancelled before it began too."""
+        call = effect.reserved.call
+        del self._calls[call]
+        if task.cancelled():
             failure = ev.Failure(fault="cancelled", message="nobody waits for it any more")
-            event = ev.CallFailed(call=reserved.call, failure=failure)
-        del self._calls[reserved.call]
-        self.post(effect.node, event)
+            self.post(effect.node, ev.CallFailed(call=call, failure=failure))
+        elif task.exception() is None:
+            self.post(effect.node, task.result())
 
     def _listener(self, effect: do.AskModel) -> Callable[[str], None] | None:
         on_text = self._ports.on_text
@@ -271,7 +283,7 @@ class Driver:
         """Wait for attempts that were cut off, so that each is journalled with its end."""
         while self._calls:
             await asyncio.wait(set(self._calls.values()))
-            self._drain()
+            await asyncio.sleep(0)  # lets the callbacks of what has ended post it
         self._drain()
 
     def _finish(self, finish: do.Finish) -> ev.RunFinished:
@@ -299,13 +311,13 @@ class Driver:
         for context in self._contexts.values():
             context.close()
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._done)
         return task
 
-    def _done(self, task: asyncio.Task[None]) -> None:
+    def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._broken = self._broken or error
