@@ -27,10 +27,14 @@ class FakeSession:
         self.on_event = on_event
         self._ended = asyncio.get_running_loop().create_future()
         work = asyncio.ensure_future(self._cells[code.strip()](self, cell))
-        done, _ = await asyncio.wait({work, self._ended}, return_when=asyncio.FIRST_COMPLETED)
+        try:
+            done, _ = await asyncio.wait({work, self._ended}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if not work.done():
+                work.cancel()
+                await asyncio.gather(work, return_exceptions=True)
         if work in done:
             return work.result()
-        work.cancel()
         why = self._ended.result()
         return ev.CellFinished(cell=cell, output="", ended="interrupted", limit=why)
 
