@@ -1,0 +1,1 @@
+"""The command ``abyme``: a file per command, wired by `main`."""

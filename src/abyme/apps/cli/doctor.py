@@ -1,0 +1,89 @@
+"""``abyme doctor``: can this host isolate what a model writes, and what is missing.
+
+Decides the words and the exit code: 0 if a run could start here, 1 if not. The layers
+themselves are probed by `sandboxes.self_check`; nothing is installed or changed.
+"""
+
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from abyme.apps.cli import failures, options
+from abyme.apps.cli.terminal import Terminal, out
+from abyme.apps.tree import Style
+
+
+@click.command("doctor", short_help="Say what protects you on this machine.")
+@options.JSON
+def command(*, as_json: bool) -> int:
+    """Say which layers of the jail are on here, and what to do about the others."""
+    report = examine()
+    if as_json:
+        failures.print_json(report)
+    else:
+        _print(report, out())
+    return failures.ANSWERED if report["ready"] else failures.FAILED
+
+
+def examine() -> dict[str, Any]:
+    """Probe everything once."""
+    import asyncio  # noqa: PLC0415
+
+    from abyme.errors import SandboxError  # noqa: PLC0415
+    from abyme.run.build import version  # noqa: PLC0415
+    from abyme.run.spec import cache_dir, data_dir  # noqa: PLC0415
+    from abyme.sandboxes.self_check import survey  # noqa: PLC0415
+
+    layers: list[dict[str, Any]] = []
+    problem = None
+    try:
+        layers = [
+            {"name": layer.name, "on": layer.on, "words": layer.words, "todo": layer.todo}
+            for layer in asyncio.run(survey())
+        ]
+    except SandboxError as error:
+        problem = str(error)
+    folders = {"runs": data_dir() / "runs", "cache": cache_dir()}
+    return {
+        "ready": problem is None,
+        "problem": problem,
+        "abyme": version(),
+        "python": f"{platform.python_version()} ({sys.executable})",
+        "kernel": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "layers": layers,
+        "folders": {
+            name: {"path": str(path), "writable": _is_writable(path)}
+            for name, path in folders.items()
+        },
+    }
+
+
+def _is_writable(path: Path) -> bool:
+    """Tell whether files could be made there, by looking at what of it exists."""
+    import os  # noqa: PLC0415
+
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return os.access(path, os.W_OK)
+
+
+def _print(report: dict[str, Any], terminal: Terminal) -> None:
+    for name in ("abyme", "python", "kernel"):
+        terminal.say(f"{name:<8}  {report[name]}")
+    for name, folder in report["folders"].items():
+        note = "" if folder["writable"] else "  (cannot be written)"
+        terminal.say(f"{name:<8}  {folder['path']}{note}")
+    terminal.say("")
+    for layer in report["layers"]:
+        mark: tuple[str, Style] = ("on ", "good") if layer["on"] else ("off", "warn")
+        terminal.line([mark, (f"  {layer['name']:<16}  {layer['words']}", "")])
+        if layer["todo"] and not layer["on"]:
+            terminal.line([(f"       {layer['todo']}", "dim")])
+    terminal.say("")
+    if report["ready"]:
+        terminal.say("Runs can start here.")
+    else:
+        terminal.say(f"No run can start here: {report['problem']}")

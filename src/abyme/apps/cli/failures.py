@@ -1,0 +1,97 @@
+"""What went wrong -> one sentence, an exit code, and for programs one JSON object.
+
+Exit codes: 0 answered, 1 failed, 2 the caller's mistake, 3 partial, 130 stopped.
+Boundary: the only place of the command line that turns exceptions into words; what is
+no `AbymeError` is a bug, says so, and shows its traceback only with ``ABYME_DEBUG``.
+"""
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from abyme.apps.cli.terminal import err
+from abyme.apps.safe_text import safe
+from abyme.errors import AbymeError, ConfigError, ContextError
+
+ANSWERED, FAILED, USAGE, PARTIAL, STOPPED = 0, 1, 2, 3, 130
+
+OF_STATUS = {"answered": ANSWERED, "partial": PARTIAL, "failed": FAILED, "stopped": STOPPED}
+
+NO_USAGE: dict[str, Any] = {
+    "calls": 0,
+    "prompt_tokens": 0,
+    "completion_tokens": 0,
+    "cost_usd": None,
+    "wall_s": 0.0,
+}
+
+
+def report(error: BaseException, args: Sequence[str]) -> int:
+    """Say it and choose the exit code."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        err().say(error.format_message())
+        return USAGE
+    sentence, code = _judge(error)
+    err().say(f"abyme: {sentence}")
+    if _wants_json(args):
+        stopped = code == STOPPED
+        print_json(_failure(args, sentence, stopped=stopped))
+    return code
+
+
+def print_json(value: object) -> None:
+    """Write one JSON object, on stdout, whatever is in it."""
+    from abyme.journals.codec import encode  # noqa: PLC0415
+
+    sys.stdout.buffer.write(encode(value) + b"\n")
+    sys.stdout.flush()
+
+
+def _judge(error: BaseException) -> tuple[str, int]:
+    match error:
+        case click.UsageError():
+            hint = f"; see `{error.ctx.command_path} --help`" if error.ctx else ""
+            return error.format_message().rstrip(".") + hint, USAGE
+        case click.ClickException():
+            return error.format_message(), USAGE
+        case ConfigError() | ContextError():
+            return str(error), USAGE
+        case AbymeError():
+            return str(error), FAILED
+        case click.Abort() | KeyboardInterrupt():
+            return "stopped", STOPPED
+        case _:
+            return _bug(error), FAILED
+
+
+def _bug(error: BaseException) -> str:
+    if os.environ.get("ABYME_DEBUG"):
+        err().write(safe("".join(traceback.format_exception(error))))
+    frame = traceback.extract_tb(error.__traceback__)[-1:]
+    place = f" at {os.path.basename(frame[0].filename)}:{frame[0].lineno}" if frame else ""  # noqa: PTH119
+    return (
+        f"a bug in abyme, please report it: {type(error).__name__}: {error}{place} "
+        "(ABYME_DEBUG=1 shows the whole traceback)"
+    )
+
+
+def _wants_json(args: Sequence[str]) -> bool:
+    before = args[: args.index("--")] if "--" in args else args
+    return "--json" in before
+
+
+def _failure(args: Sequence[str], sentence: str, *, stopped: bool) -> dict[str, Any]:
+    if args[:1] != ["ask"]:
+        return {"error": sentence}
+    return {
+        "answer": None,
+        "status": "stopped" if stopped else "failed",
+        "evidence": [],
+        "usage": NO_USAGE,
+        "run": None,
+        "error": sentence,
+    }

@@ -1,0 +1,90 @@
+"""``abyme``: finds the command and turns its end into an exit code. Only wiring.
+
+A command's module is imported when it is called or listed, and imports nothing heavy
+before it runs, so that ``abyme --help`` is quick.
+"""
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from abyme.apps.cli import failures
+
+COMMANDS = {
+    "ask": "ask",
+    "doctor": "doctor",
+    "models": "models",
+    "runs": "runs",
+    "show": "show",
+}
+"""Name -> module of this package; the command has the module's name."""
+
+
+class Commands(click.Group):
+    """Commands that are imported when they are wanted."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of the help page."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one."""
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"abyme.apps.cli.{COMMANDS[cmd_name]}")
+        command: click.Command = module.command
+        return command
+
+
+def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:  # noqa: FBT001
+    if not wanted or ctx.resilient_parsing:
+        return
+    from abyme.run.build import version  # noqa: PLC0415
+
+    click.echo(f"abyme {version()}")
+    ctx.exit()
+
+
+@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_version,
+    help="Show the version and exit.",
+)
+def abyme() -> None:
+    """Ask a question over an input of any size.
+
+    A root model works on the input in a jailed Python REPL, calls sub-models on the
+    pieces, and submits an answer with its evidence.
+
+    \b
+      abyme ask "Which modules open a socket?" src/
+      abyme show latest
+    """  # noqa: D301 - click reads the backspace
+
+
+def run(args: Sequence[str]) -> int:
+    """Run one command line, give its exit code."""
+    try:
+        result = abyme.main(list(args), prog_name="abyme", standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read our output has had enough; keep the interpreter from complaining.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return failures.FAILED
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the boundary, see `failures`
+        return failures.report(error, args)
+    return result if isinstance(result, int) else failures.ANSWERED
+
+
+def main() -> None:
+    """Entry point of the command."""
+    sys.exit(run(sys.argv[1:]))

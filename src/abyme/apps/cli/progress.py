@@ -1,0 +1,251 @@
+"""What a waiting user sees: a live tree, plain lines, or nothing.
+
+Everything about the run itself comes from journal records, folded by `view`; only the
+text that a root model is just writing comes from the stream, and is shown in the live
+tree alone. Decides how often to draw, not what a run looks like (`tree`).
+"""
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from abyme.apps.amounts import duration, size
+from abyme.apps.cli.terminal import Terminal
+from abyme.apps.safe_text import safe_line
+from abyme.apps.tree import Line, describe_calls, draw, how_it_ended
+from abyme.apps.view import RunView, first_line
+from abyme.core import events as ev
+from abyme.core.ids import ROOT, NodeId
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderResult
+    from rich.live import Live
+
+DRAWS_PER_S = 8
+TAIL_CHARS = 400
+"""Of a reply that is being written, kept for showing."""
+
+
+class Progress(Protocol):
+    """Told what happens; all of it may be ignored."""
+
+    def note(self, text: str) -> None:
+        """Say one thing that is not part of the run."""
+        ...
+
+    def bytes_done(self, what: str, done: int, total: int | None) -> None:
+        """Tell how far a long preparation is."""
+        ...
+
+    def record(self, record: ev.Record) -> None:
+        """Take a record of the run."""
+        ...
+
+    def text(self, node: NodeId, piece: str) -> None:
+        """Take a piece of a reply that is being written."""
+        ...
+
+    def close(self) -> None:
+        """End the display; the last picture stays."""
+        ...
+
+
+class Silent:
+    """For ``--quiet``."""
+
+    def note(self, text: str) -> None:
+        """Say nothing."""
+
+    def bytes_done(self, what: str, done: int, total: int | None) -> None:
+        """Say nothing."""
+
+    def record(self, record: ev.Record) -> None:
+        """Say nothing."""
+
+    def text(self, node: NodeId, piece: str) -> None:
+        """Say nothing."""
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+
+class Lines:
+    """One plain line for each thing worth knowing; for logs and simple terminals."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        self._terminal = terminal
+        self._view = RunView()
+        self._tenth = -1
+
+    def note(self, text: str) -> None:
+        """Print it."""
+        self._terminal.say(text)
+
+    def bytes_done(self, what: str, done: int, total: int | None) -> None:
+        """Print each tenth."""
+        tenth = 10 * done // total if total else -1
+        if tenth > self._tenth:
+            self._terminal.say(f"{what}: {size(done)} of {size(total or 0)}")
+        self._tenth = tenth if tenth < 10 else -1
+
+    def record(self, record: ev.Record) -> None:
+        """Print what a reader of a log wants of it."""
+        self._view.add(record)
+        words = self._words(record.node, record.event)
+        if words:
+            name = "root" if record.node == ROOT else record.node
+            line = f"[{record.at_s:7.1f} s] {name}: {words}"
+            self._terminal.say(safe_line(line, self._terminal.width))
+
+    def text(self, node: NodeId, piece: str) -> None:
+        """Print nothing: the cell will be printed when it runs."""
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+    def _words(self, node: NodeId, event: ev.AnyEvent) -> str:  # noqa: PLR0911 - one a case
+        match event:
+            case ev.CellStarted():
+                return f"cell {event.cell}: {first_line(event.code)}"
+            case ev.CellFinished():
+                cell = self._view.nodes[node].cells[-1]
+                took = duration((cell.ended_s or 0.0) - cell.started_s)
+                calls = describe_calls(cell)
+                return f"cell {event.cell} {how_it_ended(cell)[0]} in {took}" + (
+                    f", {calls}" if calls else ""
+                )
+            case ev.CallsRequested():
+                kind = "children" if event.purpose == "rlm" else "sub-calls"
+                return f"cell {event.cell} asks for {len(event.requests):,} {kind}"
+            case ev.CallFailed():
+                return f"a call failed: {event.failure.message}"
+            case ev.SessionLost():
+                return f"REPL lost: {event.why}"
+            case ev.DeadlinePassed():
+                return "the time is over, finishing with what is there"
+            case ev.StopRequested():
+                return "asked to stop"
+            case _:
+                return ""
+
+
+class LiveTree:
+    """The tree, drawn again a few times a second by a thread of its own."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        self._terminal = terminal
+        self._view = RunView()
+        self._lock = threading.Lock()
+        self._writing: tuple[NodeId, str] | None = None
+        self._bar = ""
+        self._live: Live | None = None
+
+    def note(self, text: str) -> None:
+        """Print it above the tree."""
+        if self._live is None:
+            self._terminal.say(text)
+        else:
+            from rich.text import Text  # noqa: PLC0415
+
+            self._live.console.print(Text(safe_line(text)))
+
+    def bytes_done(self, what: str, done: int, total: int | None) -> None:
+        """Draw a bar, and take it away when all is done."""
+        with self._lock:
+            self._bar = "" if total is not None and done >= total else _bar(what, done, total)
+        self._start()
+
+    def record(self, record: ev.Record) -> None:
+        """Take it into the picture."""
+        with self._lock:
+            self._view.add(record)
+            self._bar = ""
+            if isinstance(record.event, ev.CallSettled | ev.CallFailed):
+                self._writing = None
+        self._start()
+
+    def text(self, node: NodeId, piece: str) -> None:
+        """Show the end of what is being written."""
+        with self._lock:
+            before = self._writing[1] if self._writing and self._writing[0] == node else ""
+            self._writing = (node, (before + piece)[-TAIL_CHARS:])
+
+    def close(self) -> None:
+        """Draw once more and leave the picture where it is."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def __rich_console__(self, console: "Console", options: "ConsoleOptions") -> "RenderResult":
+        """Draw, as rich asks for it."""
+        from rich.text import Text  # noqa: PLC0415
+
+        with self._lock:
+            lines = self._lines(options.max_width, self._terminal.height - 1)
+        for line in lines:
+            text = Text(no_wrap=True, overflow="ellipsis")
+            for piece, style in line:
+                text.append(piece, _RICH.get(style, ""))
+            yield text
+
+    def _lines(self, width: int, height: int) -> list[Line]:
+        if self._bar:
+            return [[(self._bar, "")]]
+        lines = draw(self._view, width=width, height=height - 1)
+        if self._writing is not None and self._view.finished is None:
+            tail = safe_line(self._writing[1].rstrip().rpartition("\n")[2], width - 2)
+            lines.insert(-1, [("  " + tail, "dim")])
+        return lines
+
+    def _start(self) -> None:
+        if self._live is not None:
+            return
+        from rich.console import Console  # noqa: PLC0415
+        from rich.live import Live  # noqa: PLC0415
+
+        console = Console(
+            file=self._terminal.stream,
+            force_terminal=True,
+            no_color=not self._terminal.colour,
+            highlight=False,
+            markup=False,
+            emoji=False,
+        )
+        self._live = Live(
+            self,
+            console=console,
+            refresh_per_second=DRAWS_PER_S,
+            redirect_stdout=False,
+            redirect_stderr=False,
+            vertical_overflow="crop",
+        )
+        self._live.start()
+
+
+_RICH = {
+    "dim": "dim",
+    "bold": "bold",
+    "good": "green",
+    "bad": "red",
+    "warn": "yellow",
+    "accent": "cyan",
+}
+
+
+def progress(terminal: Terminal, *, quiet: bool) -> Progress:
+    """Choose a display for a stream."""
+    if quiet:
+        return Silent()
+    return LiveTree(terminal) if terminal.redrawable else Lines(terminal)
+
+
+def reporter(shown: Progress, what: str) -> Callable[[int, int | None], None]:
+    """Turn a display into a callback of (bytes done, bytes in all)."""
+    return lambda done, total: shown.bytes_done(what, done, total)
+
+
+def _bar(what: str, done: int, total: int | None) -> str:
+    if not total:
+        return f"{what}: {size(done)}"
+    filled = 24 * done // total
+    return f"{what}  {'━' * filled}{'─' * (24 - filled)}  {size(done)} of {size(total)}"

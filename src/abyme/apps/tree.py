@@ -1,0 +1,119 @@
+"""Draw a run as a tree of lines: nodes, their cells, their sub-calls, one line of totals.
+
+Decides what of a `RunView` is shown and how a line is cut to the width; the place that
+is left over goes to the code. Every text that a model or a document had a hand in goes
+through `safe_text`. Returns styled pieces; who prints them chooses colours, or none.
+"""
+
+from collections.abc import Iterator
+from typing import Literal, TypeAlias
+
+from abyme.apps.amounts import count, duration, usd
+from abyme.apps.safe_text import safe_line
+from abyme.apps.view import CellView, NodeView, RunView, first_line
+from abyme.core.ids import ROOT
+
+Style: TypeAlias = Literal["", "dim", "bold", "good", "bad", "warn", "accent"]
+Line: TypeAlias = list[tuple[str, Style]]
+
+MAX_CHILDREN = 6
+"""Children of one cell that are drawn; the others are counted."""
+LEAST_CODE = 12
+
+
+def draw(view: RunView, *, width: int, height: int | None = None) -> list[Line]:
+    """Lines of the whole run, the totals last. Beyond `height` the older ones are left out."""
+    lines = list(_node(view, view.nodes[ROOT], "", width)) if ROOT in view.nodes else []
+    last = totals(view)
+    if height is not None and len(lines) + 1 > height:
+        keep = max(1, height - 3)
+        hidden = len(lines) - 1 - keep
+        lines = [lines[0], [(f"  … {count(hidden, 'line')} above", "dim")], *lines[-keep:]]
+    return [*lines, last]
+
+
+def totals(view: RunView) -> Line:
+    """Sum up calls, tokens, money and time."""
+    sums = view.totals
+    parts = [count(sums.calls, "call")]
+    if sums.failed:
+        parts.append(f"{sums.failed:,} failed")
+    parts.append(f"{sums.prompt_tokens:,} + {sums.completion_tokens:,} tokens")
+    parts.append(usd(sums.cost_usd_micro))
+    parts.append(duration(view.at_s))
+    return [(" · ".join(parts), "dim")]
+
+
+def describe_calls(cell: CellView) -> str:
+    """Sub-calls of a cell as counters; empty if there were none."""
+    asked, children = cell.asked("llm"), cell.asked("rlm")
+    parts = []
+    if asked:
+        done, failed = cell.counted("done"), cell.counted("failed")
+        words = f"{count(asked, 'sub-call')}: {done:,} done"
+        parts.append(words + (f", {failed:,} failed" if failed else ""))
+    if children:
+        parts.append(count(children, "child", "children"))
+    return ", ".join(parts)
+
+
+def how_it_ended(cell: CellView) -> tuple[str, Style]:
+    """One word on a cell."""
+    if cell.finished is None:
+        return "running", "accent"
+    match cell.finished.ended:
+        case "clean":
+            return ("submitted" if cell.submitted else "ok"), "good"
+        case "raised":
+            return _exception(cell.finished.error), "warn"
+        case other:
+            limit = f" ({cell.finished.limit})" if cell.finished.limit else ""
+            return safe_line(other.replace("_", " ") + limit), "bad"
+
+
+def _exception(error: str | None) -> str:
+    """``ValueError`` of a traceback."""
+    last = (error or "").rstrip().rpartition("\n")[2]
+    return safe_line(last.partition(":")[0], 40) or "raised"
+
+
+def _node(view: RunView, node: NodeView, indent: str, width: int) -> Iterator[Line]:
+    yield _head(view, node, indent, width)
+    for position, cell in enumerate(node.cells):
+        last = position == len(node.cells) - 1
+        yield _cell(cell, f"{indent}{'└' if last else '├'} ", width)
+        inner = f"{indent}{' ' if last else '│'} "
+        for child in cell.children[:MAX_CHILDREN]:
+            yield from _node(view, view.nodes[child], f"{inner}  ", width)
+        if len(cell.children) > MAX_CHILDREN:
+            hidden = len(cell.children) - MAX_CHILDREN
+            yield [(f"{inner}  … {count(hidden, 'more child', 'more children')}", "dim")]
+
+
+def _head(view: RunView, node: NodeView, indent: str, width: int) -> Line:
+    name = "root" if node.id == ROOT else node.id
+    limit = f" of {view.started.limits.max_turns}" if view.started else ""
+    state = f"turn {len(node.turns)}{limit}" if node.turns else "starting"
+    if node.thinking:
+        state += ", writing"
+    room = width - len(indent) - len(name) - len(state) - 6
+    line: Line = [(indent, "dim"), (name, "bold"), (f"  {state}", "dim")]
+    if room >= LEAST_CODE:
+        line.append((f"  {safe_line(node.question, room)}", ""))
+    return line
+
+
+def _cell(cell: CellView, indent: str, width: int) -> Line:
+    word, style = how_it_ended(cell)
+    calls = describe_calls(cell)
+    took = "" if cell.ended_s is None else duration(cell.ended_s - cell.started_s)
+    facts = " · ".join(part for part in (calls, took) if part)
+    number = f"{cell.number} "
+    room = width - len(indent) - len(number) - len(word) - len(facts) - 5
+    if room < LEAST_CODE and facts:
+        facts, room = "", width - len(indent) - len(number) - len(word) - 3
+    code = safe_line(first_line(cell.code), max(room, LEAST_CODE))
+    line: Line = [(indent, "dim"), (number, "dim"), (code, ""), (f"  {word}", style)]
+    if facts:
+        line.append((f"  {facts}", "dim"))
+    return line

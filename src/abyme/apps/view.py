@@ -1,0 +1,208 @@
+"""What a run looks like, folded from its records.
+
+Decides what a reader is shown of a run: nodes, cells, calls, totals. The same fold
+serves the live tree (records as they become durable) and `abyme show` (the journal).
+
+Invariant: it knows nothing that is not in the records, and takes any prefix of them.
+Does not draw (`tree`) and does not read files.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from abyme.core import events as ev
+from abyme.core import pricing
+from abyme.core.calls import BILLING_UNKNOWN
+from abyme.core.ids import ROOT, CallId, NodeId
+
+CallState = Literal["open", "done", "failed"]
+
+
+@dataclass(slots=True)
+class CallView:
+    """One model call, every attempt of it."""
+
+    id: CallId
+    model: str
+    purpose: Literal["turn", "sub"]
+    attempts: int = 0
+    state: CallState = "open"
+    text: str = ""
+    failure: ev.Failure | None = None
+    worst_usd_micro: int = 0
+
+
+@dataclass(slots=True)
+class CellView:
+    """One cell and what it asked for."""
+
+    number: int
+    code: str
+    started_s: float
+    ended_s: float | None = None
+    finished: ev.CellFinished | None = None
+    batches: list[ev.CallsRequested] = field(default_factory=list)
+    calls: list[CallView] = field(default_factory=list)
+    children: list[NodeId] = field(default_factory=list)
+    submitted: ev.AnswerSubmitted | None = None
+
+    def asked(self, purpose: Literal["llm", "rlm"]) -> int:
+        """How many sub-calls of a kind were asked for."""
+        return sum(len(batch.requests) for batch in self.batches if batch.purpose == purpose)
+
+    def counted(self, state: CallState) -> int:
+        """How many sub-calls are in a state."""
+        return sum(call.state == state for call in self.calls)
+
+
+@dataclass(slots=True)
+class NodeView:
+    """One node of the recursion tree."""
+
+    id: NodeId
+    opened_s: float
+    question: str = ""
+    python: str = ""
+    layers: list[str] = field(default_factory=list)
+    turns: list[CallView] = field(default_factory=list)
+    cells: list[CellView] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+
+    @property
+    def thinking(self) -> bool:
+        """Its model is writing."""
+        return bool(self.turns) and self.turns[-1].state == "open"
+
+
+@dataclass(slots=True)
+class Totals:
+    """Usage of the whole tree. Calls count every attempt, as `Limits.max_calls` does."""
+
+    calls: int = 0
+    failed: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost_usd_micro: int | None = 0
+    """None once a model without a known price has answered."""
+
+
+@dataclass(slots=True)
+class RunView:
+    """One run."""
+
+    started: ev.RunStarted | None = None
+    finished: ev.RunFinished | None = None
+    nodes: dict[NodeId, NodeView] = field(default_factory=dict)
+    totals: Totals = field(default_factory=Totals)
+    at_s: float = 0.0
+    stops: int = 0
+    _calls: dict[CallId, CallView] = field(default_factory=dict)
+
+    def add(self, record: ev.Record) -> None:
+        """Take one record in."""
+        self.at_s = max(self.at_s, record.at_s)
+        event = record.event
+        match event:
+            case ev.RunStarted():
+                self.started = event
+                self._node(record).question = event.question
+            case ev.RunFinished():
+                self.finished = event
+            case ev.StopRequested():
+                self.stops += 1
+            case ev.CallReserved():
+                self._reserved(self._node(record), event)
+            case ev.CallSettled() | ev.CallFailed():
+                self._over(event)
+            case ev.DeadlinePassed() | ev.EvidenceChecked():
+                pass
+            case _:
+                self._of_node(self._node(record), record.at_s, event)
+
+    def _of_node(self, node: NodeView, at_s: float, event: ev.AnyEvent) -> None:
+        cell = node.cells[-1] if node.cells else None
+        match event:
+            case ev.SessionOpened():
+                node.python, node.layers = event.python, event.layers
+            case ev.SessionLost():
+                node.lost.append(event.why)
+            case ev.CellStarted():
+                node.cells.append(CellView(event.cell, event.code, at_s))
+            case ev.CallsRequested() if cell:
+                cell.batches.append(event)
+            case ev.AnswerSubmitted() if cell:
+                cell.submitted = event
+            case ev.CellFinished() if cell:
+                cell.finished, cell.ended_s = event, at_s
+            case _:
+                pass
+
+    def _node(self, record: ev.Record) -> NodeView:
+        node = self.nodes.get(record.node)
+        if node is None:
+            node = self.nodes[record.node] = NodeView(record.node, record.at_s)
+            parent = self.nodes.get(parent_of(record.node))
+            if parent is not None and parent.cells:
+                cell = parent.cells[-1]
+                asked = [r for b in cell.batches if b.purpose == "rlm" for r in b.requests]
+                if len(cell.children) < len(asked):
+                    node.question = asked[len(cell.children)].prompt
+                cell.children.append(node.id)
+        return node
+
+    def _reserved(self, node: NodeView, event: ev.CallReserved) -> None:
+        self.totals.calls += 1
+        call = self._calls.get(event.call)
+        if call is None:
+            call = self._calls[event.call] = CallView(event.call, event.model, event.purpose)
+            if event.purpose == "turn":
+                node.turns.append(call)
+            elif node.cells:
+                node.cells[-1].calls.append(call)
+        call.attempts, call.state = event.attempt, "open"
+        call.worst_usd_micro = event.worst_usd_micro
+
+    def _over(self, event: ev.CallSettled | ev.CallFailed) -> None:
+        call = self._calls.get(event.call)
+        if isinstance(event, ev.CallFailed):
+            self.totals.failed += 1
+            if call is not None:
+                call.state, call.failure = "failed", event.failure
+        elif call is not None:
+            call.state, call.text, call.failure = "done", event.text, None
+        if event.usage is not None:
+            self._bill(call.model if call else "", event.usage)
+        elif isinstance(event, ev.CallFailed) and event.failure.fault in BILLING_UNKNOWN:
+            self._hold_is_spent(call)
+
+    def _bill(self, model: str, usage: ev.Usage) -> None:
+        self.totals.prompt_tokens += usage.prompt_tokens
+        self.totals.completion_tokens += usage.completion_tokens
+        facts = self._facts(model)
+        known = usage.cost_usd_micro is not None or (facts and facts.price is not None)
+        if self.totals.cost_usd_micro is None or facts is None or not known:
+            self.totals.cost_usd_micro = None
+        else:
+            self.totals.cost_usd_micro += pricing.actual(facts, usage).usd_micro
+
+    def _hold_is_spent(self, call: CallView | None) -> None:
+        if self.totals.cost_usd_micro is not None and call is not None:
+            self.totals.cost_usd_micro += call.worst_usd_micro
+
+    def _facts(self, model: str) -> ev.ModelFacts | None:
+        if self.started is None:
+            return None
+        both = (self.started.root, self.started.sub)
+        return next((facts for facts in both if facts.name == model), None)
+
+
+def parent_of(node: NodeId) -> NodeId:
+    """``0.2`` -> ``0``; the root is its own parent."""
+    return NodeId(node.rpartition(".")[0]) or ROOT
+
+
+def first_line(code: str) -> str:
+    """Find the line that tells a cell from another: the first that is code."""
+    lines = [line.strip() for line in code.splitlines() if line.strip()]
+    plain = (line for line in lines if not line.startswith(("#", "import ", "from ")))
+    return next(plain, lines[0] if lines else "")

@@ -1,0 +1,296 @@
+"""Contract: the commands that read: runs, show, models, and how failures are said."""
+
+import json
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from recorded_run import EVENTS, PLACE, RECORDS
+
+from abyme.apps.cli import failures, main
+from abyme.core import events as ev
+from abyme.core.limits import Limits
+from abyme.errors import ContextError, JournalError
+from abyme.journals import folder
+from abyme.journals.folder import Outcome, RunFolder, RunSpec, RunUsage
+
+NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+def runs_dir(tmp_path: Path) -> Path:
+    return tmp_path / "runs"
+
+
+def recorded(runs_dir: Path, second: int = 0, *, ended: bool = True) -> RunFolder:
+    run = folder.create(runs_dir, now=NOON.replace(second=second))
+    run.write_spec(
+        RunSpec(
+            question="how many?\x1b[31m",
+            model="openai:m",
+            sub_model="openai:m",
+            limits=Limits(),
+            started_at="2026-11-22T12:00:00+00:00",
+        )
+    )
+    with run.open_journal() as journal:
+        for record in RECORDS if ended else RECORDS[:-3]:
+            journal.append(record)
+    if ended:
+        usage = RunUsage(calls=6, cost_usd=0.00118)
+        run.write_answer(Outcome(status="answered", value="two", evidence=[PLACE], usage=usage))
+    return run
+
+
+def abyme(capsysbinary: pytest.CaptureFixture[bytes], *args: str | Path) -> tuple[int, str, str]:
+    code = main.run([str(arg) for arg in args])
+    out, err = capsysbinary.readouterr()
+    return code, out.decode(), err.decode()
+
+
+def test_runs_are_listed_newest_first_with_status_and_cost(runs_dir, capsysbinary) -> None:
+    done, cut = recorded(runs_dir, 1), recorded(runs_dir, 2, ended=False)
+
+    code, out, err = abyme(capsysbinary, "runs", "--runs-dir", runs_dir)
+
+    question = "how many?\\x1b[31m"
+    assert (code, err) == (0, "")
+    assert out.splitlines() == [
+        f"{cut.id}  interrupted          -  2026-11-22 12:00  {question}",
+        f"{done.id}  answered       $0.0012  2026-11-22 12:00  {question}",
+    ]
+
+
+def test_runs_as_json_are_one_object(runs_dir, capsysbinary) -> None:
+    done = recorded(runs_dir)
+
+    code, out, _ = abyme(capsysbinary, "runs", "--runs-dir", runs_dir, "--json")
+
+    assert code == 0
+    assert json.loads(out) == {
+        "runs": [
+            {
+                "id": done.id,
+                "run": str(done.path),
+                "status": "answered",
+                "question": "how many?\x1b[31m",
+                "model": "openai:m",
+                "cost_usd": 0.00118,
+                "wall_s": 0.0,
+                "started_at": "2026-11-22T12:00:00+00:00",
+            }
+        ]
+    }
+
+
+def test_one_damaged_run_harms_no_other(runs_dir, capsysbinary) -> None:
+    recorded(runs_dir, 1)
+    (recorded(runs_dir, 2).path / "run.json").write_bytes(b"{")
+
+    code, out, _ = abyme(capsysbinary, "runs", "--runs-dir", runs_dir)
+
+    assert code == 0
+    assert [line.split()[1] for line in out.splitlines()] == ["damaged", "answered"]
+
+
+def test_show_prints_the_tree_the_cells_and_the_answer(runs_dir, capsysbinary) -> None:
+    run = recorded(runs_dir)
+
+    code, out, err = abyme(capsysbinary, "show", "latest", "--runs-dir", runs_dir)
+
+    counters = "2 sub-calls: 1 done, 1 failed, 1 child"
+    bad = "\\x1b]0;owned\\x07\\x1b[31mred\\u202e"
+    assert (code, err) == (0, "")
+    assert out.splitlines() == [
+        f"{run.id}  2026-11-22T20:54:30+00:00",
+        f"question  how many? {bad}",
+        "model     openai:m",
+        "context   2 documents, 1,234 characters",
+        "",
+        f"root  turn 2 of 5  how many? {bad}",
+        f"├ 1 labels = llm_query_batched(parts)  ValueError  {counters} · 1.0 s",
+        "│   0.0  turn 1 of 5  deeper?",
+        "│   └ 1 submit(4)  submitted  0.1 s",
+        "└ 2 submit(labels)  submitted  0.5 s",
+        "",
+        "── 0, cell 1  ValueError",
+        "  # look",
+        "  import re",
+        "  labels = llm_query_batched(parts)",
+        "  rlm_query('deeper?', parts[0])",
+        "▸ 2 sub-calls: 1 done, 1 failed, 1 child",
+        f"  2  two {bad}",
+        f"  3  timed_out: {bad}",
+        f"│ out {bad}",
+        "│ Traceback ...",
+        f"│ ValueError: {bad}",
+        "│ note: kept: labels",
+        "",
+        "── 0, cell 2  submitted",
+        "  submit(labels)",
+        "",
+        "── 0.0, cell 1  submitted",
+        "  submit(4)",
+        "",
+        "answered",
+        f"two {bad}",
+        f"  [1] a\\udcff.py:7: def x(): {bad}",
+        "6 calls · 2 failed · 400 + 40 tokens · $0.0012 · 3.5 s",
+    ]
+
+
+def test_show_as_json_holds_every_record(runs_dir, capsysbinary) -> None:
+    run = recorded(runs_dir)
+
+    code, out, _ = abyme(capsysbinary, "show", run.id[-4:], "--runs-dir", runs_dir, "--json")
+
+    shown = json.loads(out)
+    assert code == 0
+    assert [r["event"]["kind"] for r in shown["records"]] == [
+        event.__struct_config__.tag for _, _, event in EVENTS
+    ]
+    del shown["records"]
+    assert shown == {"run": str(run.path), "status": "answered", "torn_bytes": 0}
+
+
+def test_show_says_that_a_run_was_cut_off_and_its_record_torn(runs_dir, capsysbinary) -> None:
+    run = recorded(runs_dir, ended=False)
+    with run.events_path.open("ab") as file:
+        file.write(b'{"seq":')
+
+    code, out, _ = abyme(capsysbinary, "show", "latest", "--runs-dir", runs_dir)
+
+    assert code == 0
+    assert out.splitlines()[-3:-1] == [
+        "the last record is torn (7 bytes) and left out",
+        "interrupted: it did not end",
+    ]
+
+
+def test_a_run_that_is_not_there_is_the_callers_mistake(runs_dir, capsysbinary) -> None:
+    code, out, err = abyme(capsysbinary, "show", "zzz", "--runs-dir", runs_dir)
+
+    assert (code, out) == (2, "")
+    assert err == f"abyme: no run 'zzz' in {runs_dir}; `abyme runs` lists them\n"
+
+
+def test_models_never_print_a_key(runs_dir, capsysbinary, monkeypatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-canary")
+    monkeypatch.setenv("ABYME_HOME", str(runs_dir))
+
+    for args in (["models"], ["models", "--json"]):
+        code, out, err = abyme(capsysbinary, *args)
+        assert code == 0
+        assert "openai" in out
+        assert "sk-canary" not in out + err
+
+
+MISTAKES = [
+    (["ask"], "Missing argument 'QUESTION'; see `abyme ask --help`"),
+    (["ask", "q"], "no PATH is given: name a file or a folder, or - to read stdin"),
+    (["ask", " ", "x"], "the question is empty: say what you want to know of the paths"),
+    (["ask", "q", "x", "--max-usd", "much"], "'much' is neither a number nor `none`"),
+    (["ask", "q", "x", "--max-usd", "-1"], "'-1' is out of range: 0 or more, or `none`"),
+    (["ask", "q", "x", "--max-usd", "nan"], "'nan' is neither a number nor `none`"),
+    (["ask", "q", "x", "--depth", "-1"], "-1 is not in the range x>=0"),
+    (["ask", "q", "x", "--model", "nobody:m"], "unknown provider 'nobody'"),
+    (["ask", "q", "x", "--model", "openai:m"], "set OPENAI_API_KEY (or ABYME_API_KEY)"),
+    (["sing"], "No such command 'sing'"),
+]
+
+
+@pytest.mark.parametrize(("args", "sentence"), MISTAKES)
+def test_a_mistake_is_one_sentence_and_exit_2(args, sentence, capsysbinary, monkeypatch) -> None:
+    for name in [name for name in os.environ if name.endswith("_API_KEY")]:
+        monkeypatch.delenv(name)
+
+    code, out, err = abyme(capsysbinary, *args)
+
+    assert (code, out) == (2, "")
+    assert err.startswith("abyme: ")
+    assert sentence in err
+    assert err.count("\n") == 1
+
+
+def test_with_json_a_mistake_is_an_object_on_stdout_too(capsysbinary) -> None:
+    code, out, err = abyme(capsysbinary, "ask", " ", "x", "--json")
+
+    sentence = "the question is empty: say what you want to know of the paths"
+    assert (code, err) == (2, f"abyme: {sentence}\n")
+    assert json.loads(out) == {
+        "answer": None,
+        "status": "failed",
+        "evidence": [],
+        "usage": {
+            "calls": 0,
+            "prompt_tokens": 0,
+            "completion_tokens": 0,
+            "cost_usd": None,
+            "wall_s": 0.0,
+        },
+        "run": None,
+        "error": sentence,
+    }
+
+
+def test_a_question_called_json_is_not_an_option(capsysbinary) -> None:
+    code, out, _ = abyme(capsysbinary, "ask", "--", "--json")
+
+    assert (code, out) == (2, "")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "start"),
+    [
+        (ContextError("nothing to read\x1b[2J"), 2, "abyme: nothing to read\\x1b[2J\n"),
+        (JournalError("disk full"), 1, "abyme: disk full\n"),
+        (KeyboardInterrupt(), 130, "abyme: stopped\n"),
+        (
+            ZeroDivisionError("x"),
+            1,
+            "abyme: a bug in abyme, please report it: ZeroDivisionError: x",
+        ),
+    ],
+)
+def test_each_kind_of_failure_has_its_exit_code(error, code, start, capsysbinary) -> None:
+    assert failures.report(error, []) == code
+    out, err = capsysbinary.readouterr()
+    assert out == b""
+    assert err.decode().startswith(start)
+
+
+def test_every_status_has_an_exit_code() -> None:
+    statuses = ev.RunFinished.__annotations__["status"].__args__
+    assert {status: failures.OF_STATUS[status] for status in statuses} == {
+        "answered": 0,
+        "partial": 3,
+        "failed": 1,
+        "stopped": 130,
+    }
+
+
+def test_help_names_every_command_and_option_group(capsysbinary) -> None:
+    code, out, _ = abyme(capsysbinary, "--help")
+
+    assert code == 0
+    listed = [line.split()[0] for line in out.partition("Commands:")[2].splitlines() if line]
+    assert listed == ["ask", "doctor", "models", "runs", "show"]
+
+
+def test_a_closed_pipe_ends_quietly() -> None:
+    """``abyme --help | true``."""
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    done = subprocess.run(
+        [sys.executable, "-m", "abyme", "--help"],
+        stdout=write_end,
+        stderr=subprocess.PIPE,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    os.close(write_end)
+
+    assert (done.returncode, done.stderr) == (1, b"")
