@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from abyme.core import events as ev
 from abyme.core.ids import NodeId
-from abyme.errors import ConfigError
 from abyme.models.names import Endpoint
 from abyme.ports import Context, Model, Sandbox, SandboxRun
 from abyme.run.clock import MonotonicClock
@@ -128,7 +127,7 @@ class Parts:
 
     def _ready_sandbox(self) -> Sandbox:
         if self._sandbox is None:
-            self._sandbox = open_sandbox(self._spec)
+            self._sandbox = open_sandbox()
         return self._sandbox
 
 
@@ -177,10 +176,8 @@ def open_model(endpoint: Endpoint, cache_dir: Path) -> Model:
     return Limited(OpenAICompatible(endpoint), MonotonicClock())
 
 
-def open_sandbox(spec: Spec) -> Sandbox:
+def open_sandbox() -> Sandbox:
     """Choose the sandbox. Never falls to a weaker one by itself."""
-    if spec.sandbox == "unsafe-local":
-        raise ConfigError("unsafe-local is not built yet; use the jail")
     from abyme.sandboxes.jail import Jail  # noqa: PLC0415
 
     return Jail()

@@ -1,0 +1,40 @@
+"""Contract: prompts. Each profile is a data file; its size is pinned, its slots are filled."""
+
+import pytest
+from core_doubles import Run
+
+from abyme.core import effects as do
+from abyme.errors import ConfigError
+from abyme.run import profiles
+
+
+@pytest.mark.parametrize(("name", "most"), [("strong", 2100), ("weak", 900)])
+def test_the_system_text_stays_short(name, most):
+    assert len(profiles.load(name).system) <= most
+
+
+def test_the_first_request_of_a_strong_root_stays_under_1300_tokens():
+    """Counted at 3.5 characters a token, with a preview of full size (o200k gives less)."""
+    run = Run(preview="x" * 1400)
+    run.ready()
+
+    assert sum(len(m.content) for m in run.one(do.AskModel).messages) / 3.5 < 1300
+
+
+@pytest.mark.parametrize("name", profiles.names())
+def test_every_slot_of_a_template_is_one_that_is_filled(name):
+    profile = profiles.load(name)
+
+    assert "{question}" in profile.question
+    assert "{output}" in profile.output
+    assert "{reason}" in profile.last_turn
+
+
+def test_a_small_local_model_gets_the_plain_prompt():
+    assert profiles.choose("local:coder-1.5b") == "weak"
+    assert profiles.choose("openai:gpt-5") == "strong"
+
+
+def test_an_unknown_profile_lists_those_there_are():
+    with pytest.raises(ConfigError, match="there are: strong, weak"):
+        profiles.load("genius")
