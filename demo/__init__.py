@@ -1,0 +1,1 @@
+"""``make demo``: three questions about a real code base, answered on this machine."""
