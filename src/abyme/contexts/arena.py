@@ -12,6 +12,7 @@ import ctypes
 import hashlib
 import os
 import sys
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, NamedTuple, TypeAlias
 
@@ -78,7 +79,37 @@ class ArenaWriter:
         elif kind == ASCII:
             self.add(_ascii_view(text), kind)
         else:
-            self._add_in_steps(text, kind)
+            starts = range(0, len(text), STEP_CHARS)
+            self.add_pieces(
+                (text[at : at + STEP_CHARS].encode(CODEC[kind], "surrogatepass") for at in starts),
+                kind,
+            )
+
+    def add_pieces(self, pieces: Iterable[Buffer | bytearray], kind: int) -> str:
+        """Append one text piece by piece; its SHA-256. A piece may be reused two pieces later.
+
+        If `pieces` raises, the text is dropped and the arena is what it was.
+        """
+        self._flush()
+        start = at = -(-self._at // PAGE) * PAGE
+        digest = hashlib.sha256()
+        hashed: Future[None] | None = None
+        try:
+            for piece in pieces:
+                if hashed:
+                    hashed.result()
+                hashed = self._hasher.submit(digest.update, piece)
+                self._write(piece, at)
+                at += len(piece)
+        except BaseException:
+            os.ftruncate(self._fd, self._at)
+            raise
+        finally:
+            if hashed:
+                hashed.result()
+        self._at = start
+        self._placed.append((self._place(at - start, kind), digest.hexdigest()))
+        return digest.hexdigest()
 
     def seal(self) -> tuple[int, list[Sealed]]:
         """Close the arena: its descriptor, and where every text lies."""
@@ -109,21 +140,6 @@ class ArenaWriter:
             self._pending += bytes(offset - self._at)
             self._at = offset + size
         return Entry(offset, size, size // WIDTH[kind], kind)
-
-    def _add_in_steps(self, text: str, kind: int) -> None:
-        self._flush()
-        entry = self._place(len(text) * WIDTH[kind], kind)
-        digest = hashlib.sha256()
-        at = entry.offset
-        hashed: Future[None] | None = None
-        for start in range(0, len(text), STEP_CHARS):
-            piece = text[start : start + STEP_CHARS].encode(CODEC[kind], "surrogatepass")
-            if hashed:
-                hashed.result()
-            hashed = self._hasher.submit(digest.update, piece)
-            self._write(piece, at)
-            at += len(piece)
-        self._placed.append((entry, self._hasher.submit(digest.hexdigest)))
 
     def _flush(self) -> None:
         if self._pending:

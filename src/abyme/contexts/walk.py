@@ -1,0 +1,221 @@
+"""Paths that a user named -> the files to read, and what is left out and why.
+
+Decides names and what is not followed. Folders are walked in sorted order;
+`.gitignore` files hold, `.git` is never entered; a link inside a folder is not
+followed (its target is read where it lies, or lies outside of what was named).
+
+Invariant: every name occurs once; nothing that was met is left out silently,
+but for the content of a `.git` folder.
+Does not open files, and never blocks on a pipe or a device.
+"""
+
+# Paths are str here: pathlib takes five times as long, and there may be 100,000 of them.
+# ruff: noqa: PTH100, PTH110, PTH116, PTH117, PTH118, PTH119, PTH120
+
+import os
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from abyme.errors import ContextError
+
+if TYPE_CHECKING:
+    from pathspec import GitIgnoreSpec
+
+STDIN: Final = "-"
+_GITIGNORE_BYTES: Final = 1 << 20
+_SPACES: Final = "\xa0\u202f\u3000"
+_PIPES: Final = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")
+
+
+class Found(NamedTuple):
+    """A file to read."""
+
+    name: str
+    path: str
+    size_bytes: int | None
+    """As the directory has it, a hint; None for standard input and pipes, which are read once."""
+
+
+class Skipped(NamedTuple):
+    """Something that was met and not read."""
+
+    name: str
+    reason: str
+
+
+class Walk:
+    """Collects the files that paths stand for.
+
+    Raises:
+        ContextError: a path that does not exist.
+    """
+
+    def __init__(self, paths: Sequence[str | Path]) -> None:
+        self.found: list[Found] = []
+        self.skipped: list[Skipped] = []
+        self.single = False
+        """One file alone, or standard input: the context is a text."""
+        self._taken: set[str] = set()
+        self._given: set[str] = set()
+        given = [os.fspath(path) for path in paths]
+        if not given:
+            raise ContextError("nothing to read: no path was given")
+        for path in given:
+            self._take(path, alone=len(set(given)) == 1)
+
+    def _take(self, path: str, *, alone: bool) -> None:
+        real = path if path == STDIN else os.path.realpath(path)
+        if real in self._given:
+            return
+        self._given.add(real)
+        if path == STDIN:
+            self.single = alone
+            self.found.append(Found(self._unique("stdin", path), STDIN, None))
+            return
+        try:
+            status = os.stat(path)
+        except OSError as error:
+            raise ContextError(f"cannot read {shown(path)!r}: {error.strerror}") from error
+        except ValueError as error:  # a NUL in the path
+            raise ContextError(f"cannot read {shown(path)!r}: {error}") from error
+        if stat.S_ISDIR(status.st_mode):
+            prefix = "" if alone else self._unique(_folder_name(path), real) + "/"
+            self._folder(path, prefix)
+            return
+        name = self._unique(_file_name(path), real)
+        self.single = alone
+        if stat.S_ISREG(status.st_mode):
+            self.found.append(Found(name, real, status.st_size))
+        elif stat.S_ISFIFO(status.st_mode) and path.startswith(_PIPES):
+            self.found.append(Found(name, path, None))
+        else:
+            self.skipped.append(Skipped(name, _kind(status.st_mode)))
+
+    def _folder(self, root: str, prefix: str) -> None:
+        """Walk a folder, depth first, without recursion: depth is the input's choice."""
+        waiting: list[tuple[str, str, tuple[Rules, ...]]] = [(root, "", ())]
+        while waiting:
+            path, inside, rules = waiting.pop()
+            try:
+                with os.scandir(path) as scan:
+                    entries = sorted(scan, key=lambda entry: entry.name)
+            except OSError as error:
+                self.skipped.append(Skipped(shown(prefix + inside), _why(error)))
+                continue
+            if any(entry.name == ".gitignore" for entry in entries):
+                rules = (*rules, Rules(path, inside))
+            folders = []
+            for entry in entries:
+                within = inside + entry.name
+                folder = entry.is_dir(follow_symlinks=False)
+                if entry.name == ".git":  # a file in a worktree
+                    continue
+                if rules and _ignored(rules, within, folder=folder):
+                    name = shown(prefix + within + "/" * folder)
+                    self.skipped.append(Skipped(name, "ignored by .gitignore"))
+                elif folder:
+                    folders.append((entry.path, within + "/", rules))
+                else:
+                    self._entry(entry, prefix + within)
+            waiting += reversed(folders)
+
+    def _entry(self, entry: os.DirEntry[str], name: str) -> None:
+        name = self._unique(name, entry.path)
+        try:
+            status = entry.stat(follow_symlinks=False)
+        except OSError as error:
+            self.skipped.append(Skipped(name, _why(error)))
+            return
+        if stat.S_ISREG(status.st_mode):
+            self.found.append(Found(name, entry.path, status.st_size))
+        elif stat.S_ISLNK(status.st_mode):
+            reason = "link" if os.path.exists(entry.path) else "broken link"
+            self.skipped.append(Skipped(name, reason))
+        else:
+            self.skipped.append(Skipped(name, _kind(status.st_mode)))
+
+    def _unique(self, name: str, path: str) -> str:
+        """Make a name that can be shown and is not taken yet."""
+        name = shown(name)
+        if name in self._taken:
+            parent = os.path.basename(os.path.dirname(os.path.abspath(path)))
+            name = shown(f"{parent}/{name}")
+        base, number = name, 2
+        while name in self._taken:
+            name = f"{base}~{number}"
+            number += 1
+        self._taken.add(name)
+        return name
+
+
+class Rules:
+    """One `.gitignore` file; patterns are relative to the folder it lies in."""
+
+    def __init__(self, path: str, inside: str) -> None:
+        self._inside = inside
+        self._spec: "GitIgnoreSpec | None" = None  # noqa: UP037  (imported below)
+        try:
+            with open(os.path.join(path, ".gitignore"), "rb", opener=open_plain) as file:
+                lines = file.read(_GITIGNORE_BYTES).decode("utf-8", "surrogateescape")
+        except OSError:
+            return
+        from pathspec import GitIgnoreSpec  # noqa: PLC0415  (only where there is a .gitignore)
+
+        try:
+            self._spec = GitIgnoreSpec.from_lines(lines.removeprefix("\ufeff").splitlines())
+        except ValueError:  # git itself reads on; a broken file must not end the walk
+            return
+
+    def verdict(self, within: str) -> bool | None:
+        """Whether the file ignores a path, takes it back, or does not speak of it."""
+        if self._spec is None:
+            return None
+        return self._spec.check_file(within[len(self._inside) :]).include
+
+
+def _ignored(rules: tuple[Rules, ...], within: str, *, folder: bool) -> bool:
+    """Ask the innermost `.gitignore` that speaks of a path (gitignore(5))."""
+    path = within + "/" * folder
+    for rule in reversed(rules):
+        verdict = rule.verdict(path)
+        if verdict is not None:
+            return verdict
+    return False
+
+
+def shown(name: str) -> str:
+    """Escape what is not UTF-8 in a name, and what would command a terminal."""
+    if name.isprintable():
+        return name
+    name = os.fsencode(name).decode("utf-8", "backslashreplace")
+    return "".join(
+        char if char.isprintable() or char in _SPACES else char.encode("unicode_escape").decode()
+        for char in name
+    )
+
+
+def open_plain(path: str, flags: int) -> int:
+    """Open for reading; never waits for a pipe and never follows a link put in its place."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+
+def _file_name(path: str) -> str:
+    """Name a relative path as it was given, any other by its last part."""
+    plain = os.path.normpath(path)
+    outside = os.path.isabs(plain) or plain.startswith(os.pardir)
+    return os.path.basename(plain) if outside else plain
+
+
+def _folder_name(path: str) -> str:
+    return os.path.basename(os.path.abspath(path)) or "root"
+
+
+def _why(error: OSError) -> str:
+    return (error.strerror or type(error).__name__).lower()
+
+
+def _kind(mode: int) -> str:
+    kinds = ((stat.S_ISFIFO, "pipe"), (stat.S_ISSOCK, "socket"), (stat.S_ISLNK, "link"))
+    return next((name for test, name in kinds if test(mode)), "device")
