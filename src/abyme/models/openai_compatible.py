@@ -35,6 +35,9 @@ MOST_REPLY_BYTES: Final = 64 << 20
 MOST_ERROR_BYTES: Final = 64 << 10
 CONNECTIONS: Final = 1024
 CONNECT_TIMEOUT_S: Final = 30.0
+KEEP_S: Final = 15.0
+KEEP_LOOPBACK_S: Final = 4.0
+"""An idle connection is kept so long: less than the 5 s of uvicorn (vLLM) and llama.cpp."""
 DRAIN_TIMEOUT_S: Final = 1.0
 """After ``[DONE]`` the connection is kept only if the server ends the body soon."""
 
@@ -71,7 +74,7 @@ class OpenAICompatible:
         self.endpoint = endpoint
         self._idle_timeout_s = idle_timeout_s
         self._connections = connections
-        self._session: aiohttp.ClientSession | None = None
+        self._sessions: dict[bool, aiohttp.ClientSession] = {}
         self._refused: frozenset[str] = frozenset()
         self._url = endpoint.chat_url
 
@@ -97,8 +100,8 @@ class OpenAICompatible:
 
     async def aclose(self) -> None:
         """Close every connection. Safe to repeat."""
-        session, self._session = self._session, None
-        if session is not None:
+        sessions, self._sessions = self._sessions, {}
+        for session in sessions.values():
             await session.close()
 
     async def models(self) -> list[str]:
@@ -128,7 +131,7 @@ class OpenAICompatible:
         body = request_body(
             self.endpoint, request, stream=on_text is not None, without=self._refused
         )
-        async with self._open().post(
+        async with self._open(streams=on_text is not None).post(
             self._url, data=body, allow_redirects=False, proxy=self.endpoint.proxy
         ) as response:
             streamed = "text/event-stream" in response.headers.get("Content-Type", "")
@@ -268,7 +271,7 @@ class OpenAICompatible:
                 f"no byte for {self._idle_timeout_s:g} s; the attempt was given up",
             ),
             (aiohttp.ClientPayloadError, "stream_cut", cut),
-            ((aiohttp.ServerDisconnectedError, ConnectionError), "stream_cut", cut),
+            ((aiohttp.ServerDisconnectedError, OSError), "stream_cut", cut),
         )
         for kind, fault, message in known:
             if isinstance(error, kind):
@@ -281,15 +284,27 @@ class OpenAICompatible:
     def _error(self, fault: Fault, message: str) -> ModelError:
         return faults.error(self.endpoint, fault, message)
 
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:
+    def _open(self, *, streams: bool = False) -> aiohttp.ClientSession:
+        """Return the connections for this kind of call.
+
+        llama.cpp closes a connection after a stream without saying so, which would break
+        the next call on it. On loopback a new one costs next to nothing.
+        """
+        reused = not (streams and self.endpoint.loopback)
+        if reused not in self._sessions:
             import aiohttp  # noqa: PLC0415
 
+            keep_s = KEEP_LOOPBACK_S if self.endpoint.loopback else KEEP_S
             headers = {"Content-Type": "application/json", "User-Agent": "abyme"}
             if self.endpoint.api_key:
                 headers["Authorization"] = f"Bearer {self.endpoint.api_key}"
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self._connections, ttl_dns_cache=300),
+            self._sessions[reused] = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    limit=self._connections,
+                    ttl_dns_cache=300,
+                    force_close=not reused,
+                    keepalive_timeout=keep_s if reused else None,
+                ),
                 timeout=aiohttp.ClientTimeout(
                     total=None,
                     sock_connect=min(CONNECT_TIMEOUT_S, self._idle_timeout_s),
@@ -298,7 +313,7 @@ class OpenAICompatible:
                 headers=headers,
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
-        return self._session
+        return self._sessions[reused]
 
 
 async def _read_capped(response: aiohttp.ClientResponse, most_bytes: int) -> bytes | None:

@@ -1,0 +1,188 @@
+"""`LocalModel`: weights on this machine, served by llama.cpp in a child process.
+
+Starts the server with the first call and stops it in `aclose`; starts it anew if it
+has died. The server listens on a free port of loopback with a key of its own, so
+that other users of the machine cannot use it; the key travels through a pipe, not
+through an environment or a command line. It is in a session of its own: Ctrl-C in
+the terminal reaches it only through us. How it ends with us: `serve`.
+
+Fetches nothing: absent weights are a `ConfigError` that names the command.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import json
+import os
+import secrets
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from abyme.errors import ConfigError, ModelError
+from abyme.models.local.weights import locate
+from abyme.models.names import LOCAL_WINDOW_TOKENS, Endpoint
+from abyme.models.openai_compatible import OpenAICompatible
+from abyme.ports import ModelReply, ModelRequest
+
+SLOTS: Final = 2
+"""Prompts whose state the server keeps: the root model's and a sub-call's."""
+IDLE_TIMEOUT_S: Final = 600.0
+STOP_S: Final = 5.0
+LOG_TAIL_CHARS: Final = 300
+
+
+class LocalModel:
+    """A model of `WEIGHTS`. Implements `abyme.ports.Model`.
+
+    Used in one event loop at a time; after `aclose` it may be used again. `folder` holds
+    the weights and the server's log. `threads`: None chooses by what the machine has idle.
+
+    Raises:
+        ConfigError: at construction, if the weights or the extra `local` are absent.
+    """
+
+    def __init__(self, endpoint: Endpoint, folder: Path, *, threads: int | None = None) -> None:
+        self._path = locate(endpoint.model, folder)
+        if importlib.util.find_spec("xllamacpp") is None:
+            raise ConfigError(
+                f"{endpoint.name} needs the extra `local`: pip install 'abyme[local]'"
+            )
+        self.endpoint = endpoint
+        self.log = folder / f"{endpoint.model}.log"
+        self._threads = threads
+        self._process: subprocess.Popen[bytes] | None = None
+        self._model: OpenAICompatible | None = None
+        self._starting: asyncio.Lock | None = None
+        self._room: asyncio.Semaphore | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the server, while it runs."""
+        process = self._process
+        return process.pid if process is not None and process.poll() is None else None
+
+    async def complete(
+        self, request: ModelRequest, on_text: Callable[[str], None] | None = None
+    ) -> ModelReply:
+        """One attempt; see `abyme.ports.Model`. The first one starts the server."""
+        if self._room is None or self._starting is None:
+            self._room, self._starting = asyncio.Semaphore(SLOTS), asyncio.Lock()
+        async with self._room:  # wait here, where waiting is not taken for a hung server
+            async with self._starting:
+                model = await self._running()
+            try:
+                return await model.complete(request, on_text)
+            except ModelError as error:
+                if self.pid is None and error.failure in {"stream_cut", "unreachable"}:
+                    raise self._died() from None
+                raise
+
+    async def aclose(self) -> None:
+        """Stop the server. Safe to repeat."""
+        model, self._model = self._model, None
+        process, self._process = self._process, None
+        self._starting = self._room = None
+        try:
+            if model is not None:
+                await model.aclose()
+        finally:
+            if process is not None:
+                _stop(process)
+
+    async def _running(self) -> OpenAICompatible:
+        if self._model is not None and self.pid is not None:
+            return self._model
+        await self._let_go()
+        key = secrets.token_urlsafe(24)
+        process = self._start(key)
+        try:
+            said = await asyncio.to_thread(_first_line, process)
+        except asyncio.CancelledError:
+            _stop(process)
+            raise
+        if "url" not in said:
+            _stop(process)
+            raise self._died(said.get("error"))
+        served = replace(self.endpoint, base_url=f"{said['url']}/v1", api_key=key)
+        self._process = process
+        self._model = OpenAICompatible(served, idle_timeout_s=IDLE_TIMEOUT_S)
+        return self._model
+
+    async def _let_go(self) -> None:
+        model, self._model = self._model, None
+        process, self._process = self._process, None
+        if model is not None:
+            await model.aclose()
+        if process is not None:
+            _stop(process)
+
+    def _start(self, key: str) -> subprocess.Popen[bytes]:
+        paths = [entry for entry in sys.path if os.path.isabs(entry)]  # noqa: PTH117
+        process = subprocess.Popen(
+            [sys.executable, "-s", "-m", "abyme.models.local.serve"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={"PYTHONPATH": os.pathsep.join(paths), "LC_ALL": "C.UTF-8"},
+            cwd="/",
+            start_new_session=True,
+        )
+        order = {
+            "path": str(self._path.resolve()),
+            "alias": self.endpoint.model,
+            "log": str(self.log.resolve()),
+            "key": key,
+            "slots": SLOTS,
+            "window_tokens": self.endpoint.window_tokens or LOCAL_WINDOW_TOKENS,
+            "threads": self._threads,
+            "parent": os.getpid(),
+            "main_thread": threading.current_thread() is threading.main_thread(),
+        }
+        assert process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it has died; what it said tells why
+            process.stdin.write(json.dumps(order).encode() + b"\n")
+            process.stdin.flush()
+        return process
+
+    def _died(self, why: str | None = None) -> ModelError:
+        tail = ""
+        with contextlib.suppress(OSError):
+            tail = self.log.read_text(encoding="utf-8", errors="replace")[-LOG_TAIL_CHARS:]
+        lines = [line for line in tail.splitlines()[1:] if line.strip()]
+        said = why or (lines[-1] if lines else "it said nothing")
+        return ModelError(
+            f"{self.endpoint.name}: its server has ended ({said}); its log is {self.log}. "
+            "Is there enough memory?",
+            failure="unreachable",
+            retryable=True,
+        )
+
+
+def _first_line(process: subprocess.Popen[bytes]) -> dict[str, Any]:
+    assert process.stdout is not None
+    try:
+        said = json.loads(process.stdout.readline() or b"{}")
+    except ValueError:
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """End the server and wait until it is gone."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with contextlib.suppress(BrokenPipeError):
+        process.stdin.close()
+    try:
+        process.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    process.stdout.close()
