@@ -23,6 +23,10 @@ from abyme.run import profiles
 HOME_VARIABLE = "ABYME_HOME"
 """A folder for runs and cache in place of the user's own."""
 
+OUTPUT_TOKENS = 4096
+LOCAL_OUTPUT_TOKENS = 1024
+"""Cap on one reply. A small model that goes on longer repeats itself."""
+
 GIVEN = "given"
 """Provider of a `Model` that the caller brought. It costs what `price` says, else nothing."""
 
@@ -64,7 +68,7 @@ class Spec:
             name=endpoint.name,
             price=endpoint.price,
             window_tokens=endpoint.window_tokens,
-            max_output_tokens=self.profile.max_output_tokens,
+            max_output_tokens=LOCAL_OUTPUT_TOKENS if endpoint.local else OUTPUT_TOKENS,
         )
 
 

@@ -1,0 +1,39 @@
+"""``make bench`` or ``python -m bench [NAME...]``: every figure that README and docs speak of.
+
+Run by hand on a quiet machine. Prints medians with their range, the floor measured in
+the same run, and how noisy the machine was. ``--json FILE`` keeps the samples.
+"""
+
+import argparse
+import dataclasses
+import importlib
+import json
+from pathlib import Path
+
+from bench.measure import Figure, Noise, machine
+
+NAMES = ("imports", "prompts", "turns", "loads", "fanout")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.split("\n")[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"some of: {', '.join(NAMES)}")
+    parser.add_argument("--json", type=Path, help="write the samples there")
+    args = parser.parse_args()
+    for name in args.names:
+        if name not in NAMES:
+            parser.error(f"no bench {name!r}; there are: {', '.join(NAMES)}")
+    print(machine())
+    noise, figures = Noise(), list[Figure]()
+    for name in args.names or NAMES:
+        print(f"\n{name}", flush=True)
+        taken = importlib.import_module(f"bench.{name}").run(noise)
+        figures += taken
+        print(*(figure.line() for figure in taken), sep="\n", flush=True)
+    print(f"\n{noise.line()}")
+    if args.json:
+        args.json.write_text(json.dumps([dataclasses.asdict(f) for f in figures], indent=1))
+
+
+if __name__ == "__main__":
+    main()

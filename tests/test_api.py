@@ -1,0 +1,251 @@
+"""Contract: the public face. Real jail, real journal, scripted model."""
+
+import asyncio
+import json
+import stat
+
+import pytest
+
+import abyme
+from abyme import RLM, ConfigError, ContextError, Limits
+from abyme.core import events as ev
+from abyme.journals.folder import RunFolder
+from abyme.testing import ScriptedModel
+
+
+def code(*lines):
+    return "```repl\n" + "\n".join(lines) + "\n```"
+
+
+@pytest.fixture
+def ask(tmp_path):
+    """Ask a scripted root; gives the answer and the model that was asked."""
+
+    def ask(context, *replies, question="What?", **more):
+        model = ScriptedModel(list(replies))
+        with RLM(model=model, runs_dir=tmp_path / "runs", **more) as rlm:
+            return rlm.ask(question, context), model
+
+    return ask
+
+
+def test_an_answer_carries_value_status_evidence_usage_and_run(ask):
+    text = "alpha\nbeta needle gamma\n"
+    answer, _model = ask(
+        text,
+        code("hits = grep('needle')", "print(hits[0])"),
+        code("submit(hits[0].text, evidence=[hits[0]])"),
+    )
+
+    assert (answer.value, answer.status, answer.reason) == ("beta needle gamma", "answered", None)
+    assert [(e.line, e.quote) for e in answer.evidence] == [(2, "beta needle gamma")]
+    assert answer.usage.calls == 2
+    assert answer.usage.cost_usd == 0.0
+    assert answer.run.is_dir()
+    assert answer.response == answer.value
+
+
+@pytest.mark.parametrize(
+    ("context", "expression", "value"),
+    [
+        ("some text", "[type(context).__name__, len(context)]", ["str", 9]),
+        (["a", "bc"], "[type(context).__name__, len(context), context[1]]", ["list", 2, "bc"]),
+        (
+            {"a.txt": "A", "b.txt": "B"},
+            "[list(context), context['b.txt']]",
+            [["a.txt", "b.txt"], "B"],
+        ),
+    ],
+)
+def test_a_context_is_what_was_given(ask, context, expression, value):
+    answer, _ = ask(context, code(f"submit({expression})"))
+
+    assert answer.value == value
+
+
+def test_a_folder_is_a_mapping_of_names_to_texts(ask, tmp_path):
+    folder = tmp_path / "docs"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "a.md").write_text("# A\n")
+    (folder / "sub" / "b.md").write_text("# B\n")
+    answer, _ = ask(folder, code("submit([list(context), context['sub/b.md']])"))
+
+    assert answer.value == [["a.md", "sub/b.md"], "# B\n"]
+
+
+def test_surrogates_and_crlf_reach_the_cell_and_the_journal_unchanged(ask):
+    text = "one\r\ntwo \udcff three\r\n"
+    answer, _model = ask(
+        text,
+        code("print(repr(context), context)"),
+        code("submit(context)"),
+    )
+
+    assert answer.value == text
+    cells = [r.event for r in RunFolder(answer.run).recording().records]
+    output = next(e.output for e in cells if isinstance(e, ev.CellFinished))
+    assert output == f"{text!r} {text}\n"
+
+
+def test_the_same_rlm_answers_again_with_a_fresh_session(tmp_path):
+    model = ScriptedModel([code("x = 1", "submit(x)"), code("submit('x' in globals())")])
+    with RLM(model=model, runs_dir=tmp_path) as rlm:
+        assert rlm.ask("one?", "text").value == 1
+        assert rlm.ask("two?", "text").value is False
+
+
+def test_sub_calls_and_children_work_from_a_cell(tmp_path):
+    root = ScriptedModel(
+        [
+            code(
+                "texts = llm_query_batched(['p1', 'p2'], texts=['t1', 't2'])",
+                "child = rlm_query('how long is it?', 'abcdef')",
+                "submit([texts, child, [c.text for c in calls]])",
+            ),
+            code("submit(len(context))"),
+        ]
+    )
+    sub = ScriptedModel(lambda request: request.messages[0].content[:2].upper())
+    with RLM(model=root, sub_model=sub, runs_dir=tmp_path) as rlm:
+        answer = rlm.ask("What?", "parent text")
+
+    assert answer.value == [["P1", "P2"], "6", ["P1", "P2", "6"]]
+
+
+def test_a_refused_batch_raises_in_the_cell_before_anything_is_sent(tmp_path):
+    root = ScriptedModel(
+        [
+            code(
+                "try:",
+                "    llm_query_batched([str(i) for i in range(50)])",
+                "except LimitReached as error:",
+                "    submit(str(error))",
+            )
+        ]
+    )
+    sub = ScriptedModel([])
+    limits = Limits(max_calls=10)
+    with RLM(model=root, sub_model=sub, runs_dir=tmp_path, limits=limits) as rlm:
+        answer = rlm.ask("What?", "text")
+
+    assert "nothing was sent: 50 calls" in answer.value
+    assert sub.requests == []
+
+
+def test_a_failed_sub_call_is_an_exception_and_never_a_text(tmp_path):
+    from abyme import ModelError
+
+    root = ScriptedModel(
+        [
+            code(
+                "try:",
+                "    llm_query_batched(['good', 'bad'])",
+                "except BatchFailed as error:",
+                "    submit([error.results, len(error.errors)])",
+            )
+        ]
+    )
+
+    def sub(request):
+        if request.messages[0].content == "bad":
+            raise ModelError("declined", failure="refused", retryable=False)
+        return "fine"
+
+    with RLM(model=root, sub_model=ScriptedModel(sub), runs_dir=tmp_path) as rlm:
+        assert rlm.ask("What?", "text").value == [["fine", None], 1]
+
+
+def test_a_runs_folder_is_private_and_holds_no_key(tmp_path, monkeypatch):
+    monkeypatch.setenv("ABYME_API_KEY", "sk-secret-canary")
+    model = ScriptedModel([code("submit(1)")])
+    with RLM(model=model, runs_dir=tmp_path, api_key="sk-other-canary") as rlm:
+        answer = rlm.ask("What?", "text")
+
+    for path in answer.run.iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert b"canary" not in path.read_bytes()
+    assert stat.S_IMODE(answer.run.stat().st_mode) == 0o700
+
+
+def test_a_key_in_the_hosts_environment_is_not_reachable_from_a_cell(ask, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-env-canary")
+    answer, _ = ask("text", code("import os", "submit(sorted(os.environ) + ['end'])"))
+
+    assert "OPENAI_API_KEY" not in answer.value
+    assert answer.value[-1] == "end"
+
+
+def test_the_documented_exceptions_of_bad_input(tmp_path):
+    with RLM(model=ScriptedModel([]), runs_dir=tmp_path) as rlm:
+        with pytest.raises(ConfigError, match="question is empty"):
+            rlm.ask("  ", "text")
+        with pytest.raises(ContextError):
+            rlm.ask("What?", "")
+        with pytest.raises(ContextError):
+            rlm.ask("What?", {})
+        with pytest.raises(ContextError):
+            rlm.ask("What?", tmp_path / "absent.txt")
+        with pytest.raises(ContextError):
+            rlm.ask("What?", {"a": 1})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_price_is_refused_up_front_with_the_ways_out(monkeypatch):
+    monkeypatch.setenv("ABYME_API_KEY", "k")
+    with pytest.raises(ConfigError, match=r"--price IN,OUT.*--max-usd none"):
+        RLM(model="some-model", base_url="https://models.example/v1")
+    RLM(model="some-model", base_url="https://models.example/v1", price=(1, 2)).close()
+    RLM(model="some-model", base_url="http://127.0.0.1:1/v1").close()
+
+
+def test_completion_speaks_like_the_official_engine(tmp_path):
+    model = ScriptedModel([code("answer['content'] = 'yes'", "answer['ready'] = True")])
+    with RLM(model=model, runs_dir=tmp_path) as rlm:
+        assert rlm.completion("long prompt", root_prompt="is it?").response == "yes"
+
+
+def test_asking_works_beside_a_running_loop(tmp_path):
+    async def main():
+        with RLM(model=ScriptedModel([code("submit(1)")]), runs_dir=tmp_path) as rlm:
+            return rlm.ask("What?", "text").value
+
+    assert asyncio.run(main()) == 1
+
+
+def test_aask_is_awaited(tmp_path):
+    async def main():
+        async with RLM(model=ScriptedModel([code("submit(2)")]), runs_dir=tmp_path) as rlm:
+            return (await rlm.aask("What?", "text")).value
+
+    assert asyncio.run(main()) == 2
+
+
+def test_every_record_is_seen_once_it_is_written(tmp_path):
+    seen = []
+    model = ScriptedModel([code("print(1)"), code("submit(1)")])
+    with RLM(model=model, runs_dir=tmp_path, on_record=seen.append) as rlm:
+        answer = rlm.ask("What?", "text")
+
+    assert seen == list(RunFolder(answer.run).recording().records)
+    assert isinstance(seen[0].event, ev.RunStarted)
+    assert isinstance(seen[-1].event, ev.RunFinished)
+
+
+def test_a_recorded_run_replays_to_the_same_effects(ask):
+    from abyme.core.tree import Tree
+
+    answer, _ = ask("text", code("1/0"), code("print(llm_query)"), code("submit(3)"))
+    records = RunFolder(answer.run).recording().records
+    first, again = Tree(records[0].event), Tree(records[0].event)
+    effects = [first.step(record) for record in records[:-1]]
+
+    assert effects == [again.step(record) for record in records[:-1]]
+    assert first.finished is not None
+    assert first.finished.value == 3
+
+
+def test_the_public_names_are_the_documented_ones():
+    assert abyme.__all__ == sorted(abyme.__all__)
+    for name in abyme.__all__:
+        assert getattr(abyme, name).__module__.startswith("abyme.")
+    assert json.dumps(sorted(abyme.__all__)) == json.dumps(dir(abyme))
