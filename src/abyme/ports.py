@@ -94,6 +94,18 @@ class Context(Protocol):
         """Names, sizes and hashes, for the run's folder."""
         ...
 
+    def label(self, document: int) -> str:
+        """Name a document for people."""
+        ...
+
+    def size(self, document: int) -> int:
+        """Count the code points of a document."""
+        ...
+
+    def piece(self, document: int, start: int, end: int) -> str:
+        """Copy code points of a document, cut to what is there."""
+        ...
+
     def check(self, evidence: Sequence[Place | str]) -> tuple[list[Evidence], list[str]]:
         """Look evidence up: what was found, and the quotes that are not there."""
         ...

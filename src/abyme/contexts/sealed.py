@@ -69,12 +69,16 @@ class SealedContext:
         """Copy one text."""
         return self._texts.whole(document)
 
+    def size(self, document: int) -> int:
+        """Count the characters of one text."""
+        return self._index[document].chars
+
     def piece(self, document: int, start: int, end: int) -> str:
         """Copy the characters from `start` to `end` of one text, cut to what is there."""
         return self._texts.piece(document, start, end)
 
     def label(self, document: int) -> str:
-        """How a document is called where a user reads it."""
+        """Name a document as a user reads it."""
         if self._index.names:
             return self._index.names[document]
         return "context" if self.shape == "text" else f"context[{document}]"
