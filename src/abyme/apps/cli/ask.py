@@ -23,9 +23,14 @@ from abyme.errors import ConfigError
 
 if TYPE_CHECKING:
     from abyme.apps.cli.progress import Progress
+    from abyme.contexts.load import Progress as Reading
     from abyme.core.events import Record
     from abyme.core.limits import Limits
     from abyme.run.api import RLM, Answer
+
+
+WORTH_A_BAR_BYTES = 100_000_000
+"""Reading less than that is over before a bar could be seen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,8 +149,12 @@ class Watched:
 def _loaded(paths: tuple[str, ...], shown: "Progress") -> Iterator[Any]:
     from abyme.contexts.load import load_paths  # noqa: PLC0415
 
+    def reading(so_far: "Reading") -> None:
+        if so_far.total_bytes >= WORTH_A_BAR_BYTES:
+            shown.bytes_done("reading", so_far.size_bytes, so_far.total_bytes)
+
     stdin = sys.stdin.buffer if "-" in paths else None
-    loaded = load_paths(paths, stdin=stdin)
+    loaded = load_paths(paths, stdin=stdin, on_progress=reading)
     shown.note(loaded.summary())
     try:
         yield loaded.context

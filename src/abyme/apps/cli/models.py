@@ -4,6 +4,7 @@ A key is only ever reported as set or not. Nothing is contacted by the list.
 """
 
 import os
+from pathlib import Path
 from typing import Any
 
 import click
@@ -29,8 +30,15 @@ def command(ctx: click.Context, *, as_json: bool) -> int:
 
 @command.command("pull")
 @click.argument("name")
+@click.option(
+    "--from",
+    "source",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Take them from a file; the hash is checked all the same.",
+)
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
-def pull(name: str, *, quiet: bool) -> int:
+def pull(name: str, source: Path | None, *, quiet: bool) -> int:
     """Fetch the weights of a local model; goes on where it was cut off."""
     from abyme.apps.cli.progress import progress  # noqa: PLC0415
     from abyme.apps.cli.weights import fetch  # noqa: PLC0415
@@ -38,7 +46,7 @@ def pull(name: str, *, quiet: bool) -> int:
 
     shown = progress(err(), quiet=quiet)
     try:
-        path = fetch(name.removeprefix("local:"), cache_dir() / "models", shown)
+        path = fetch(name.removeprefix("local:"), cache_dir() / "models", shown, source)
     finally:
         shown.close()
     out().say(str(path))

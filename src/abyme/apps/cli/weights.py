@@ -35,7 +35,7 @@ def make_sure_of_weights(spec: "Spec", shown: "Progress", *, default: bool) -> N
     for name in sorted({e.model for e in (spec.root, spec.sub) if e.local}):
         if weights.find(name, spec.cache_dir / "models") is not None:
             continue
-        amount = size(weights.WEIGHTS[name].size_bytes)
+        amount = size(weights.named(name).size_bytes)
         question = f"The weights of {name} ({amount}) are not here. Fetch them now?"
         if not (sys.stdin.isatty() and sys.stderr.isatty()) or not click.confirm(
             question, err=True
@@ -47,9 +47,9 @@ def make_sure_of_weights(spec: "Spec", shown: "Progress", *, default: bool) -> N
         fetch(name, spec.cache_dir / "models", shown)
 
 
-def fetch(name: str, cache: "Path", shown: "Progress") -> "Path":
-    """Download weights with a display. What was fetched before a cut is kept."""
+def fetch(name: str, cache: "Path", shown: "Progress", source: "Path | None" = None) -> "Path":
+    """Download weights with a display, or take them from a file. What a cut left is kept."""
     from abyme.apps.cli.progress import reporter  # noqa: PLC0415
     from abyme.models.local import weights  # noqa: PLC0415
 
-    return weights.pull(name, cache, reporter(shown, name))
+    return weights.pull(name, cache, reporter(shown, name), source)
