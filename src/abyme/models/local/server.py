@@ -34,7 +34,7 @@ from abyme.ports import ModelReply, ModelRequest
 SLOTS: Final = 2
 """Prompts whose state the server keeps: the root model's and a sub-call's."""
 IDLE_TIMEOUT_S: Final = 600.0
-STOP_S: Final = 5.0
+ENDING_S: Final = 1.0
 LOG_TAIL_CHARS: Final = 300
 
 
@@ -80,7 +80,7 @@ class LocalModel:
             try:
                 return await model.complete(request, on_text)
             except ModelError as error:
-                if self.pid is None and error.failure in {"stream_cut", "unreachable"}:
+                if error.failure in {"stream_cut", "unreachable"} and await self._has_ended():
                     raise self._died() from None
                 raise
 
@@ -114,6 +114,15 @@ class LocalModel:
         self._process = process
         self._model = OpenAICompatible(served, idle_timeout_s=IDLE_TIMEOUT_S)
         return self._model
+
+    async def _has_ended(self) -> bool:
+        """Tell whether a server that broke a connection is ending: sockets close first."""
+        process = self._process
+        if process is None:
+            return True
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            await asyncio.to_thread(process.wait, ENDING_S)
+        return process.poll() is not None
 
     async def _let_go(self) -> None:
         model, self._model = self._model, None
@@ -175,14 +184,11 @@ def _first_line(process: subprocess.Popen[bytes]) -> dict[str, Any]:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End the server and wait until it is gone."""
+    """Kill the server, which has nothing to save, and wait until it is gone."""
     assert process.stdin is not None
     assert process.stdout is not None
+    process.kill()
+    process.wait()
     with contextlib.suppress(BrokenPipeError):
         process.stdin.close()
-    try:
-        process.wait(STOP_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
     process.stdout.close()
