@@ -3,6 +3,11 @@
 Standard library only, because both sides import it. JSON with every non-ASCII
 character escaped, so that lone surrogates pass unchanged; never pickle.
 
+The jail sends a frame as packets over a SOCK_SEQPACKET socket (`packets`,
+`PacketReader`): a process that is killed in the middle of a frame, and another
+one that goes on with the same socket, must not desynchronise the stream. A byte
+in front of each packet says whether it begins a frame.
+
 Invariant: nothing longer than `MAX_FRAME_BYTES` is ever buffered, and what
 comes out of `FrameReader` is a JSON object or an error. The *meaning* of a
 guest's frame is checked by the session that receives it (`sandboxes/jail`).
@@ -15,6 +20,9 @@ from typing import Any
 
 MAX_FRAME_BYTES = 64 << 20
 HEADER = struct.Struct("!I")
+PACKET_BYTES = 60_000
+"""Well below the smallest default socket buffer, so that a packet always fits."""
+FIRST, NEXT = b"\1", b"\0"
 
 
 class WireError(Exception):
@@ -64,6 +72,51 @@ class FrameReader:
             body = bytes(self._buffer[HEADER.size : end])
             del self._buffer[:end]
             yield _decode(body)
+
+
+def packets(data: bytes) -> Iterator[bytes]:
+    """An encoded frame as packets."""
+    mark = FIRST
+    for start in range(0, len(data), PACKET_BYTES):
+        yield mark + data[start : start + PACKET_BYTES]
+        mark = NEXT
+
+
+class PacketReader:
+    """Turns packets into frames. A new frame ends an unfinished one, which is dropped."""
+
+    def __init__(self, max_bytes: int = MAX_FRAME_BYTES) -> None:
+        self._max_bytes = max_bytes
+        self._frame: FrameReader | None = None
+
+    @property
+    def partial(self) -> bool:
+        """A frame has begun and not ended."""
+        return self._frame is not None
+
+    def feed(self, packet: bytes) -> dict[str, Any] | None:
+        """The frame that `packet` completes, if it does.
+
+        Raises:
+            WireError: on a frame that is too long, is not a JSON object, or is
+                followed by something else.
+        """
+        mark = packet[:1]
+        if mark == FIRST:
+            self._frame = FrameReader(self._max_bytes)
+        elif mark != NEXT:
+            msg = "packet without a mark"
+            raise WireError(msg)
+        if self._frame is None:
+            return None  # the rest of a frame whose beginning went to a process that is gone
+        frames = list(self._frame.feed(packet[1:]))
+        if not frames:
+            return None
+        if len(frames) > 1 or self._frame.partial:
+            msg = "more than one frame in a packet"
+            raise WireError(msg)
+        self._frame = None
+        return frames[0]
 
 
 def _decode(body: bytes) -> dict[str, Any]:

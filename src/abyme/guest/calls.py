@@ -1,0 +1,212 @@
+"""Sub-calls as the guest sees them: requests out, results in, failures as exceptions.
+
+Decides how a batch is cut into frames, what a result looks like, and which
+exception a failure becomes. Invariant: no failure is ever text among results, and
+a call of a batch that succeeded is never lost with one that failed: it is in
+`calls`, and in `BatchFailed.results`.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from abyme.guest.client import Abandoned, Client, Frame
+
+MAX_TEXT_CHARS: Final = 64 << 20
+"""Of one request: a longer text belongs into pieces."""
+PIECE_CHARS: Final = 4 << 20
+FRAME_CHARS: Final = 4 << 20
+"""Requests go out in frames of about this many characters."""
+SHORT_CHARS: Final = 200
+
+
+class ModelError(Exception):
+    """A sub-call failed. `fault` is one word, the message says what to do."""
+
+    __module__ = "builtins"  # shown without a module's name, as Python's own errors are
+
+    def __init__(self, message: str, fault: str = "server") -> None:
+        super().__init__(message)
+        self.fault = fault
+
+
+class LimitReached(ModelError):
+    """A budget does not allow the call; nothing was spent on it."""
+
+    __module__ = "builtins"
+
+    def __init__(self, message: str, fault: str = "limit") -> None:
+        super().__init__(message, fault)
+
+
+class BatchFailed(ModelError):
+    """Some calls of a batch failed. `results` is aligned with the prompts, None where one
+    failed; `errors` maps the position of each failed one to its exception."""
+
+    __module__ = "builtins"
+
+    def __init__(self, results: list[str | None], errors: dict[int, ModelError]) -> None:
+        first = next(iter(errors.values()))
+        message = (
+            f"{len(errors)} of {len(results)} calls failed, the first with: {first} "
+            "(the others are in .results of this exception, and in `calls`)"
+        )
+        super().__init__(message, first.fault)
+        self.results = results
+        self.errors = errors
+
+
+@dataclass(slots=True)
+class Call:
+    """One sub-call and what it brought: `text`, or `error` where it failed."""
+
+    call: int
+    prompt: str
+    text: str | None
+    error: str | None = None
+
+
+@dataclass(slots=True)
+class Calls:
+    """Makes sub-calls over the wire."""
+
+    client: Client
+    log: list[Call] = field(default_factory=list)
+    """The model's `calls`."""
+    cell: int = 0
+    next_batch: int = 0
+    open: bool = False
+    """A cell is running. Threads that outlive their cell must wait for the next one."""
+    _budget: dict[str, Any] = field(default_factory=dict)
+    _told_at_s: float = 0.0
+
+    def begin(self, frame: Frame) -> None:
+        """Take from a cell's frame what sub-calls need."""
+        self.cell, self.next_batch, self.open = frame["cell"], frame["batch"], True
+        self.told(frame["budget"])
+        for result in frame["restore"]:
+            self._record("", result)
+
+    def told(self, budget: dict[str, Any]) -> None:
+        """Remember what the host says is left."""
+        self._budget, self._told_at_s = budget, time.monotonic()
+
+    def budget(self) -> dict[str, Any]:
+        """What is left, the seconds counted down since the host said so."""
+        left = dict(self._budget)
+        if left.get("seconds") is not None:
+            passed = time.monotonic() - self._told_at_s
+            left["seconds"] = round(max(0.0, left["seconds"] - passed), 1)
+        return left
+
+    def make(self, purpose: str, requests: Sequence[dict[str, Any]]) -> list[str]:
+        """Ask the host for all of `requests` and wait.
+
+        Raises:
+            LimitReached: the host refused the whole, before anything was sent.
+            BatchFailed: some of several failed.
+            ModelError: the only one failed.
+        """
+        if not requests:
+            return []
+        results = self._ask(purpose, requests)
+        errors: dict[int, ModelError] = {}
+        texts: list[str | None] = []
+        for position, (request, result) in enumerate(zip(requests, results, strict=True)):
+            self._record(request["prompt"], result)
+            texts.append(result.get("text"))
+            if result.get("failure"):
+                errors[position] = failed(result["failure"])
+        if not errors:
+            return [text or "" for text in texts]
+        raise errors[0] if len(requests) == 1 else BatchFailed(texts, errors)
+
+    def _ask(self, purpose: str, requests: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        if not self.open:
+            msg = "no cell is running: sub-calls belong to a cell"
+            raise RuntimeError(msg)
+        batch, self.next_batch = self.next_batch, self.next_batch + 1
+        self.client.expect(batch)
+        try:
+            for frame in frames(self.cell, batch, purpose, requests):
+                self.client.send(frame)
+            return self._answers(batch)
+        except Abandoned:
+            raise ModelError("the cell was stopped before the answer came", "cancelled") from None
+        finally:
+            self.client.close(batch)
+
+    def _answers(self, batch: int) -> list[dict[str, Any]]:
+        results: list[dict[str, Any]] = []
+        while True:
+            frame = self.client.receive(batch)
+            results += frame["results"]
+            if frame["refused"] is not None:
+                raise LimitReached(frame["refused"]["message"], frame["refused"]["fault"])
+            if not frame["more"]:
+                self.told(frame["budget"])
+                return results
+
+    def _record(self, prompt: str, result: dict[str, Any]) -> None:
+        failure = result.get("failure")
+        error = failure["message"] if failure else None
+        self.log.append(Call(result["call"], prompt[:SHORT_CHARS], result.get("text"), error))
+
+
+def failed(failure: dict[str, Any]) -> ModelError:
+    """The exception for a failure of the host's."""
+    kind = LimitReached if failure["fault"] == "limit" else ModelError
+    return kind(failure["message"], failure["fault"])
+
+
+def frames(
+    cell: int, batch: int, purpose: str, requests: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Cut a batch into frames: long texts first, piece by piece, then the requests.
+
+    Raises:
+        ValueError: if one text is too long to be sent at all.
+    """
+    done: list[dict[str, Any]] = []
+    group: list[dict[str, Any]] = []
+    chars = 0
+    for position, request in enumerate(requests):
+        size = len(request["prompt"]) + len(request["text"] or "")
+        if size > MAX_TEXT_CHARS:
+            msg = (
+                f"a call with {size:,} characters is too long: {MAX_TEXT_CHARS:,} are allowed; "
+                "split the text"
+            )
+            raise ValueError(msg)
+        if size > PIECE_CHARS:
+            done += pieces(cell, batch, position, request)
+            request = {**request, "prompt": "", "text": request["text"] and ""}  # noqa: PLW2901
+            size = 0
+        if group and chars + size > FRAME_CHARS:
+            done.append(_calls(cell, batch, purpose, group, more=True))
+            group, chars = [], 0
+        group.append(request)
+        chars += size
+    return [*done, _calls(cell, batch, purpose, group, more=False)]
+
+
+def pieces(cell: int, batch: int, position: int, request: dict[str, Any]) -> list[dict[str, Any]]:
+    """A long prompt and text of one request, as frames that the host puts together."""
+    return [
+        {
+            **{"t": "piece", "cell": cell, "batch": batch, "position": position},
+            **{"part": part, "text": request[part][start : start + PIECE_CHARS]},
+        }
+        for part in ("prompt", "text")
+        for start in range(0, len(request[part] or ""), PIECE_CHARS)
+    ]
+
+
+def _calls(
+    cell: int, batch: int, purpose: str, requests: list[dict[str, Any]], *, more: bool
+) -> dict[str, Any]:
+    return {
+        **{"t": "calls", "cell": cell, "batch": batch, "purpose": purpose},
+        **{"requests": requests, "more": more},
+    }

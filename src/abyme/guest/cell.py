@@ -1,0 +1,208 @@
+"""One cell: compile, run, echo, and tell what came of it. Exact CPython.
+
+Decides what the model is shown of an error (its own frames, with source lines)
+and which names count as changed. Invariant: a cell that raises keeps what it had
+bound, whatever it raised. Does not catch what kills a process.
+
+`from __future__` imports hold for later cells, as in Python's own prompt; a bare
+last expression is echoed with `repr`; `await` works at top level, with one event
+loop a cell.
+"""
+
+import __future__
+
+import ast
+import inspect
+import linecache
+import sys
+import traceback
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from types import CodeType, ModuleType, WrapperDescriptorType
+from typing import Any, Final
+
+from abyme.guest.interrupts import Interrupts
+from abyme.guest.sink import Sink
+
+MAX_ERROR_CHARS: Final = 8_000
+MAX_NAMES: Final = 100
+FUTURE_FLAGS: Final = {
+    name: getattr(__future__, name).compiler_flag for name in __future__.all_feature_names
+}
+
+Namespace = dict[str, Any]
+Fingerprint = tuple[int, str, int | None]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How a cell's code ended."""
+
+    error: BaseException | None = None
+    text: str | None = None
+    """The traceback, where there is an error."""
+    interrupted: bool = False
+    notes: list[str] = field(default_factory=list)
+
+
+class Runner:
+    """Runs cells in one namespace."""
+
+    def __init__(self, namespace: Namespace, sink: Sink, interrupts: Interrupts) -> None:
+        self._namespace = namespace
+        self._sink = sink
+        self._interrupts = interrupts
+        self._future = 0
+
+    def run(self, number: int, source: str) -> Outcome:
+        """Run one cell to its end."""
+        name = f"<cell {number}>"
+        lines = source.splitlines(keepends=True)
+        linecache.cache[name] = (len(source), None, lines, name)
+        error = self._interrupts.run(lambda: self._execute(source, name))
+        outcome = Outcome(error=error)
+        if isinstance(error, SystemExit) and error.code in (None, 0):
+            outcome.error = None
+            outcome.notes.append("exit ended this cell only; the session and its names go on")
+        elif error is not None:
+            outcome.text = describe(error)
+            outcome.interrupted = self._interrupts.fired and isinstance(error, KeyboardInterrupt)
+            outcome.notes += advice(error)
+        return outcome
+
+    def _execute(self, source: str, name: str) -> None:
+        tree = compile(source, name, "exec", ast.PyCF_ONLY_AST | self._flags, dont_inherit=True)
+        if not isinstance(tree, ast.Module):
+            raise TypeError(type(tree))
+        last: ast.Expression | None = None
+        if tree.body and isinstance(tree.body[-1], ast.Expr):
+            last = ast.Expression(tree.body.pop().value)  # type: ignore[attr-defined]
+        body = self._compile(tree, name, "exec")
+        echo = self._compile(last, name, "eval") if last is not None else None
+        with _Loop() as loop:
+            loop.run(body, self._namespace)
+            if echo is not None:
+                value = loop.run(echo, self._namespace)
+                if value is not None:
+                    self._sink.write(f"{value!r}\n")
+
+    def _compile(self, tree: ast.Module | ast.Expression, name: str, mode: str) -> CodeType:
+        code: CodeType = compile(tree, name, mode, self._flags, dont_inherit=True)
+        for flag in FUTURE_FLAGS.values():
+            self._future |= code.co_flags & flag
+        return code
+
+    @property
+    def _flags(self) -> int:
+        return ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | self._future
+
+
+class _Loop:
+    """An event loop that exists only if the cell awaits something."""
+
+    def __init__(self) -> None:
+        self._runner: Any = None
+
+    def __enter__(self) -> "_Loop":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._runner is not None:
+            self._runner.close()
+
+    def run(self, code: CodeType, namespace: Namespace) -> Any:
+        value = eval(code, namespace)  # noqa: S307 - running a cell is what the guest is for
+        if not code.co_flags & inspect.CO_COROUTINE:
+            return value
+        if self._runner is None:
+            import asyncio  # noqa: PLC0415 - most cells never await
+
+            self._runner = asyncio.Runner()
+        return self._runner.run(value)
+
+
+def describe(error: BaseException) -> str:
+    """The traceback of the model's own frames, as Python prints it."""
+    try:
+        report = traceback.TracebackException.from_exception(error, compact=True)
+        _keep_own(report)
+        text = "".join(report.format())
+    except BaseException:  # its __str__ or __repr__ may do anything
+        text = f"{type(error).__name__}\n"
+    if len(text) > MAX_ERROR_CHARS:
+        half = MAX_ERROR_CHARS // 2
+        text = f"{text[:half]}\n[... {len(text) - 2 * half:,} characters cut ...]\n{text[-half:]}"
+    return text
+
+
+def advice(error: BaseException) -> list[str]:
+    """What a model can do about errors that come from where it is."""
+    if isinstance(error, ModuleNotFoundError):
+        return ["only the standard library is here, without what needs files or a network"]
+    if isinstance(error, FileNotFoundError | PermissionError):
+        return ["files cannot be opened here: the text is already in `context`"]
+    return []
+
+
+def _keep_own(report: traceback.TracebackException) -> None:
+    """Cut frames that are not the model's, in causes and groups too."""
+    todo, seen = [report], set()
+    while todo:
+        one = todo.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        own = [frame for frame in one.stack if frame.filename.startswith("<cell ")]
+        one.stack = traceback.StackSummary.from_list(own)
+        if not own:
+            one.stack = None  # type: ignore[assignment]  # no "Traceback" line over nothing
+        todo += [other for other in (one.__cause__, one.__context__) if other is not None]
+        todo += getattr(one, "exceptions", None) or []
+
+
+def fingerprints(namespace: Namespace, engine: Collection[str]) -> dict[str, Fingerprint]:
+    """What is needed to see later that a name was made, bound anew or changed its size."""
+    return {
+        name: (id(value), _type_name(value), size_of(value))
+        for name, value in visible(namespace, engine)
+    }
+
+
+def visible(namespace: Namespace, engine: Collection[str]) -> Iterator[tuple[str, Any]]:
+    """The model's own names: no engine names, no underscores, no modules."""
+    for name, value in list(namespace.items()):
+        hidden = not isinstance(name, str) or name.startswith("_") or name in engine
+        if not hidden and type(value) is not ModuleType:
+            yield name, value
+
+
+def changed(
+    before: dict[str, Fingerprint], after: dict[str, Fingerprint]
+) -> list[dict[str, str | int | None]]:
+    """New, rebound and resized names, in the order of the namespace."""
+    rows: list[dict[str, str | int | None]] = [
+        {"name": name[:100], "type": print_[1], "size": print_[2]}
+        for name, print_ in after.items()
+        if before.get(name) != print_
+    ]
+    return rows[-MAX_NAMES:]
+
+
+def size_of(value: object) -> int | None:
+    """`len`, where asking runs no code of the model's."""
+    method = getattr(type(value), "__len__", None)
+    if not isinstance(method, WrapperDescriptorType):
+        return None
+    try:
+        return len(value)  # type: ignore[arg-type]
+    except Exception:
+        return None
+
+
+def _type_name(value: object) -> str:
+    return "class" if isinstance(value, type) else type(value).__name__[:100]
+
+
+def adopt_streams(sink: Sink) -> None:
+    """Make the sink stdout and stderr, also where a cell left something else."""
+    sys.stdout = sys.stderr = sys.__stdout__ = sys.__stderr__ = sink  # type: ignore[misc, assignment]

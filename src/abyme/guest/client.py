@@ -1,0 +1,152 @@
+"""The guest's end of the wire: any number of threads may wait for an answer at once.
+
+Decides who reads. There is no reader thread, because a snapshot needs a process
+with a single one: of the threads that wait, one leads, reads frames, and puts
+those of the others into their letter boxes; when it has its own, it hands on.
+
+Invariant: an interrupt leaves neither half a frame nor a lead that nobody has.
+After a roll-back an older process goes on with the same socket: it may find
+answers that nobody waits for, and drops them. Does not know what frames mean
+beyond the kind and the batch they carry.
+"""
+
+import _thread
+import select
+import socket
+from typing import Any
+
+from abyme.guest.interrupts import Interrupts
+from abyme.wire import PACKET_BYTES, PacketReader, encode, packets
+
+CELL = -1
+"""The letter box for the next cell; the others are numbers of batches."""
+
+Frame = dict[str, Any]
+
+
+class HostGone(BaseException):
+    """The host has closed the wire. Nothing is left to do."""
+
+
+class Abandoned(Exception):
+    """The cell that asked was stopped before the answer came."""
+
+
+class _Waiter:
+    """A thread that waits for one letter box."""
+
+    def __init__(self) -> None:
+        self.wake = _thread.allocate_lock()
+        self.wake.acquire()
+        self.frames: list[Frame] = []
+        self.leads = False
+        self.abandoned = False
+
+
+class Client:
+    """Sends and receives frames for the whole process."""
+
+    def __init__(self, fd: int, interrupts: Interrupts) -> None:
+        self._socket = socket.socket(fileno=fd)
+        self._interrupts = interrupts
+        self._poll = select.poll()
+        self._poll.register(fd, select.POLLIN)
+        self._fd = fd
+        self._reader = PacketReader()
+        self._sending = _thread.allocate_lock()
+        self._guard = _thread.allocate_lock()
+        self._waiters: dict[int, _Waiter] = {}
+        self._led = False
+
+    def send(self, frame: Frame) -> None:
+        """Send one frame whole.
+
+        Raises:
+            WireError: if it is longer than the wire allows; nothing was sent.
+            HostGone: if nobody listens.
+        """
+        data = encode(frame)
+        with self._interrupts, self._sending:
+            try:
+                for packet in packets(data):
+                    self._socket.send(packet)
+            except OSError:
+                raise HostGone from None
+
+    def expect(self, box: int) -> None:
+        """Open a letter box before asking, so that no answer can be missed."""
+        with self._interrupts, self._guard:
+            self._waiters[box] = _Waiter()
+
+    def receive(self, box: int) -> Frame:
+        """The next frame for a letter box that `expect` has opened.
+
+        Raises:
+            Abandoned: if `abandon` was called meanwhile.
+            HostGone: if nobody will ever answer.
+        """
+        waiter = self._waiters[box]
+        while True:
+            with self._interrupts, self._guard:
+                if waiter.frames:
+                    return waiter.frames.pop(0)
+                if waiter.abandoned:
+                    raise Abandoned
+                if not self._led:
+                    self._led = waiter.leads = True
+            if waiter.leads:
+                self._lead(waiter)
+            else:
+                waiter.wake.acquire()
+
+    def close(self, box: int) -> None:
+        """Forget a letter box; whatever still comes for it is dropped."""
+        with self._interrupts, self._guard:
+            self._waiters.pop(box, None)
+
+    def abandon(self) -> None:
+        """Wake all threads that wait for a batch: their cell is over."""
+        with self._interrupts, self._guard:
+            for box, waiter in self._waiters.items():
+                if box != CELL:
+                    waiter.abandoned = True
+                    self._wake(waiter)
+
+    def _lead(self, waiter: _Waiter) -> None:
+        """Read until there is a frame for this waiter, then give the lead away."""
+        try:
+            while not waiter.frames and not waiter.abandoned:
+                self._poll.poll()  # an interrupt is raised here, with no byte taken
+                with self._interrupts:
+                    self._read()
+        finally:
+            with self._interrupts, self._guard:
+                self._led = waiter.leads = False
+                for other in self._waiters.values():
+                    if other is not waiter:
+                        self._wake(other)
+                        break
+
+    def _read(self) -> None:
+        try:
+            packet = self._socket.recv(PACKET_BYTES + 1, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        except OSError:
+            raise HostGone from None
+        if not packet:
+            raise HostGone
+        frame = self._reader.feed(packet)
+        if frame is None:
+            return
+        box = CELL if frame["t"] == "cell" else frame["batch"]
+        with self._guard:
+            waiter = self._waiters.get(box)
+            if waiter is not None:
+                waiter.frames.append(frame)
+                self._wake(waiter)
+
+    @staticmethod
+    def _wake(waiter: _Waiter) -> None:
+        if waiter.wake.locked():
+            waiter.wake.release()

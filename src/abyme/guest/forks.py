@@ -1,0 +1,184 @@
+"""The fork server's loop: adopts the run's context once, forks a REPL when the host asks.
+
+Decides the order in which a fork becomes a REPL: context first, then lock-down,
+then anything that a model wrote. Trusted code throughout; the only input is the
+host's, as JSON in packets with descriptors. Ends when the host closes its end.
+"""
+
+import contextlib
+import fcntl
+import gc
+import json
+import os
+import signal
+import socket
+from dataclasses import dataclass
+from typing import Any, Final
+
+from abyme.guest.adopt import View
+from abyme.guest.calls import Calls
+from abyme.guest.client import Client, Frame, HostGone
+from abyme.guest.interpreter import prepare
+from abyme.guest.interrupts import Interrupts
+from abyme.guest.kernel.lockdown import Confinement, lock_down
+from abyme.guest.kernel.namespaces import Namespaces, clone_init
+from abyme.guest.repl import Kit, Repl
+from abyme.guest.sink import Sink
+from abyme.guest.supervisor import supervise
+from abyme.guest.surface import Surface
+from abyme.wire import FIRST, encode
+
+MAX_MESSAGE_BYTES: Final = 1 << 16
+SESSION_FD, CONTROL_FD, FIRST_FREE_FD = 3, 4, 5
+ENGINE_PROCESSES: Final = 3
+"""Supervisor, snapshot, and the process that runs the cell."""
+SHARED_PROCESSES: Final = 4096
+"""Where REPLs share a user namespace they share the count as well: room for many of them."""
+MAX_CONFIG_FDS: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A REPL as the host wants it."""
+
+    seed: int
+    memory_bytes: int
+    max_processes: int
+    output_chars: int
+    snapshots: bool
+
+
+class ForkServer:
+    """Serves one run. One thread, no secrets, no way out but the descriptors it is given."""
+
+    def __init__(self, control: socket.socket, namespaces: Namespaces | None) -> None:
+        self._control = control
+        self._namespaces = namespaces
+        self._view: View | None = None
+
+    def serve(self, hello: Frame) -> None:
+        """Say hello and serve. Returns when the host is gone."""
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps
+        gc.collect()
+        gc.freeze()
+        self._reply(hello)
+        while True:
+            data, fds, _, _ = socket.recv_fds(self._control, MAX_MESSAGE_BYTES, MAX_CONFIG_FDS)
+            if not data:
+                return
+            message = json.loads(data)
+            try:
+                if message.pop("t") == "adopt":
+                    self._adopt(fds)
+                else:
+                    self._open(Order(**message), fds)
+            except Exception as error:  # one order that fails is not the end of the run
+                self._reply({"t": "failed", "why": f"{type(error).__name__}: {error}"})
+            for fd in fds:
+                os.close(fd)
+
+    def _adopt(self, fds: list[int]) -> None:
+        self._view = View(*fds)
+        gc.freeze()
+        self._reply({"t": "adopted", "notes": self._view.notes})
+
+    def _open(self, order: Order, fds: list[int]) -> None:
+        pid = os.fork() if self._namespaces is None else clone_init(self._namespaces)
+        if pid == 0:
+            _become_repl(order, fds, self._view, self._namespaces)
+        pidfd = os.pidfd_open(pid)
+        try:
+            socket.send_fds(self._control, [b'{"t":"opened"}'], [pidfd])
+        finally:
+            os.close(pidfd)
+
+    def _reply(self, message: Frame) -> None:
+        self._control.send(json.dumps(message).encode())
+
+
+def _become_repl(
+    order: Order, fds: list[int], view: View | None, namespaces: Namespaces | None
+) -> None:
+    """Turn a fork of the server into a REPL. Does not return.
+
+    Whatever goes wrong ends the process; before it served, the host is told of it.
+    """
+    try:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        if len(fds) > 2:
+            view = View(fds[2], fds[3])
+        _keep_only(fds[:2])
+        sink = Sink()
+        namespace = prepare(sink, order.seed)
+        interrupts = Interrupts()
+        client = Client(SESSION_FD, interrupts)
+        calls = Calls(client)
+        seen = view or NoView()
+        surface = Surface(seen, calls, namespace)
+        kit = Kit(client, interrupts, calls, seen, sink, surface, namespace)
+        _serve(kit, order, namespaces)
+    except HostGone:
+        pass
+    except Exception as error:
+        _tell(f"{type(error).__name__}: {error}")
+    finally:
+        os._exit(1)
+
+
+def _serve(kit: Kit, order: Order, namespaces: Namespaces | None) -> None:
+    alone = namespaces is not None
+    nested = namespaces is not None and namespaces.nested
+    spare = ENGINE_PROCESSES if nested else SHARED_PROCESSES
+    maps = kit.view.maps if isinstance(kit.view, View) else ()
+    wanted = Confinement(namespaces, order.memory_bytes, order.max_processes + spare, maps)
+    layers = lock_down(wanted)
+    snapshots = alone and order.snapshots
+    repl = Repl(kit, output_chars=order.output_chars, alone=alone, snapshots=snapshots)
+    ready = {"t": "ready", "layers": layers, "snapshots": snapshots}
+    gc.freeze()
+    if alone:
+        supervise(CONTROL_FD, lambda: repl.serve(ready))
+    else:
+        os.close(CONTROL_FD)
+        repl.serve(ready)
+
+
+def _tell(why: str) -> None:
+    """Send the one frame that needs nothing to be in place."""
+    with contextlib.suppress(OSError, ValueError):
+        wire = socket.socket(fileno=SESSION_FD)
+        wire.send(FIRST + encode({"t": "refused", "layer": why[:200]}))
+        wire.detach()
+
+
+def _keep_only(fds: list[int]) -> None:
+    """Session and control at fixed numbers, /dev/null below, nothing else."""
+    high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 100) for fd in fds]
+    for fd, place in zip(high, (SESSION_FD, CONTROL_FD), strict=True):
+        os.dup2(fd, place)
+    os.closerange(FIRST_FREE_FD, os.sysconf("SC_OPEN_MAX"))
+
+
+class NoView:
+    """Stands in for a context where none was given: `abyme doctor` opens such REPLs."""
+
+    context = ""
+
+    def restore(self) -> None:
+        """Nothing to restore."""
+
+    def grep(self, *_: Any, **__: Any) -> list[Any]:
+        """Find nothing."""
+        return []
+
+    def count(self, *_: Any, **__: Any) -> int:
+        """Count nothing."""
+        return 0
+
+    def place_of(self, thing: object) -> str:
+        """Take anything for a quote."""
+        return str(thing)
+
+    def take_notes(self) -> list[str]:
+        """Say nothing."""
+        return []

@@ -1,0 +1,78 @@
+"""Who a process in the jail is: nobody, with nothing, for ever.
+
+Decides the order: user and group first, capabilities next, and last what a
+change of credentials would clear again (death signal, dumpable). `dumpable` off
+also keeps other processes of the same user from reading its memory.
+"""
+
+import ctypes
+import os
+import signal
+import struct
+
+from abyme.guest.kernel.libc import library, prctl, syscall
+
+PR_SET_PDEATHSIG, PR_GET_DUMPABLE, PR_SET_DUMPABLE = 1, 3, 4
+PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, PR_GET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 24, 38, 39, 47
+CAP_AMBIENT_CLEAR_ALL = 4
+CAPABILITY_HEADER = struct.pack("Ii", 0x20080522, 0)
+LAST_CAPABILITY = 63
+
+UNUSED_ID = 61_234
+"""User and group that own nothing, within the range systemd keeps for dynamic users."""
+
+
+def become_nobody() -> None:
+    """Leave every user and group behind. Needs CAP_SETUID and CAP_SETGID.
+
+    Raises:
+        OSError: if the kernel says no.
+    """
+    os.setgroups([])
+    os.setresgid(UNUSED_ID, UNUSED_ID, UNUSED_ID)
+    os.setresuid(UNUSED_ID, UNUSED_ID, UNUSED_ID)
+
+
+def drop_capabilities() -> None:
+    """Empty every capability set, the bounding set where that is allowed.
+
+    Raises:
+        OSError: if the sets cannot be emptied.
+    """
+    for capability in range(LAST_CAPABILITY + 1):
+        if library().prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) < 0:
+            break
+    library().prctl(PR_CAP_AMBIENT, CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
+    syscall("capset", CAPABILITY_HEADER, bytes(24))
+
+
+def renounce() -> None:
+    """No new privileges by exec, no memory for others to read, no life without the parent.
+
+    Raises:
+        OSError: if the kernel says no.
+    """
+    prctl(PR_SET_NO_NEW_PRIVS, 1)
+    prctl(PR_SET_DUMPABLE, 0)
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def has_capabilities() -> bool:
+    """Any effective, permitted or inheritable capability is left."""
+    sets = ctypes.create_string_buffer(24)
+    syscall("capget", CAPABILITY_HEADER, sets)
+    return any(sets.raw)
+
+
+def renounced() -> bool:
+    """No new privileges, and not dumpable."""
+    return prctl(PR_GET_NO_NEW_PRIVS) == 1 and prctl(PR_GET_DUMPABLE) == 0
+
+
+def prefer_for_oom(adjustment: int = 900) -> None:
+    """Let the kernel kill guests before anything of the user's when memory runs out."""
+    try:
+        with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:  # noqa: PTH123
+            file.write(str(adjustment))
+    except OSError:
+        return  # no /proc: a courtesy to the host, not a layer of the jail

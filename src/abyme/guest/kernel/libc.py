@@ -1,0 +1,80 @@
+"""System calls that the standard library does not offer, as functions that raise `OSError`.
+
+Decides how an argument becomes a machine word. Does not know what any call is
+for: that is the business of the other files of this package. Only machines whose
+call numbers are listed here are supported, and `NUMBERS` says so to whoever asks.
+"""
+
+import ctypes
+import functools
+import os
+import platform
+from collections.abc import Mapping
+from typing import Final
+
+NUMBERS: Final[Mapping[str, Mapping[str, int]]] = {
+    "x86_64": {
+        "clone": 56,
+        "capget": 125,
+        "capset": 126,
+        "pivot_root": 155,
+        "seccomp": 317,
+        "landlock_create_ruleset": 444,
+        "landlock_restrict_self": 446,
+        "mseal": 462,
+    },
+}
+"""Machine -> call -> number. Source: arch/x86/entry/syscalls/syscall_64.tbl of Linux 6.12."""
+
+Word = int | bytes | ctypes.Array[ctypes.c_char] | None
+
+
+@functools.cache
+def library() -> ctypes.CDLL:
+    """The C library of this process."""
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def machine() -> str:
+    """The machine's name as in `NUMBERS`."""
+    return platform.machine()
+
+
+def syscall(name: str, *arguments: Word) -> int:
+    """Make a system call of `NUMBERS`; the result is >= 0.
+
+    Raises:
+        OSError: what the kernel answered; ENOSYS too where the machine is not listed.
+    """
+    number = NUMBERS.get(machine(), {}).get(name)
+    if number is None:
+        raise OSError(38, f"{name} is not known on {machine()}")
+    call = library().syscall
+    call.restype = ctypes.c_long
+    return checked(call(ctypes.c_long(number), *map(_word, arguments)), name)
+
+
+def prctl(option: int, *arguments: int) -> int:
+    """prctl(2).
+
+    Raises:
+        OSError: what the kernel answered.
+    """
+    words = [ctypes.c_ulong(word) for word in (*arguments, 0, 0, 0, 0)[:4]]
+    return checked(library().prctl(option, *words), f"prctl({option})")
+
+
+def checked(result: int, what: str) -> int:
+    """Turn the C convention (-1 and errno) into an exception."""
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+    return int(result)
+
+
+def _word(value: Word) -> object:
+    if value is None:
+        return ctypes.c_void_p(0)
+    if isinstance(value, int):
+        return ctypes.c_ulong(value & 0xFFFFFFFFFFFFFFFF)
+    return value

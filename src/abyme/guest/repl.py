@@ -1,0 +1,167 @@
+"""The loop of one REPL: a cell comes, a snapshot is left behind, the cell runs, is told of.
+
+Decides when there is a snapshot. Before a cell the process forks: the child runs
+the cell and carries the state on; the parent stays behind as it was, and takes over
+if the child dies. When the cell is done the child ends every other process of its
+PID namespace: the snapshot, and whatever the cell has left running. A process with
+other threads cannot be forked whole, so then the cell commits in place, and the
+model is told. Invariant: exactly one process answers for a cell.
+
+A fork would reseed `random`; its state is carried over, so that a seeded sequence
+over several cells is what plain CPython gives.
+"""
+
+import os
+import random
+import signal
+from _thread import _count as other_threads  # not from `threading`, which a cell may patch
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any, Final
+
+from abyme.guest import cell as cells
+from abyme.guest.calls import Calls
+from abyme.guest.client import CELL, Client, Frame
+from abyme.guest.interpreter import Builtins
+from abyme.guest.interrupts import Interrupts
+from abyme.guest.sink import Sink, show
+from abyme.guest.surface import Surface, View
+
+MAX_NOTES: Final = 20
+MAX_NOTE_CHARS: Final = 500
+MAX_DRAFT_CHARS: Final = 1 << 20
+ROLL_BACK: Final = signal.SIGUSR1
+"""From the supervisor to the process that waits as the snapshot."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kit:
+    """What a REPL is made of."""
+
+    client: Client
+    interrupts: Interrupts
+    calls: Calls
+    view: View
+    sink: Sink
+    surface: Surface
+    namespace: cells.Namespace
+
+
+class Repl:
+    """Serves cells until the host is gone."""
+
+    def __init__(self, kit: Kit, *, output_chars: int, alone: bool, snapshots: bool) -> None:
+        self._kit = kit
+        self._output_chars = output_chars
+        self._alone = alone
+        self._snapshots = snapshots
+        self._runner = cells.Runner(kit.namespace, kit.sink, kit.interrupts)
+        self._builtins = Builtins()
+
+    def serve(self, ready: Frame) -> None:
+        """Say `ready` and run cells; ends with `HostGone`."""
+        kit = self._kit
+        kit.client.expect(CELL)
+        signal.signal(ROLL_BACK, signal.SIG_IGN)
+        kit.interrupts.install()
+        kit.client.send(ready)
+        while True:
+            frame = kit.client.receive(CELL)
+            if self._may_run(frame["cell"]):
+                self._run(frame)
+
+    def _may_run(self, number: int) -> bool:
+        """Leave a snapshot behind where that is possible; False after a roll-back to it."""
+        if not self._snapshots or other_threads():
+            return True
+        return self._leave_snapshot(number)
+
+    def _leave_snapshot(self, number: int) -> bool:
+        """Fork. True in the child, which runs the cell; in the parent after a roll-back False."""
+        state = random.getstate()
+        signal.signal(ROLL_BACK, _roll_back)
+        pid = os.fork()
+        if pid == 0:
+            signal.signal(ROLL_BACK, signal.SIG_IGN)
+            random.setstate(state)
+            return True
+        _, status = os.waitpid(pid, 0)
+        kill_others()
+        signal.signal(ROLL_BACK, signal.SIG_IGN)
+        code = os.waitstatus_to_exitcode(status)
+        self._kit.client.send({"t": "rolled_back", "cell": number, "code": code})
+        return False
+
+    def _run(self, frame: Frame) -> None:
+        kit, own_pid = self._kit, os.getpid()
+        engine = kit.surface.names
+        self._prepare(frame)
+        before = cells.fingerprints(kit.namespace, engine)
+        outcome = self._runner.run(frame["cell"], frame["code"])
+        if os.getpid() != own_pid:
+            os._exit(0)  # a fork of the cell's own fell out of the cell
+        cells.adopt_streams(kit.sink)
+        if outcome.text is None:
+            kit.surface.settle()
+        notes = [*outcome.notes, *kit.surface.notes, *kit.view.take_notes(), *self._taken_back()]
+        finished = self._finished(frame["cell"], outcome, notes)
+        finished["changed"] = cells.changed(before, cells.fingerprints(kit.namespace, engine))
+        self._commit(finished)
+
+    def _prepare(self, frame: Frame) -> None:
+        kit = self._kit
+        self._builtins.restore()
+        kit.view.restore()
+        kit.namespace.update(kit.surface.names)
+        kit.surface.begin()
+        kit.interrupts.install()
+        cells.adopt_streams(kit.sink)
+        kit.calls.begin(frame)
+
+    def _taken_back(self) -> list[str]:
+        """Put the engine's names back, and say so."""
+        kit, missing = self._kit, object()
+        engine = kit.surface.names
+        lost = [n for n, value in engine.items() if kit.namespace.get(n, missing) is not value]
+        notes = [f"`{name}` belongs to the engine and was put back" for name in lost]
+        return notes + [f"builtins.{name} was put back" for name in self._builtins.restore()]
+
+    def _finished(self, number: int, outcome: cells.Outcome, notes: list[str]) -> Frame:
+        kit = self._kit
+        text, lost_chars = kit.sink.take()
+        kit.surface.names["last_output"] = text
+        shown = show(text, lost_chars, self._output_chars)
+        if self._snapshots and other_threads():
+            notes.append("threads of this cell live on: until they end, no cell can be rolled back")
+        return {
+            **{"t": "finished", "cell": number, "output": shown.text},
+            **{"dropped_chars": shown.dropped_chars, "error": outcome.text},
+            **{"interrupted": outcome.interrupted, "draft": _short(kit.surface.draft())},
+            "notes": [note[:MAX_NOTE_CHARS] for note in notes[:MAX_NOTES]],
+            "can_roll_back": self._snapshots and not other_threads(),
+        }
+
+    def _commit(self, finished: Frame) -> None:
+        kit = self._kit
+        if finished["interrupted"]:
+            kit.client.abandon()
+        if self._alone:
+            kill_others()
+        kit.calls.open = False
+        kit.client.send(finished)
+
+
+def kill_others() -> None:
+    """End every process of this PID namespace but the first one and this one."""
+    try:
+        os.kill(-1, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def _roll_back(number: int, frame: FrameType | None) -> None:
+    kill_others()
+
+
+def _short(draft: Any) -> Any:
+    return draft[:MAX_DRAFT_CHARS] if isinstance(draft, str) else draft

@@ -1,0 +1,62 @@
+"""The first process of a REPL's PID namespace: passes the host's words on, and reaps.
+
+Decides nothing about cells. It holds the one channel that code in a cell cannot
+reach, so that an interrupt cannot be swallowed. When the last process is gone, or the host
+is, it ends, and the kernel ends everything in the namespace with it.
+"""
+
+import os
+import select
+import signal
+from collections.abc import Callable
+from typing import Final
+
+from abyme.guest.repl import ROLL_BACK
+
+WORDS: Final = {b"i": signal.SIGINT, b"r": ROLL_BACK}
+"""What the host writes, one byte a word; each is echoed when it has been passed on."""
+
+
+def supervise(control_fd: int, work: Callable[[], None]) -> None:
+    """Run `work` in a child and serve until all is over. Does not return."""
+    if os.fork() == 0:
+        os.close(control_fd)
+        work()
+        os._exit(0)
+    woken, waker = os.pipe()
+    os.set_blocking(woken, False)
+    os.set_blocking(waker, False)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    poll = select.poll()
+    poll.register(control_fd, select.POLLIN)
+    poll.register(woken, select.POLLIN)
+    while _reap():
+        for fd, _ in poll.poll():
+            if fd == woken:
+                os.read(woken, 4096)
+            else:
+                _pass_on(control_fd)
+    os._exit(0)
+
+
+def _pass_on(control_fd: int) -> None:
+    word = os.read(control_fd, 1)
+    if not word:
+        os._exit(0)
+    try:
+        os.kill(-1, WORDS[word])
+    except ProcessLookupError:
+        pass
+    os.write(control_fd, word)
+
+
+def _reap() -> bool:
+    """Collect the dead; False when nobody is left."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        return False
+    return True

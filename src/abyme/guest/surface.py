@@ -1,0 +1,249 @@
+"""The names that the model finds in its REPL, as design section 1 lists them.
+
+Decides signatures, the words of `help`, and what a wrong argument is told. Each
+name here is restored before every cell. Invariant: an answer leaves through
+`submit` only, as JSON; nothing that is printed ever counts as one.
+
+Names follow the official engine (`rlms`), so that models trained on it find them.
+"""
+
+import inspect
+import pydoc
+from collections.abc import Sequence
+from typing import Any, Final, Protocol
+
+from abyme.guest import values
+from abyme.guest.calls import BatchFailed, Calls, LimitReached, ModelError
+from abyme.guest.cell import Namespace, size_of, visible
+from abyme.guest.places import Place
+
+MAX_LISTED: Final = 200
+HEAD_CHARS: Final = 80
+
+
+class View(Protocol):
+    """What is needed of `abyme.guest.adopt.View`."""
+
+    @property
+    def context(self) -> Any: ...
+    def restore(self) -> None: ...
+    def grep(
+        self, pattern: Any, docs: Any = ..., limit: int | None = ..., flags: int = ...
+    ) -> Any: ...
+    def count(self, pattern: Any, docs: Any = ..., flags: int = ...) -> int: ...
+    def place_of(self, thing: object) -> dict[str, int | str] | str: ...
+    def take_notes(self) -> list[str]: ...
+
+
+class Listing(str):
+    """Text that is shown as it is when a cell ends in it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+class Surface:
+    """The engine's names, bound to one REPL."""
+
+    def __init__(self, view: View, calls: Calls, namespace: Namespace) -> None:
+        self._view = view
+        self._calls = calls
+        self._namespace = namespace
+        self._answer: dict[str, Any] = {"content": "", "ready": False}
+        self._submitted = False
+        self.notes: list[str] = []
+        """What the running cell's use of these names has to tell."""
+        self._names = self._make_names()
+
+    @property
+    def names(self) -> Namespace:
+        """Name -> object, all that the engine owns."""
+        return self._names
+
+    def _make_names(self) -> Namespace:
+        own = [self.llm_query, self.llm_query_batched, self.rlm_query, self.rlm_query_batched]
+        own += [self.grep, self.count, self.cite, self.submit, self.budget, self.SHOW_VARS]
+        return {
+            "context": self._view.context,
+            "calls": self._calls.log,
+            "last_output": "",
+            "answer": self._answer,
+            "help": self.help,
+            **{tool.__name__: tool for tool in own},
+            **{error.__name__: error for error in (ModelError, LimitReached, BatchFailed)},
+        }
+
+    def llm_query(
+        self,
+        prompt: str,
+        text: str | None = None,
+        *,
+        model: str | None = None,
+        fresh: bool = False,
+        samples: int = 1,
+    ) -> str | list[str]:
+        """Ask a sub-model once. Returns its reply as a str.
+
+        `text` is the material that the prompt is about; it is kept apart from the
+        instruction. The same call again is answered from the first one unless
+        `fresh`. `samples=n` asks n times afresh and returns a list of n replies.
+        Raises LimitReached or ModelError (with samples: BatchFailed).
+        """
+        if samples == 1:
+            return self._calls.make("llm", [_request(prompt, text, model, fresh=fresh)])[0]
+        if not isinstance(samples, int) or samples < 1:
+            raise ValueError(f"samples must be a whole number from 1, not {samples!r}")
+        return self._calls.make("llm", [_request(prompt, text, model, fresh=True)] * samples)
+
+    def llm_query_batched(
+        self,
+        prompts: Sequence[str],
+        texts: Sequence[str] | str | None = None,
+        *,
+        model: str | None = None,
+        fresh: bool = False,
+    ) -> list[str]:
+        """Ask a sub-model many times, all at once. Returns the replies in order.
+
+        `texts` has one text for each prompt (or is one text for all of them). One
+        failure raises BatchFailed: `.results` has all the others. If the budget does
+        not allow the batch, LimitReached is raised and nothing was sent.
+        """
+        return self._calls.make("llm", _requests(prompts, texts, model, fresh=fresh))
+
+    def rlm_query(
+        self, prompt: str, context: str | None = None, *, model: str | None = None
+    ) -> str:
+        """Let a child like you answer, with a REPL of its own. Returns its answer as a str.
+
+        `context` is the child's input; without it the child has yours. Raises
+        LimitReached or ModelError.
+        """
+        return self._calls.make("rlm", [_request(prompt, context, model, fresh=False)])[0]
+
+    def rlm_query_batched(
+        self,
+        prompts: Sequence[str],
+        contexts: Sequence[str] | str | None = None,
+        *,
+        model: str | None = None,
+    ) -> list[str]:
+        """Let many children answer, all at once. Returns their answers in order.
+
+        `contexts` has one input for each child. Raises BatchFailed or LimitReached.
+        """
+        return self._calls.make("rlm", _requests(prompts, contexts, model, fresh=False))
+
+    def grep(self, pattern: Any, docs: Any = None, limit: int | None = 50, flags: int = 0) -> Any:
+        r"""Find lines by a regular expression: ``for name, line, text in grep(r"^def \w+")``.
+
+        `^` and `$` match at every line. `docs` is a name, a list of names or a glob
+        like "*.py". At most `limit` hits (None: all). A hit unpacks to (name, line,
+        text) and can be given to submit(..., evidence=[hit]).
+        """
+        return self._view.grep(pattern, docs, limit, flags)
+
+    def count(self, pattern: Any, docs: Any = None, flags: int = 0) -> int:
+        """Count the matches of a regular expression in all texts, or in `docs`."""
+        return self._view.count(pattern, docs, flags)
+
+    def cite(self, place: object) -> dict[str, int | str] | str:
+        """Make evidence of a hit of grep, or of an exact quote, for submit(evidence=[...])."""
+        return self._view.place_of(place)
+
+    def submit(self, value: Any, evidence: Any = ()) -> None:
+        """Give your answer: any JSON value (str, number, bool, list, dict).
+
+        It counts when this cell ends without an error; the last one wins. `evidence`
+        is a list of hits of grep, or exact quotes from the context.
+        """
+        plain = values.answer(value)
+        if isinstance(evidence, str | dict | Place):
+            evidence = [evidence]
+        places = [self._view.place_of(thing) for thing in evidence]
+        frame = {"t": "submit", "cell": self._calls.cell, "value": plain, "evidence": places}
+        values.check_size(frame)
+        self._calls.client.send(frame)
+        self._submitted = True
+        self.notes.append(f"submitted: {values.describe(plain)}")
+
+    def budget(self) -> dict[str, Any]:
+        """Tell what is left: usd, calls, tokens, seconds, turns, depth. None: no ceiling."""
+        return self._calls.budget()
+
+    def SHOW_VARS(self) -> str:  # noqa: N802 - the official engine's name
+        """List your names with types and sizes."""
+        rows = []
+        for name, value in visible(self._namespace, self._names):
+            size = size_of(value)
+            rows.append(f"{name}: {type(value).__name__}" + (f"[{size:,}]" if size else ""))
+        shown = "\n".join(rows[:MAX_LISTED]) or "no names of your own yet"
+        more = len(rows) - MAX_LISTED
+        return Listing(f"{shown}\nand {more} more" if more > 0 else shown)
+
+    def help(self, thing: Any = None) -> None:
+        """Explain a name: help(grep)."""
+        if thing is None:
+            listed = (f"{name}: {_headline(value)}" for name, value in self._names.items())
+            text = "\n".join(listed)
+        elif inspect.ismethod(thing) and thing.__self__ is self:
+            text = f"{thing.__name__}{inspect.signature(thing)}\n{inspect.getdoc(thing)}"
+        else:
+            text = pydoc.plain(pydoc.render_doc(thing, "Help on %s"))
+        print(text)  # noqa: T201 - the model asked for it
+
+    def begin(self) -> None:
+        """Forget the last cell."""
+        self.notes.clear()
+        self._submitted = False
+
+    def settle(self) -> None:
+        """A cell ended cleanly: ``answer["ready"] = True`` means `submit`, if it did not."""
+        if self._submitted or not self._answer.get("ready"):
+            return
+        try:
+            self.submit(self._answer.get("content"))
+        except Exception as error:
+            self.notes.append(f"answer was not taken: {error}")
+        self._answer["ready"] = False
+
+    def draft(self) -> Any:
+        """``answer["content"]`` as JSON, or None."""
+        try:
+            return values.answer(self._answer.get("content"))
+        except Exception:
+            return None
+
+
+def _headline(value: Any) -> str:
+    if isinstance(value, type) or callable(value):
+        return (inspect.getdoc(value) or "").split("\n")[0]
+    return type(value).__name__
+
+
+def _request(prompt: str, text: str | None, model: str | None, *, fresh: bool) -> dict[str, Any]:
+    for name, value in (("prompt", prompt), ("text", text), ("model", model)):
+        if not isinstance(value, str) and (name == "prompt" or value is not None):
+            raise TypeError(f"{name} must be a str, not {type(value).__name__}")
+    if not prompt.strip():
+        raise ValueError("prompt is empty")
+    plain = [str.__str__(part) if part is not None else None for part in (prompt, text, model)]
+    return {"prompt": plain[0], "text": plain[1], "model": plain[2], "fresh": bool(fresh)}
+
+
+def _requests(
+    prompts: Sequence[str], texts: Sequence[str] | str | None, model: str | None, *, fresh: bool
+) -> list[dict[str, Any]]:
+    if isinstance(prompts, str):
+        raise TypeError("prompts must be a list of str; for a single one there is llm_query")
+    every = list(prompts)
+    if texts is None or isinstance(texts, str):
+        material: list[str | None] = [texts] * len(every)
+    else:
+        material = list(texts)
+    if len(material) != len(every):
+        raise ValueError(f"{len(every)} prompts but {len(material)} texts: give one for each")
+    pairs = zip(every, material, strict=True)
+    return [_request(prompt, text, model, fresh=fresh) for prompt, text in pairs]

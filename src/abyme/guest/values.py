@@ -1,0 +1,93 @@
+"""Answers as JSON: what a model hands over, made plain, or refused with what to do.
+
+Decides which values are answers. Tuples, sets and dictionary views become lists,
+numpy-like scalars what their `.item()` gives; nothing else is converted, so that
+an object's `repr` never becomes an answer by accident.
+"""
+
+import json
+import math
+from collections.abc import Iterable, KeysView, Mapping, ValuesView
+from typing import Any, Final
+
+MAX_ANSWER_BYTES: Final = 16 << 20
+HEAD_CHARS: Final = 80
+LISTS: Final = (list, tuple, set, frozenset, KeysView, ValuesView)
+
+
+def answer(value: Any) -> Any:
+    """The value as JSON.
+
+    Raises:
+        ValueError: it is empty, or holds what is not JSON.
+    """
+    plain = _plain(value, 0)
+    if plain is None or plain in ("", [], {}) or (isinstance(plain, str) and not plain.strip()):
+        raise ValueError(f"an empty answer ({value!r}) is not taken: submit a value")
+    return plain
+
+
+def check_size(frame: dict[str, Any]) -> None:
+    """Raise ValueError if an answer with its evidence is too large for the wire."""
+    size = len(json.dumps(frame))
+    if size > MAX_ANSWER_BYTES:
+        raise ValueError(f"the answer has {size:,} bytes; {MAX_ANSWER_BYTES:,} are allowed")
+
+
+def describe(value: Any) -> str:
+    """An answer's type, size and both ends, in one line."""
+    kind = type(value).__name__
+    if isinstance(value, str):
+        if len(value) <= 2 * HEAD_CHARS:
+            return f"{kind}, {len(value):,} characters: {value!r}"
+        ends = f"{value[:HEAD_CHARS]!r} ... {value[-HEAD_CHARS:]!r}"
+        return f"{kind}, {len(value):,} characters: {ends}"
+    text = json.dumps(value, ensure_ascii=False)
+    if len(text) > 2 * HEAD_CHARS:
+        text = f"{text[:HEAD_CHARS]} ... {text[-HEAD_CHARS:]}"
+    if isinstance(value, list | dict):
+        return f"{kind} of {len(value):,}: {text}"
+    return f"{kind}: {text}"
+
+
+def _plain(value: Any, depth: int) -> Any:
+    if depth > 100:
+        raise ValueError("the answer is nested too deeply")
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"{value!r} is not JSON: submit a finite number")
+        return float(value)
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, Mapping):
+        return {_key(key): _plain(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, LISTS):
+        return _items(value, depth)
+    for method in ("tolist", "item"):  # numpy, pandas, torch: arrays and scalars
+        plain = getattr(value, method, None)
+        if callable(plain) and not isinstance(value, type):
+            return _plain(plain(), depth + 1)
+    name = type(value).__name__
+    raise ValueError(f"{name} is not JSON: submit str, number, bool, list or dict")
+
+
+def _items(value: Any, depth: int) -> list[Any]:
+    items: Iterable[Any] = value
+    if isinstance(value, set | frozenset):
+        try:
+            items = sorted(value)
+        except TypeError:
+            items = value
+    return [_plain(item, depth + 1) for item in items]
+
+
+def _key(key: Any) -> str:
+    if isinstance(key, str):
+        return str.__str__(key)
+    if isinstance(key, bool | int | float) or key is None:
+        return str(key)
+    raise ValueError(f"a {type(key).__name__} cannot be a key of a JSON object: use a str")

@@ -1,0 +1,1 @@
+"""Places to run model-written code in; each implements `abyme.ports.Sandbox`."""

@@ -1,0 +1,134 @@
+"""The schema of the wire between a session and its guest: closed, typed, bounded.
+
+Decides what a guest may say. Whatever does not fit is a `ProtocolViolation`;
+the guest may be hostile, so nothing here is believed beyond its type and size,
+and an error's text never carries what the guest sent.
+
+Host to guest::
+
+    cell     cell, code, batch (first free number), restore [result], budget
+    answer   batch, results [result], refused (failure or null), budget, more
+
+    result:  call, text or failure;  failure: fault, message, ...
+
+Guest to host: the structs below, tagged by ``t``. A batch of calls is one `Calls`
+frame, or several with ``more``; a prompt or text of millions of characters goes
+before it in `Piece` frames. `Finished` or `RolledBack` ends a cell.
+"""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from abyme.core.events import Failure, Name, Place
+from abyme.core.effects import Result
+from abyme.errors import ProtocolViolation
+
+MAX_TEXT_CHARS = 64 << 20
+MAX_BATCH = 100_000
+MAX_BATCH_CHARS = 1 << 30
+
+Number = Annotated[int, Meta(ge=0, le=1 << 50)]
+Short = Annotated[str, Meta(max_length=200)]
+Long = Annotated[str, Meta(max_length=MAX_TEXT_CHARS)]
+
+
+class Frame(Struct, frozen=True, kw_only=True, tag_field="t", forbid_unknown_fields=True):
+    """Base of what a guest may send."""
+
+
+class Ready(Frame, frozen=True, kw_only=True, tag="ready"):
+    """The REPL is up, and these layers were verified from inside."""
+
+    layers: Annotated[list[Short], Meta(max_length=50)]
+    snapshots: bool
+
+
+class Refused(Frame, frozen=True, kw_only=True, tag="refused"):
+    """A layer is not on; the REPL has ended itself."""
+
+    layer: Short
+
+
+class Wanted(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One request of a batch."""
+
+    prompt: Long
+    text: Long | None
+    model: Short | None
+    fresh: bool
+
+
+class Piece(Frame, frozen=True, kw_only=True, tag="piece"):
+    """The next part of a long prompt or text."""
+
+    cell: Number
+    batch: Number
+    position: Number
+    part: Literal["prompt", "text"]
+    text: Long
+
+
+class Calls(Frame, frozen=True, kw_only=True, tag="calls"):
+    """A batch, or with `more` the next part of one."""
+
+    cell: Number
+    batch: Number
+    purpose: Literal["llm", "rlm"]
+    requests: Annotated[list[Wanted], Meta(max_length=MAX_BATCH)]
+    more: bool
+
+
+class Submit(Frame, frozen=True, kw_only=True, tag="submit"):
+    """An answer."""
+
+    cell: Number
+    value: Any
+    evidence: Annotated[list[Place | Long], Meta(max_length=10_000)]
+
+
+class Finished(Frame, frozen=True, kw_only=True, tag="finished"):
+    """The cell ended by itself."""
+
+    cell: Number
+    output: Long
+    dropped_chars: Number
+    error: Annotated[str, Meta(max_length=20_000)] | None
+    interrupted: bool
+    changed: Annotated[list[Name], Meta(max_length=100)]
+    draft: Any
+    notes: Annotated[list[Annotated[str, Meta(max_length=500)]], Meta(max_length=20)]
+    can_roll_back: bool
+
+
+class RolledBack(Frame, frozen=True, kw_only=True, tag="rolled_back"):
+    """The process that ran the cell is gone; the snapshot goes on. `code` as in subprocess."""
+
+    cell: Number
+    code: Annotated[int, Meta(ge=-255, le=255)]
+
+
+GuestFrame = Ready | Refused | Piece | Calls | Submit | Finished | RolledBack
+
+
+def check(frame: dict[str, Any]) -> GuestFrame:
+    """A frame as its type.
+
+    Raises:
+        ProtocolViolation: if it is none of them.
+    """
+    try:
+        return msgspec.convert(frame, GuestFrame)
+    except (msgspec.ValidationError, RecursionError):
+        raise ProtocolViolation("the guest sent a frame that is not in the schema") from None
+
+
+def result(given: Result) -> dict[str, Any]:
+    """A result as a guest reads it."""
+    return {"call": given.call, "text": given.text, "failure": failure(given.failure)}
+
+
+def failure(given: Failure | None) -> dict[str, Any] | None:
+    """A failure as a guest reads it."""
+    return None if given is None else msgspec.to_builtins(given)

@@ -1,0 +1,145 @@
+"""The jail as a sandbox: fork servers for runs, kept warm if wanted, and REPLs forked from them.
+
+Decides which fork server a run gets. Invariant: each run has one of its own, with a hash seed of
+its own; nothing is shared between runs, and nothing weaker is ever started in place of
+what cannot be had.
+"""
+
+import asyncio
+import contextlib
+import secrets
+import socket
+from collections.abc import Sequence
+
+from abyme.core.limits import Limits
+from abyme.errors import SandboxError
+from abyme.ports import Context
+from abyme.sandboxes.jail.session import JailSession
+from abyme.sandboxes.jail.zygote import MAX_HASH_SEED, Zygote
+
+
+class Jail:
+    """Implements `abyme.ports.Sandbox`.
+
+    `warm` fork servers are kept ready (about 100 ms and 15 MB each), so that `begin`
+    does not wait; `python` is another interpreter to run cells with; without
+    `snapshots` cells run in place, 2 ms faster, and cannot be rolled back.
+    """
+
+    def __init__(self, *, warm: int = 0, python: str | None = None, snapshots: bool = True) -> None:
+        self._warm = warm
+        self._python = python
+        self._snapshots = snapshots
+        self._pool: list[asyncio.Task[Zygote]] = []
+
+    def warm_up(self) -> None:
+        """Start a fork server now, in the background, for the next `begin`."""
+        if len(self._pool) < max(1, self._warm):
+            self._pool.append(asyncio.create_task(self._started(secrets.randbits(32))))
+
+    async def begin(
+        self, *, context: Context, limits: Limits, hash_seed: int | None = None
+    ) -> "JailRun":
+        """Prepare a run; see `abyme.ports.Sandbox.begin`."""
+        zygote = await self._zygote(hash_seed)
+        for _ in range(self._warm - len(self._pool)):
+            self.warm_up()
+        try:
+            await zygote.adopt(_two(context.fds))
+        except SandboxError:
+            await zygote.aclose()
+            raise
+        return JailRun(zygote, context, limits, snapshots=self._snapshots)
+
+    async def aclose(self) -> None:
+        """Let go of interpreters kept warm. Safe to repeat."""
+        pool, self._pool = self._pool, []
+        for task in pool:
+            with contextlib.suppress(SandboxError):
+                await (await task).aclose()
+
+    async def _zygote(self, hash_seed: int | None) -> Zygote:
+        if hash_seed is not None:
+            return await self._started(hash_seed)
+        if self._pool:
+            return await self._pool.pop(0)
+        return await self._started(secrets.randbits(32))
+
+    async def _started(self, hash_seed: int) -> Zygote:
+        zygote = Zygote(hash_seed % (MAX_HASH_SEED + 1))
+        await zygote.start(self._python)
+        return zygote
+
+
+class JailRun:
+    """Implements `abyme.ports.SandboxRun`."""
+
+    def __init__(
+        self, zygote: Zygote, context: Context, limits: Limits, *, snapshots: bool
+    ) -> None:
+        self._zygote = zygote
+        self._context = context
+        self._limits = limits
+        self._snapshots = snapshots
+        self._sessions: list[JailSession] = []
+
+    @property
+    def hash_seed(self) -> int:
+        """``PYTHONHASHSEED`` of every session."""
+        return self._zygote.hash_seed
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know of how the context is held, if anything."""
+        return tuple(self._zygote.notes)
+
+    async def open(self, *, node: str, seed: int, context: Context | None = None) -> JailSession:
+        """Start a REPL; see `abyme.ports.SandboxRun.open`."""
+        own = [] if context is None or context is self._context else _two(context.fds)
+        session = await open_session(
+            self._zygote, self._limits, seed=seed, own=own, snapshots=self._snapshots
+        )
+        self._sessions.append(session)
+        return session
+
+    async def aclose(self) -> None:
+        """Kill every session and the fork server. Safe to repeat."""
+        sessions, self._sessions = self._sessions, []
+        await asyncio.gather(*(session.aclose() for session in sessions))
+        await self._zygote.aclose()
+
+
+async def open_session(
+    zygote: Zygote, limits: Limits, *, seed: int, own: Sequence[int], snapshots: bool
+) -> JailSession:
+    """Fork a REPL of `zygote` and wait until it has verified its layers.
+
+    Raises:
+        SandboxUnavailable: if a promised layer is not on.
+        SandboxError: if the fork server is gone.
+    """
+    wire, their_wire = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    control, their_control = socket.socketpair()
+    session = JailSession(wire, control, limits.cell_timeout_s)
+    order = {
+        "seed": seed,
+        "memory_bytes": limits.memory_bytes,
+        "max_processes": limits.max_processes,
+        "output_chars": limits.cell_output_chars,
+        "snapshots": snapshots,
+    }
+    try:
+        pidfd = await zygote.open(order, [their_wire.fileno(), their_control.fileno(), *own])
+    except SandboxError:
+        await session.aclose()
+        raise
+    finally:
+        their_wire.close()
+        their_control.close()
+    await session.opened(pidfd, zygote.python)
+    return session
+
+
+def _two(fds: Sequence[int]) -> list[int]:
+    index, arena = fds
+    return [index, arena]

@@ -1,0 +1,85 @@
+"""Stopping a cell: interrupt it, then roll it back, then end its session.
+
+Decides when each step is due. Pure: it is told the time and says which step to take; the
+session takes it. A cell is charged for its compute, which is the wall time less the time in
+which it waits for sub-calls, or the processor time if that is more: a cell that
+computes in a thread while a call is open is not free.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+Step: TypeAlias = Literal["interrupt", "roll_back", "kill"]
+
+INTERRUPT_GRACE_S = 0.3
+"""For an interrupt to be felt: C code that ignores it, or a cell that catches it, is rolled
+back after this."""
+ROLL_BACK_GRACE_S = 2.0
+"""For the kernel to tear a large process down."""
+
+
+@dataclass(slots=True)
+class Ladder:
+    """One cell's way down."""
+
+    started_s: float
+    limit_s: float
+    can_roll_back: bool
+    limit: str | None = None
+    """What ended the cell by force, once something did."""
+    step: Step | None = None
+    """The last step taken."""
+    _open_calls: int = 0
+    _waiting_since_s: float = 0.0
+    _waited_s: float = 0.0
+    _next_at_s: float | None = field(default=None)
+
+    def calls_opened(self, now_s: float) -> None:
+        """The cell waits for one more batch."""
+        if self._open_calls == 0:
+            self._waiting_since_s = now_s
+        self._open_calls += 1
+
+    def calls_closed(self, now_s: float) -> None:
+        """A batch was answered."""
+        self._open_calls -= 1
+        if self._open_calls == 0:
+            self._waited_s += now_s - self._waiting_since_s
+
+    def compute_s(self, now_s: float, cpu_s: float = 0.0) -> float:
+        """What the cell is charged with so far."""
+        waited_s = self._waited_s
+        if self._open_calls:
+            waited_s += now_s - self._waiting_since_s
+        return max(now_s - self.started_s - waited_s, cpu_s, 0.0)
+
+    def due(self, now_s: float, cpu_s: float = 0.0) -> Step | None:
+        """The step to take now, or None."""
+        if self._next_at_s is None:
+            if self.compute_s(now_s, cpu_s) < self.limit_s:
+                return None
+            return self.stop("cell_timeout_s", now_s)
+        return self._down(now_s) if now_s >= self._next_at_s else None
+
+    def stop(self, why: str, now_s: float) -> Step | None:
+        """Begin the way down for a reason of the host's; None if it has begun already."""
+        if self._next_at_s is not None:
+            return None
+        self.limit = why
+        return self._down(now_s)
+
+    def wait_s(self, now_s: float, cpu_s: float = 0.0) -> float:
+        """After how long to ask again."""
+        if self._next_at_s is not None:
+            return max(0.0, self._next_at_s - now_s)
+        return max(0.01, self.limit_s - self.compute_s(now_s, cpu_s))
+
+    def _down(self, now_s: float) -> Step:
+        if self.step is None:
+            self.step, grace_s = "interrupt", INTERRUPT_GRACE_S
+        elif self.step == "interrupt" and self.can_roll_back:
+            self.step, grace_s = "roll_back", ROLL_BACK_GRACE_S
+        else:
+            self.step, grace_s = "kill", ROLL_BACK_GRACE_S
+        self._next_at_s = now_s + grace_s
+        return self.step

@@ -1,0 +1,58 @@
+"""Processes of the host's kernel, as the jail's host side needs them: by pidfd, never by number.
+
+Decides nothing. The number of a process is used for one thing only, to read how
+much processor time its tree has used, and a wrong one costs a wrong figure.
+"""
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+
+def send_signal(pidfd: int, number: int) -> None:
+    """Signal a process; a process that is gone is fine."""
+    try:
+        signal.pidfd_send_signal(pidfd, number)
+    except ProcessLookupError:
+        return
+
+
+async def gone(pidfd: int) -> None:
+    """Wait until the process has ended, and with it a PID namespace that it was the first of."""
+    loop = asyncio.get_running_loop()
+    ended = loop.create_future()
+    loop.add_reader(pidfd, lambda: ended.done() or ended.set_result(None))
+    try:
+        await ended
+    finally:
+        loop.remove_reader(pidfd)
+
+
+def number_of(pidfd: int) -> int | None:
+    """The process number that a pidfd stands for."""
+    try:
+        text = Path(f"/proc/self/fdinfo/{pidfd}").read_text(encoding="ascii")
+    except OSError:
+        return None
+    for line in text.splitlines():
+        if line.startswith("Pid:"):
+            pid = int(line.split()[1])
+            return pid if pid > 0 else None
+    return None
+
+
+def cpu_s(pid: int) -> float:
+    """Processor time of a process and of all below it, the dead and reaped ones included."""
+    ticks, todo = 0, [str(pid)]
+    while todo:
+        one = todo.pop()
+        try:
+            stat = Path(f"/proc/{one}/stat").read_text(encoding="utf-8", errors="replace")
+            ticks += sum(int(word) for word in stat.rpartition(")")[2].split()[11:15])
+            for task in os.listdir(f"/proc/{one}/task"):  # noqa: PTH208 - names only
+                children = Path(f"/proc/{one}/task/{task}/children")
+                todo += children.read_text(encoding="ascii").split()
+        except OSError:
+            continue
+    return ticks / os.sysconf("SC_CLK_TCK")

@@ -1,0 +1,447 @@
+"""One REPL as the host sees it: cells in, typed events out, over packets of JSON.
+
+Decides what a guest's frame means and when the session is dead. The schema of the frames
+is in `frames`, on top of that file; here is what follows from it. Invariant: the
+guest may be hostile. Frames are bounded in size, number and time; a frame out of
+place (of another cell, of a batch that is open already) ends the session with
+`ProtocolViolation`; nothing a guest sends moves a budget, a deadline or the run's end.
+
+Does not decide what is asked of a model, or whether: that is `on_event`'s receiver.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from abyme.core import events as ev
+from abyme.core.effects import Budget, Result
+from abyme.core.ids import BatchId
+from abyme.errors import ProtocolViolation, SandboxError, SandboxUnavailable
+from abyme.ports import SessionFacts
+from abyme.sandboxes.jail import frames
+from abyme.sandboxes.jail.ladder import Ladder, Step
+from abyme.sandboxes.jail.processes import cpu_s, gone, number_of, send_signal
+from abyme.wire import PACKET_BYTES, PacketReader, WireError, encode, packets
+
+OnEvent = Callable[[ev.CallsRequested | ev.AnswerSubmitted], None]
+
+READY_TIMEOUT_S = 20.0
+FRAME_TIMEOUT_S = 10.0
+MAX_PACKETS_A_WAKE = 64
+MAX_SUBMITS = 1_000
+ANSWER_CHARS = 4 << 20
+"""Results go to the guest in frames of about this many characters."""
+CPU_LOOK_S = 0.25
+"""While calls are open the processor time is looked at this often."""
+
+
+@dataclass(slots=True)
+class _Batch:
+    """A batch that is still coming in."""
+
+    requests: list[frames.Wanted] = field(default_factory=list)
+    pieces: dict[tuple[int, str], list[str]] = field(default_factory=dict)
+    chars: int = 0
+
+
+@dataclass(slots=True)
+class _Cell:
+    """The running cell."""
+
+    number: int
+    on_event: OnEvent
+    ladder: Ladder
+    ended: asyncio.Future[ev.CellFinished]
+    coming: dict[int, _Batch] = field(default_factory=dict)
+    waiting: set[int] = field(default_factory=set)
+    submits: int = 0
+    cpu_before_s: float | None = None
+
+
+class JailSession:
+    """Implements `abyme.ports.Session`."""
+
+    def __init__(self, wire: socket.socket, control: socket.socket, cell_timeout_s: float) -> None:
+        self.facts = SessionFacts(python="", snapshots=False, layers=())
+        self._wire = wire
+        self._control = control
+        self._cell_timeout_s = cell_timeout_s
+        self._loop = asyncio.get_running_loop()
+        self._reader = PacketReader()
+        self._outgoing: deque[bytes] = deque()
+        self._ready: asyncio.Future[frames.Ready] = self._loop.create_future()
+        self._pidfd = -1
+        self._pid: int | None = None
+        self._cell: _Cell | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._frame_timer: asyncio.TimerHandle | None = None
+        self._can_roll_back = False
+        self._next_batch = 0
+        self._words_unheard = 0
+        self._heard: asyncio.Event = asyncio.Event()
+        self._dead: SandboxError | None = None
+        for end in (wire, control):
+            end.setblocking(False)
+        self._loop.add_reader(wire, self._on_readable)
+        self._loop.add_reader(control, self._on_control)
+
+    async def opened(self, pidfd: int, python: str) -> None:
+        """Wait until the REPL says which layers it has verified.
+
+        Raises:
+            SandboxUnavailable: if one is missing, or it does not come up.
+        """
+        self._pidfd, self._pid = pidfd, number_of(pidfd)
+        try:
+            ready = await asyncio.wait_for(asyncio.shield(self._ready), READY_TIMEOUT_S)
+        except (SandboxError, TimeoutError) as error:
+            await self.aclose()
+            raise SandboxUnavailable(f"the jail did not come up: {error or 'no answer'}") from None
+        self._can_roll_back = ready.snapshots
+        layers = tuple(ready.layers)
+        self.facts = SessionFacts(python=python, snapshots=ready.snapshots, layers=layers)
+
+    async def run_cell(
+        self,
+        cell: int,
+        code: str,
+        *,
+        restore: Sequence[Result],
+        budget: Budget,
+        on_event: OnEvent,
+    ) -> ev.CellFinished:
+        """Run one cell; see `abyme.ports.Session.run_cell`."""
+        if self._cell is not None:
+            raise SandboxError("a cell is running already")
+        while self._words_unheard and self._dead is None:
+            self._heard.clear()
+            await self._heard.wait()  # a late interrupt must not hit this cell
+        if self._dead is not None:
+            raise self._dead
+        now_s = self._loop.time()
+        ladder = Ladder(now_s, self._cell_timeout_s, self._can_roll_back)
+        running = _Cell(cell, on_event, ladder, self._loop.create_future())
+        self._cell = running
+        told = {"restore": [frames.result(one) for one in restore], "budget": _plain(budget)}
+        self._send({"t": "cell", "cell": cell, "code": code, "batch": self._next_batch, **told})
+        self._timer = self._loop.call_later(self._cell_timeout_s, self._tick)
+        try:
+            return await running.ended
+        finally:
+            self._timer.cancel()
+            self._cell = None
+
+    async def answer(
+        self,
+        batch: BatchId,
+        *,
+        results: Sequence[Result],
+        refused: ev.Failure | None,
+        budget: Budget,
+    ) -> None:
+        """Unblock the guest. An answer that came too late is dropped."""
+        running = self._cell
+        if self._dead is not None or running is None or batch not in running.waiting:
+            return
+        running.waiting.discard(batch)
+        running.ladder.calls_closed(self._loop.time())
+        plain = [frames.result(one) for one in results]
+        told = {"refused": frames.failure(refused), "budget": _plain(budget)}
+        for group, more in _groups(plain):
+            frame = {"t": "answer", "batch": batch, "results": group, "more": more, **told}
+            self._send(frame)
+
+    def end_cell(self, why: str) -> None:
+        """Interrupt the running cell by the ladder."""
+        if self._cell is not None and self._dead is None:
+            self._take(self._cell.ladder.stop(why, self._loop.time()))
+
+    async def aclose(self) -> None:
+        """Kill every process of the session. Safe to repeat."""
+        self._die(SandboxError("the session was closed"))
+        if self._pidfd >= 0:
+            pidfd, self._pidfd = self._pidfd, -1
+            try:
+                send_signal(pidfd, signal.SIGKILL)
+                await gone(pidfd)
+            finally:
+                os.close(pidfd)
+
+    def _on_readable(self) -> None:
+        for _ in range(MAX_PACKETS_A_WAKE):
+            try:
+                packet = self._wire.recv(PACKET_BYTES + 1)
+            except BlockingIOError:
+                break
+            except OSError:
+                packet = b""
+            if not packet:
+                self._die(SandboxError(self._why_gone()))
+                return
+            try:
+                frame = self._reader.feed(packet)
+                if frame is not None:
+                    self._receive(frames.check(frame))
+            except WireError:
+                self._die(ProtocolViolation("the guest sent bytes that are not a frame"))
+                return
+            except ProtocolViolation as error:
+                self._die(error)
+                return
+        self._watch_frame()
+
+    def _receive(self, frame: frames.GuestFrame) -> None:
+        match frame:
+            case frames.Ready() if not self._ready.done():
+                self._ready.set_result(frame)
+            case frames.Refused() if not self._ready.done():
+                self._die(SandboxUnavailable(f"this layer is not on: {frame.layer}"))
+            case frames.Piece() | frames.Calls() | frames.Submit():
+                self._in_cell(frame)
+            case frames.Finished() | frames.RolledBack():
+                self._ended(frame)
+            case _:
+                raise ProtocolViolation("the guest sent a frame that does not belong here")
+
+    def _in_cell(self, frame: frames.Piece | frames.Calls | frames.Submit) -> None:
+        running = self._current(frame.cell)
+        if isinstance(frame, frames.Submit):
+            running.submits += 1
+            if running.submits > MAX_SUBMITS:
+                raise ProtocolViolation(f"the guest submitted more than {MAX_SUBMITS} times")
+            given = ev.AnswerSubmitted(
+                cell=frame.cell, value=frame.value, evidence=list(frame.evidence)
+            )
+            running.on_event(given)
+            return
+        if frame.batch < self._next_batch:
+            raise ProtocolViolation("the guest used a batch number twice")
+        batch = running.coming.setdefault(frame.batch, _Batch())
+        if isinstance(frame, frames.Piece):
+            _add(batch, len(frame.text))
+            batch.pieces.setdefault((frame.position, frame.part), []).append(frame.text)
+            return
+        _add(batch, sum(len(one.prompt) + len(one.text or "") for one in frame.requests))
+        batch.requests += frame.requests
+        if len(batch.requests) > frames.MAX_BATCH or len(running.coming) > frames.MAX_BATCH:
+            raise ProtocolViolation(f"the guest asked for more than {frames.MAX_BATCH} calls")
+        if not frame.more:
+            self._asked(running, frame, running.coming.pop(frame.batch))
+
+    def _asked(self, running: _Cell, frame: frames.Calls, batch: _Batch) -> None:
+        """A batch is complete: tell the driver."""
+        if not running.coming:
+            self._next_batch = frame.batch + 1
+        requests = [_request(batch, number) for number in range(len(batch.requests))]
+        running.waiting.add(frame.batch)
+        running.ladder.calls_opened(self._loop.time())
+        self._watch_cpu(running)
+        running.on_event(
+            ev.CallsRequested(
+                cell=frame.cell,
+                batch=BatchId(frame.batch),
+                purpose=frame.purpose,
+                requests=requests,
+            )
+        )
+
+    def _ended(self, frame: frames.Finished | frames.RolledBack) -> None:
+        running = self._current(frame.cell)
+        if running.ended.done():
+            raise ProtocolViolation("the guest ended a cell twice")
+        compute_s = round(running.ladder.compute_s(self._loop.time(), self._cpu_s(running)), 4)
+        seen = [*running.waiting, *running.coming, self._next_batch - 1]
+        self._next_batch = max(seen) + 1
+        if isinstance(frame, frames.RolledBack):
+            self._can_roll_back = True
+            limit = running.ladder.limit or _crash(frame.code)
+            running.ended.set_result(
+                ev.CellFinished(
+                    cell=frame.cell,
+                    output="",
+                    ended="rolled_back",
+                    limit=limit,
+                    compute_s=compute_s,
+                )
+            )
+            return
+        self._can_roll_back = frame.can_roll_back
+        running.ended.set_result(_finished(frame, running.ladder.limit, compute_s))
+
+    def _current(self, cell: int) -> _Cell:
+        running = self._cell
+        if running is None or running.number != cell:
+            raise ProtocolViolation("the guest spoke of a cell that is not running")
+        return running
+
+    def _tick(self) -> None:
+        """The cell's timer went off."""
+        running = self._cell
+        if running is None or running.ended.done() or self._dead is not None:
+            return
+        cpu = self._cpu_s(running)
+        self._take(running.ladder.due(self._loop.time(), cpu))
+        if self._dead is None:
+            wait_s = running.ladder.wait_s(self._loop.time(), cpu)
+            if running.waiting and running.ladder.step is None:
+                wait_s = min(wait_s, CPU_LOOK_S) if wait_s <= CPU_LOOK_S else CPU_LOOK_S
+            self._timer = self._loop.call_later(wait_s, self._tick)
+
+    def _take(self, step: Step | None) -> None:
+        """Take a step of the ladder."""
+        if step is None:
+            return
+        if step == "kill":
+            self._die(SandboxError(self._why_gone()))
+        elif "pid_namespace" in self.facts.layers:
+            self._words_unheard += 1
+            with contextlib.suppress(OSError):
+                self._control.send(b"i" if step == "interrupt" else b"r")
+        else:
+            send_signal(self._pidfd, signal.SIGINT)
+        if self._dead is None and self._timer is not None and self._cell is not None:
+            self._timer.cancel()
+            wait_s = self._cell.ladder.wait_s(self._loop.time())
+            self._timer = self._loop.call_later(wait_s, self._tick)
+
+    def _on_control(self) -> None:
+        """The supervisor has passed words on, or is gone."""
+        try:
+            heard = self._control.recv(64)
+        except BlockingIOError:
+            return
+        except OSError:
+            heard = b""
+        if not heard:
+            self._die(SandboxError(self._why_gone()))
+            return
+        self._words_unheard -= len(heard)
+        self._heard.set()
+
+    def _watch_cpu(self, running: _Cell) -> None:
+        if running.cpu_before_s is None and self._pid is not None:
+            running.cpu_before_s = cpu_s(self._pid)
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._loop.call_later(CPU_LOOK_S, self._tick)
+
+    def _cpu_s(self, running: _Cell) -> float:
+        """Processor time since the cell first waited for a call; 0 before it ever did."""
+        if running.cpu_before_s is None or self._pid is None:
+            return 0.0
+        return max(0.0, cpu_s(self._pid) - running.cpu_before_s)
+
+    def _watch_frame(self) -> None:
+        """A frame that has begun must end soon."""
+        if self._frame_timer is not None:
+            if self._reader.partial:
+                return
+            self._frame_timer.cancel()
+            self._frame_timer = None
+        elif self._reader.partial:
+            violation = ProtocolViolation("the guest began a frame and did not end it")
+            self._frame_timer = self._loop.call_later(FRAME_TIMEOUT_S, self._die, violation)
+
+    def _send(self, frame: dict[str, object]) -> None:
+        self._outgoing.extend(packets(encode(frame)))
+        self._flush()
+
+    def _flush(self) -> None:
+        try:
+            while self._outgoing:
+                self._wire.send(self._outgoing[0])
+                self._outgoing.popleft()
+        except BlockingIOError:
+            self._loop.add_writer(self._wire, self._flush)
+            return
+        except OSError:
+            self._die(SandboxError(self._why_gone()))
+            return
+        self._loop.remove_writer(self._wire)
+
+    def _why_gone(self) -> str:
+        running = self._cell
+        if running is None:
+            return "the REPL has ended"
+        ladder = running.ladder
+        cause = f" after {ladder.limit}" if ladder.limit else ""
+        back = "there was no snapshot to go back to" if not ladder.can_roll_back else ""
+        tail = f": {back}" if back else ""
+        return f"the REPL was lost in cell {running.number}{cause}{tail}"
+
+    def _die(self, error: SandboxError) -> None:
+        if self._dead is not None:
+            return
+        self._dead = error
+        for end in (self._wire, self._control):
+            self._loop.remove_reader(end)
+            end.close()
+        if self._frame_timer is not None:
+            self._frame_timer.cancel()
+        if self._pidfd >= 0:
+            send_signal(self._pidfd, signal.SIGKILL)
+        if not self._ready.done():
+            self._ready.set_exception(error)
+            self._ready.exception()  # it may never be asked for
+        if self._cell is not None and not self._cell.ended.done():
+            self._cell.ended.set_exception(error)
+        self._heard.set()
+
+
+def _add(batch: _Batch, chars: int) -> None:
+    batch.chars += chars
+    if batch.chars > frames.MAX_BATCH_CHARS:
+        raise ProtocolViolation(f"the guest sent more than {frames.MAX_BATCH_CHARS:,} characters")
+
+
+def _request(batch: _Batch, number: int) -> ev.Request:
+    given = batch.requests[number]
+    prompt = "".join(batch.pieces.get((number, "prompt"), ())) or given.prompt
+    text = "".join(batch.pieces.get((number, "text"), ())) or given.text
+    return ev.Request(prompt=prompt, text=text, model=given.model, fresh=given.fresh)
+
+
+def _finished(frame: frames.Finished, limit: str | None, compute_s: float) -> ev.CellFinished:
+    ended = "interrupted" if frame.interrupted and limit else "raised" if frame.error else "clean"
+    return ev.CellFinished(
+        cell=frame.cell,
+        output=frame.output,
+        dropped_chars=frame.dropped_chars,
+        error=frame.error,
+        ended=ended,  # type: ignore[arg-type]
+        limit=limit if ended == "interrupted" else None,
+        changed=frame.changed,
+        draft=frame.draft,
+        notes=frame.notes,
+        compute_s=compute_s,
+    )
+
+
+def _crash(code: int) -> str:
+    return f"crashed (signal {-code})" if code < 0 else f"exited (status {code})"
+
+
+def _groups(results: list[dict[str, object]]) -> list[tuple[list[dict[str, object]], bool]]:
+    """Cut results into frames; the last one says that there are no more."""
+    groups: list[list[dict[str, object]]] = [[]]
+    chars = 0
+    for one in results:
+        size = len(str(one["text"] or ""))
+        if groups[-1] and chars + size > ANSWER_CHARS:
+            groups.append([])
+            chars = 0
+        groups[-1].append(one)
+        chars += size
+    return [(group, group is not groups[-1]) for group in groups]
+
+
+def _plain(budget: Budget) -> dict[str, object]:
+    plain: dict[str, object] = msgspec.to_builtins(budget)
+    return plain

@@ -1,0 +1,170 @@
+"""The host's end of a fork server: starts it, sends it a context, asks it for REPLs.
+
+Decides how the interpreter is started: by path, with none of the user's settings, an
+environment of three names, in a session of its own so that Ctrl-C at the terminal does not
+reach it. Invariant: one fork server serves one run, so no two runs share a hash
+seed or addresses. What it answers is believed; no line of a model's runs in it.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import abyme.guest
+from abyme.errors import SandboxError, SandboxUnavailable
+
+MAX_MESSAGE_BYTES = 1 << 16
+START_TIMEOUT_S = 30.0
+REPLY_TIMEOUT_S = 30.0
+MAX_HASH_SEED = 4_294_967_295
+
+Reply = tuple[dict[str, Any], list[int]]
+
+
+class Zygote:
+    """A running fork server."""
+
+    def __init__(self, hash_seed: int) -> None:
+        self.hash_seed = hash_seed
+        self.python = ""
+        self.way: str | None = None
+        self.notes: list[str] = []
+        self._socket, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._socket.setblocking(False)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._waiting: deque[asyncio.Future[Reply]] = deque()
+        self._dead = False
+
+    async def start(self, python: str | None = None) -> None:
+        """Start the interpreter and wait until it is confined.
+
+        Raises:
+            SandboxUnavailable: if it cannot be, with the reason.
+        """
+        with tempfile.TemporaryFile() as errors:
+            try:
+                self._process = self._launch(python or interpreter(), errors)
+            except OSError as error:
+                raise SandboxUnavailable(f"the jail's interpreter cannot start: {error}") from None
+            finally:
+                self._theirs.close()
+            asyncio.get_running_loop().add_reader(self._socket, self._on_readable)
+            try:
+                hello, _ = await self._expect(START_TIMEOUT_S)
+            except SandboxError:
+                await self.aclose()
+                errors.seek(0)
+                said = errors.read().decode("utf-8", "replace").strip().splitlines()[-1:]
+                why = said[0] if said else "it said nothing"
+                raise SandboxUnavailable(f"the jail's interpreter did not start: {why}") from None
+        if hello["t"] == "refused":
+            await self.aclose()
+            raise SandboxUnavailable(hello["why"])
+        self.python, self.way = hello["python"], hello["way"]
+
+    async def adopt(self, fds: Sequence[int]) -> None:
+        """Give it the run's context, which every REPL will share.
+
+        Raises:
+            SandboxError: if it cannot read it.
+        """
+        answer, _ = await self._ask({"t": "adopt"}, fds)
+        self.notes += answer["notes"]
+
+    async def open(self, order: dict[str, Any], fds: Sequence[int]) -> int:
+        """Fork a REPL that talks on the first of `fds`; a pidfd of its first process.
+
+        Raises:
+            SandboxError: if it cannot.
+        """
+        _, got = await self._ask({"t": "open", **order}, fds)
+        return got[0]
+
+    async def aclose(self) -> None:
+        """End it, and every REPL with it. Safe to repeat."""
+        self._end("the fork server was closed")
+        process = self._process
+        if process is not None and process.returncode is None:
+            process.kill()
+            await asyncio.get_running_loop().run_in_executor(None, process.wait)
+
+    def _launch(self, python: str, errors: Any) -> subprocess.Popen[bytes]:
+        program = Path(abyme.guest.__file__).parent / "zygote.py"
+        fd = self._theirs.fileno()
+        return subprocess.Popen(  # noqa: S603 - our own program, by full path
+            [python, "-s", "-S", "-P", "-B", str(program), str(fd)],
+            pass_fds=[fd],
+            env={"LC_ALL": "C.UTF-8", "PYTHONHASHSEED": str(self.hash_seed), "TZ": "UTC0"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+            cwd="/",
+            start_new_session=True,
+        )
+
+    async def _ask(self, message: dict[str, Any], fds: Sequence[int]) -> Reply:
+        if self._dead:
+            raise SandboxError("the fork server is gone, and every REPL of the run with it")
+        try:
+            socket.send_fds(self._socket, [json.dumps(message).encode()], list(fds))
+        except OSError as error:
+            raise SandboxError(f"the fork server does not listen: {error}") from None
+        reply = await self._expect(REPLY_TIMEOUT_S)
+        if reply[0]["t"] == "failed":
+            raise SandboxError(reply[0]["why"])
+        return reply
+
+    async def _expect(self, timeout_s: float) -> Reply:
+        """The next reply; they come in the order of the questions."""
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        try:
+            return await asyncio.wait_for(asyncio.shield(future), timeout_s)
+        except TimeoutError:
+            self._end("the fork server does not answer")
+            raise SandboxError("the fork server does not answer") from None
+
+    def _on_readable(self) -> None:
+        try:
+            data, fds, _, _ = socket.recv_fds(self._socket, MAX_MESSAGE_BYTES, 4)
+        except BlockingIOError:
+            return
+        except OSError:
+            data, fds = b"", []
+        if not data:
+            self._end("the fork server has ended")
+            return
+        waiting = self._waiting.popleft() if self._waiting else None
+        if waiting is not None and not waiting.done():
+            waiting.set_result((json.loads(data), fds))
+        else:
+            for fd in fds:
+                os.close(fd)
+
+    def _end(self, why: str) -> None:
+        if self._dead:
+            return
+        self._dead = True
+        if self._socket.fileno() >= 0:
+            with contextlib.suppress(RuntimeError):  # the loop may be closed already
+                asyncio.get_running_loop().remove_reader(self._socket)
+        self._socket.close()
+        while self._waiting:
+            waiting = self._waiting.popleft()
+            if not waiting.done():
+                waiting.set_exception(SandboxError(why))
+
+
+def interpreter() -> str:
+    """The real interpreter behind a virtual environment: it needs no file of the latter."""
+    base = getattr(sys, "_base_executable", None)
+    return str(base or sys.executable)
