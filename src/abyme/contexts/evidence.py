@@ -105,20 +105,32 @@ class Checker:
         return None
 
     def _line(self, document: int, line: int | None) -> tuple[int, int, int] | None:
-        """Bounds of a line; None asks for the first that is not blank."""
-        at = 0
-        seen = 0
-        while True:
-            piece = self._texts.piece(document, at, at + WINDOW_CHARS)
-            if not piece:
-                return None
-            for text in piece.split("\n"):
-                seen += 1
-                stripped = text.strip()
-                if seen == line or (line is None and stripped):
-                    start = at + (len(text) - len(text.lstrip()))
-                    return (document, start, start + len(stripped)) if stripped else None
-                at += len(text) + 1
+        """Bounds of a line without its indent; None asks for the first that is not blank."""
+        start = 0 if line is None else self._line_start(document, line)
+        if start is None:
+            return None
+        piece = self._texts.piece(document, start, start + WINDOW_CHARS)
+        if line is None:
+            start += len(piece) - len(piece.lstrip())
+            piece = piece.lstrip()
+        text = piece.split("\n", 1)[0]
+        start += len(text) - len(text.lstrip())
+        return (document, start, start + len(text.strip())) if text.strip() else None
+
+    def _line_start(self, document: int, line: int) -> int | None:
+        left = line - 1
+        if left <= 0:
+            return 0 if left == 0 else None
+        for start, piece in self._texts.windows(document):
+            ends = piece.count("\n")
+            if ends < left:
+                left -= ends
+                continue
+            at = -1
+            for _ in range(left):
+                at = piece.find("\n", at + 1)
+            return start + at + 1
+        return None
 
     def _evidence(self, document: int, start: int, end: int) -> Evidence:
         shown = min(end, start + SHOWN_CHARS)

@@ -48,11 +48,12 @@ class Texts:
     def windows(self, document: int, overlap: int = 0) -> Iterator[tuple[int, str]]:
         """Cut a text into pieces of about a million characters: (start, piece).
 
-        Each piece reaches `overlap` characters into the next.
+        Each piece reaches `overlap` characters into the next, and is at least as long itself.
         """
         chars = self.index[document].chars
-        for start in range(0, chars, WINDOW_CHARS):
-            yield start, self.piece(document, start, start + WINDOW_CHARS + overlap)
+        step = max(WINDOW_CHARS, overlap)
+        for start in range(0, chars, step):
+            yield start, self.piece(document, start, start + step + overlap)
 
     def close(self) -> None:
         """Let go of the memory."""

@@ -1,12 +1,14 @@
 """What `grep` and `count` are asked for: a regular expression, and which documents.
 
-Decides how a pattern is read (`^` and `$` at every line, CRLF included) and
-what a choice of documents means. Does not look at lines (`places` does).
+Decides how a pattern is read (`^` and `$` at every line, CRLF included), what a
+text must hold to be worth running it over, and what a choice of documents means.
+Does not look at lines (`places` does).
 """
 
 import fnmatch
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from re import _compiler, _constants, _parser  # type: ignore[attr-defined]
 from typing import Any, Final
 
 from abyme.guest.documents import missing
@@ -16,7 +18,7 @@ _GLOB: Final = frozenset("*?[")
 
 
 class Pattern:
-    """A compiled pattern.
+    """A pattern, ready to run over texts.
 
     Raises:
         ValueError: not a regular expression.
@@ -30,30 +32,92 @@ class Pattern:
         if not isinstance(pattern, str):
             raise TypeError(f"pattern must be a str, not {type(pattern).__name__}")
         self.shown = repr(pattern)
-        self._literal = (
-            pattern if pattern and not flags & ~re.UNICODE and _META.isdisjoint(pattern) else None
-        )
+        literal = pattern and not flags & ~re.UNICODE and _META.isdisjoint(pattern)
+        self._literal = pattern if literal else None
+        self._flags = flags | re.MULTILINE
         try:
-            self._plain = re.compile(pattern, flags | re.MULTILINE)
+            self._plain = re.compile(pattern, self._flags)
+            self._tree = _parser.parse(pattern, self._flags)
         except (re.error, ValueError, OverflowError, RecursionError) as error:
             raise ValueError(
                 f"{pattern!r} is not a regular expression: {error}; "
                 "to look for it as it stands, use re.escape(...)"
             ) from None
+        self._must = _must_hold(self._tree)
+        self._crlf: re.Pattern[str] | None = None
 
-    def search(self, text: str, at: int) -> tuple[int, int] | None:
+    def fits(self, text: str) -> bool:
+        """Tell whether a text holds what every match would; cheap."""
+        return self._must in text
+
+    def search(self, text: str, at: int, *, crlf: bool) -> tuple[int, int] | None:
         """Find the next match: where it begins and ends."""
         if self._literal is not None:
             found = text.find(self._literal, at)
             return None if found < 0 else (found, found + len(self._literal))
-        match = self._plain.search(text, at)
+        match = self._compiled(crlf=crlf).search(text, at)
         return match.span() if match else None
 
     def count(self, text: str) -> int:
         """Count matches in a text, none overlapping another."""
         if self._literal is not None:
             return text.count(self._literal)
-        return sum(1 for _ in self._plain.finditer(text))
+        if not self.fits(text):
+            return 0
+        return sum(1 for _ in self._compiled(crlf="\r\n" in text).finditer(text))
+
+    def _compiled(self, *, crlf: bool) -> "re.Pattern[str]":
+        if not crlf:
+            return self._plain
+        if self._crlf is None:
+            _open_ends(self._tree)
+            self._crlf = _compiler.compile(self._tree, self._flags)
+        return self._crlf
+
+
+def _must_hold(tree: Any) -> str:
+    """Find the longest run of plain characters that every match contains."""
+    if tree.state.flags & re.IGNORECASE:
+        return ""
+    best: list[str] = []
+    run: list[str] = []
+    for op, value in _flat(tree):
+        if op is _constants.LITERAL:
+            run.append(chr(value))
+        elif op is not _constants.AT:  # ^, $ and \b have no width
+            run = []
+        best = max(best, run, key=len)[:]
+    return "".join(best)
+
+
+def _flat(tree: Any) -> Iterable[tuple[Any, Any]]:
+    """Walk the parts that follow one another, groups without own flags opened."""
+    for op, value in tree:
+        if op is _constants.SUBPATTERN and not value[1] and not value[2]:
+            yield from _flat(value[3])
+        else:
+            yield op, value
+
+
+def _open_ends(tree: Any) -> None:
+    r"""Let every ``$`` of a parsed pattern stand before ``\r\n`` too."""
+    for at, (op, value) in enumerate(tree.data):
+        if op is _constants.AT and value is _constants.AT_END:
+            carriage = _parser.SubPattern(tree.state, [(_constants.LITERAL, 13)])
+            ahead = [(_constants.MAX_REPEAT, (0, 1, carriage)), (op, value)]
+            ahead = _parser.SubPattern(tree.state, ahead)
+            tree.data[at] = (_constants.ASSERT, (1, ahead))
+        else:
+            for inner in _inner(value):
+                _open_ends(inner)
+
+
+def _inner(value: Any) -> Iterable[Any]:
+    if isinstance(value, _parser.SubPattern):
+        yield value
+    elif isinstance(value, tuple | list):
+        for part in value:
+            yield from _inner(part)
 
 
 def choose(docs: Any, numbers: Mapping[str | int, int]) -> Sequence[int]:
@@ -65,15 +129,13 @@ def choose(docs: Any, numbers: Mapping[str | int, int]) -> Sequence[int]:
     """
     if isinstance(docs, str | int):
         return _one(docs, numbers)
-    try:
-        chosen = {number for doc in docs for number in _one(doc, numbers)}
-    except TypeError:
-        raise TypeError(f"docs must be a name, names or a glob, not {docs!r}") from None
-    return sorted(chosen)
+    if not isinstance(docs, Iterable):
+        raise TypeError(f"docs must be a name, names, a folder or a glob, not {docs!r}")
+    return sorted({number for doc in docs for number in _one(doc, numbers)})
 
 
 def _one(doc: Any, numbers: Mapping[str | int, int]) -> list[int]:
-    if doc in numbers:
+    if isinstance(doc, str | int) and doc in numbers:
         return [numbers[doc]]
     if isinstance(doc, str):
         if not _GLOB.isdisjoint(doc):

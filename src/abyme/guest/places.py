@@ -18,6 +18,7 @@ TextOf: TypeAlias = Callable[[int], str]
 
 SHOWN_CHARS: Final = 300
 SHOWN_HITS: Final = 50
+MAX_NOTES: Final = 3
 CUT: Final = "…"
 
 
@@ -113,9 +114,8 @@ class Finder:
                 if limit is not None and len(hits) >= limit:
                     hits.complete = False
                     self._notes.append(
-                        f"grep({compiled.shown}) returned the first {limit:,} of more hits: "
-                        "narrow the pattern or docs=, count them with count(pattern), "
-                        "or ask for all with limit=None"
+                        f"grep({compiled.shown}) returned its first {limit:,} hits and there are "
+                        "more: narrow pattern or docs=, or use count(pattern), or limit=None"
                     )
                     return hits
                 hits.append(place)
@@ -144,7 +144,9 @@ class Finder:
 
     def take_notes(self) -> list[str]:
         """Say what was left out since the last call."""
-        notes, self._notes = self._notes, []
+        notes, self._notes = list(dict.fromkeys(self._notes)), []
+        if len(notes) > MAX_NOTES:
+            notes[MAX_NOTES:] = [f"and {len(notes) - MAX_NOTES:,} more calls of grep were cut"]
         return notes
 
     def _chosen(self, docs: Any) -> Sequence[int]:
@@ -156,10 +158,13 @@ class Finder:
 
     def _lines(self, number: int, pattern: Pattern) -> Iterator[Place]:
         text = self._text_of(number)
+        if not pattern.fits(text):
+            return
         name = self._names[number]
         line, counted, at = 1, 0, 0
         size = len(text)
-        while (span := pattern.search(text, at)) is not None:
+        crlf = "\r\n" in text
+        while (span := pattern.search(text, at, crlf=crlf)) is not None:
             start, end = span
             hit = _first_inked(text, start, end)
             if hit == size and size and text[-1] == "\n":
