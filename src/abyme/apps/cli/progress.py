@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
-from abyme.apps.amounts import duration, size
+from abyme.apps.amounts import count, duration, size
 from abyme.apps.cli.terminal import Terminal
 from abyme.apps.safe_text import safe_line
 from abyme.apps.tree import Line, describe_calls, draw, how_it_ended
@@ -115,8 +115,8 @@ class Lines:
                     f", {calls}" if calls else ""
                 )
             case ev.CallsRequested():
-                kind = "children" if event.purpose == "rlm" else "sub-calls"
-                return f"cell {event.cell} asks for {len(event.requests):,} {kind}"
+                kind = ("child", "children") if event.purpose == "rlm" else ("sub-call", None)
+                return f"cell {event.cell} asks for {count(len(event.requests), *kind)}"
             case ev.CallFailed():
                 return f"a call failed: {event.failure.message}"
             case ev.SessionLost():

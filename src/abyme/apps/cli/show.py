@@ -96,7 +96,7 @@ def _cells(node: "NodeView", *, full: bool) -> Iterator["Line"]:
         word, style = how_it_ended(cell)
         yield []
         yield [(f"── {node.id}, cell {cell.number}  ", "bold"), (word, style)]
-        yield from _block(cell.code, CODE_LINES, full=full)
+        yield from _block(cell.code.strip("\n"), CODE_LINES, full=full)
         yield from _sub_calls(cell, full=full)
         if cell.finished is not None:
             yield from _output(cell, full=full)

@@ -1,0 +1,289 @@
+"""Contract: ``abyme ask`` from the command line to the jail, against a scripted endpoint."""
+
+import io
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from abyme.apps.cli import main
+from abyme.testing import Fault, ScriptedEndpoint
+
+KEY = "sk-canary-0123456789"
+LOOK = "```repl\nhits = grep('needle')\nprint(len(hits))\n```"
+SUBMIT = "```repl\nsubmit(f'{len(hits)} in {hits[0].name}', evidence=hits)\n```"
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in [name for name in os.environ if name.endswith("_API_KEY")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("ABYME_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    folder = tmp_path / "files"
+    folder.mkdir()
+    (folder / "a.txt").write_text("hay\n")
+    (folder / "b.txt").write_text("hay\nhay needle \x1b]0;owned\x07\n")
+    (folder / "c.bin").write_bytes(b"\0\1\2\3" * 20)
+    return folder
+
+
+class Abyme:
+    """Runs ``abyme ask`` in this process against an endpoint."""
+
+    def __init__(self, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+        self._capture = capsysbinary
+
+    def __call__(self, endpoint: ScriptedEndpoint, *args: object) -> tuple[int, str, str]:
+        code = main.run(["ask", *map(str, args), "--base-url", endpoint.url, "--model", "m"])
+        out, err = self._capture.readouterr()
+        return code, out.decode(), err.decode()
+
+
+@pytest.fixture
+def abyme(capsysbinary: pytest.CaptureFixture[bytes]) -> Abyme:
+    return Abyme(capsysbinary)
+
+
+def test_the_answer_is_all_of_stdout_and_evidence_is_on_stderr(abyme, files, home) -> None:
+    with ScriptedEndpoint([LOOK, SUBMIT]) as endpoint:
+        code, out, err = abyme(endpoint, "where?", files)
+
+    (run,) = (home / "runs").iterdir()
+    lines = err.splitlines()
+    assert (code, out) == (0, "1 in b.txt\n")
+    assert lines[0].startswith("read 2 files (")
+    assert "1 binary" in lines[0]
+    assert lines[-2] == "  [1] b.txt:2: hay needle \\x1b]0;owned\\x07"
+    assert lines[-1].startswith("answered · 2 calls · ")
+    assert lines[-1].endswith(f" · {run}")
+    cells = [line.partition("root: ")[2] for line in lines if "root: cell" in line]
+    assert cells[0] == "cell 1: hits = grep('needle')"
+    assert cells[1].startswith("cell 1 ok in ")
+    assert cells[3].startswith("cell 2 submitted in ")
+
+
+def test_json_is_one_object_with_everything(abyme, files, home) -> None:
+    with ScriptedEndpoint([LOOK, SUBMIT]) as endpoint:
+        code, out, _ = abyme(endpoint, "where?", files, "--json", "--price", "1,2")
+        spent = endpoint.prompt_tokens * 1 + endpoint.completion_tokens * 2
+
+    (run,) = (home / "runs").iterdir()
+    answer = json.loads(out)
+    usage = answer.pop("usage")
+    assert (code, out.count("\n")) == (0, 1)
+    assert answer == {
+        "answer": "1 in b.txt",
+        "status": "answered",
+        "evidence": [
+            {
+                "path": "b.txt",
+                "line": 2,
+                "start": 4,
+                "end": 4 + len("hay needle \x1b]0;owned\x07"),
+                "quote": "hay needle \x1b]0;owned\x07",
+            }
+        ],
+        "run": str(run),
+    }
+    assert (usage["calls"], usage["cost_usd"]) == (2, pytest.approx(spent / 1e6, abs=2e-6))
+    assert usage["prompt_tokens"] == endpoint.prompt_tokens
+    assert usage["completion_tokens"] == endpoint.completion_tokens
+
+
+def test_quiet_says_nothing_but_the_evidence(abyme, files) -> None:
+    with ScriptedEndpoint([LOOK, SUBMIT]) as endpoint:
+        _, out, err = abyme(endpoint, "where?", files, "--quiet")
+
+    assert (out, len(err.splitlines())) == ("1 in b.txt\n", 1)
+
+
+def test_a_typed_answer_is_printed_as_json(abyme, files) -> None:
+    with ScriptedEndpoint(["```repl\nsubmit({'n': [1, 2]})\n```"]) as endpoint:
+        _, out, _ = abyme(endpoint, "where?", files)
+
+    assert json.loads(out) == {"n": [1, 2]}
+
+
+def test_standard_input_is_a_document(abyme, monkeypatch) -> None:
+    stdin = io.TextIOWrapper(io.BytesIO(b"one\ntwo\n"))
+    monkeypatch.setattr(sys, "stdin", stdin)
+    with ScriptedEndpoint(["```repl\nsubmit(context.splitlines())\n```"]) as endpoint:
+        code, out, _ = abyme(endpoint, "which?", "-")
+
+    assert (code, json.loads(out)) == (0, ["one", "two"])
+
+
+def test_a_limit_that_is_met_is_partial_and_exit_3(abyme, files) -> None:
+    draft = "```repl\nanswer['content'] = 'draft'\n```"
+    with ScriptedEndpoint([draft] * 9) as endpoint:
+        code, out, err = abyme(endpoint, "where?", files, "--max-turns", "2")
+
+    assert (code, out) == (3, "draft\n")
+    assert "max_turns" in err.splitlines()[-2]
+
+
+def test_a_provider_that_refuses_the_key_is_failed_and_exit_1(abyme, files) -> None:
+    with ScriptedEndpoint([Fault.unauthorized()]) as endpoint:
+        code, out, _ = abyme(endpoint, "where?", files, "--json")
+
+    answer = json.loads(out)
+    assert (code, answer["status"], answer["answer"]) == (1, "failed", None)
+    assert "key" in answer["error"]
+    assert answer["usage"]["calls"] == 1
+
+
+def test_a_key_is_in_no_file_of_the_run_and_in_no_output(abyme, files, home) -> None:
+    script = [LOOK, "```repl\nimport os\nprint(dict(os.environ))\n```", SUBMIT]
+    with ScriptedEndpoint(script, api_key=KEY) as endpoint:
+        code, out, err = abyme(endpoint, "where?", files, "--api-key", KEY)
+
+    kept = b"".join(path.read_bytes() for path in home.rglob("*") if path.is_file())
+    assert code == 0
+    assert len(kept) > 1000
+    assert KEY.encode() not in kept
+    assert KEY not in out + err
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda folder: folder / "absent", "absent"),
+        (lambda folder: folder, "nothing to read"),
+    ],
+)
+def test_nothing_to_read_is_exit_2_before_any_call(abyme, tmp_path, make, sentence) -> None:
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    with ScriptedEndpoint([LOOK]) as endpoint:
+        code, out, err = abyme(endpoint, "where?", make(folder))
+
+    assert (code, out, endpoint.calls) == (2, "", 0)
+    assert err.startswith("abyme: ")
+    assert sentence in err
+    assert err.count("\n") == 1
+
+
+def test_without_a_key_and_without_weights_it_names_the_command(files, capsysbinary) -> None:
+    """Nothing is downloaded when nobody at a terminal has agreed."""
+    code = main.run(["ask", "where?", str(files)])
+
+    out, err = capsysbinary.readouterr()
+    assert (code, out) == (2, b"")
+    assert b"run `abyme models pull coder-1.5b`" in err
+
+
+def test_a_surrogate_in_name_and_answer_does_not_break_printing(abyme, tmp_path) -> None:
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    try:
+        (folder / "caf\udce9.txt").write_text("needle\n")
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    (folder / "other.txt").write_text("hay\n")
+    submit = "```repl\nsubmit('\\udce9', evidence=hits)\n```"
+    for flags in ([], ["--json"]):
+        with ScriptedEndpoint([LOOK, submit]) as endpoint:
+            code, out, _ = abyme(endpoint, "where?", folder, *flags)
+        assert code == 0
+        assert "\\udce9" in out
+
+
+# -- signals and terminals -----------------------------------------------------------
+
+
+def environment(home: Path) -> dict[str, str]:
+    path = os.pathsep.join(sys.path)
+    return {**os.environ, "PYTHONPATH": path, "ABYME_HOME": str(home), "TERM": "xterm-256color"}
+
+
+def command(endpoint: ScriptedEndpoint, files: Path) -> list[str]:
+    ask = ["ask", "where?", str(files), "--base-url", endpoint.url, "--model", "m"]
+    return [sys.executable, "-m", "abyme", *ask]
+
+
+def start(endpoint: ScriptedEndpoint, files: Path, home: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command(endpoint, files),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(home),
+    )
+
+
+def wait_for(process: subprocess.Popen[str], words: str) -> None:
+    assert process.stderr is not None
+    for line in process.stderr:
+        if words in line:
+            return
+    pytest.fail(f"ended before it said {words!r}")
+
+
+def test_ctrl_c_once_finishes_with_what_is_there(files, home) -> None:
+    waits = "```repl\nfound = 'so far'\nllm_query('?')\n```"
+    script = [waits, Fault.hang(), "```repl\nsubmit(found)\n```"]
+    with ScriptedEndpoint(script) as endpoint:
+        process = start(endpoint, files, home)
+        wait_for(process, "asks for 1 sub-call")
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate()
+
+    assert (process.returncode, out) == (3, "so far\n")
+    assert "finishing with what is there; Ctrl-C again stops now" in err
+
+
+def test_ctrl_c_twice_stops_now_and_names_the_run(files, home) -> None:
+    with ScriptedEndpoint([LOOK, Fault.hang(), Fault.hang()]) as endpoint:
+        process = start(endpoint, files, home)
+        wait_for(process, "root: cell 1 ok")
+        process.send_signal(signal.SIGINT)
+        wait_for(process, "Ctrl-C again stops now")
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate()
+
+    (run,) = (home / "runs").iterdir()
+    assert (process.returncode, out) == (130, "")
+    assert str(run) in err
+
+
+def on_a_terminal(endpoint: ScriptedEndpoint, files: Path, home: Path) -> tuple[int, bytes]:
+    """Exit code, and everything that was written to the terminal."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        command(endpoint, files), stdin=theirs, stdout=theirs, stderr=theirs, env=environment(home)
+    )
+    os.close(theirs)
+    shown = b""
+    while data := _read(ours):
+        shown += data
+    os.close(ours)
+    return process.wait(), shown
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65536)
+    except OSError:  # Linux says EIO when the other side is closed
+        return b""
+
+
+def test_on_a_terminal_the_tree_is_live_and_no_document_steers_it(files, home) -> None:
+    loud = "```repl\nprint(hits[0].text)\nsubmit(hits[0].text, evidence=hits)\n```"
+    with ScriptedEndpoint([LOOK, loud]) as endpoint:
+        code, shown = on_a_terminal(endpoint, files, home)
+
+    assert code == 0
+    assert b"root" in shown
+    assert b"grep('needle')" in shown
+    assert b"hay needle \\x1b]0;owned\\x07" in shown
+    assert b"\x1b]0;owned" not in shown
