@@ -1,7 +1,6 @@
 """Contract: the public face. Real jail, real journal, scripted model."""
 
 import asyncio
-import json
 import stat
 
 import pytest
@@ -49,7 +48,7 @@ def test_an_answer_carries_value_status_evidence_usage_and_run(ask):
     ("context", "expression", "value"),
     [
         ("some text", "[type(context).__name__, len(context)]", ["str", 9]),
-        (["a", "bc"], "[type(context).__name__, len(context), context[1]]", ["list", 2, "bc"]),
+        (["a", "bc"], "[isinstance(context, list), len(context), context[1]]", [True, 2, "bc"]),
         (
             {"a.txt": "A", "b.txt": "B"},
             "[list(context), context['b.txt']]",
@@ -245,7 +244,6 @@ def test_a_recorded_run_replays_to_the_same_effects(ask):
 
 
 def test_the_public_names_are_the_documented_ones():
-    assert abyme.__all__ == sorted(abyme.__all__)
     for name in abyme.__all__:
         assert getattr(abyme, name).__module__.startswith("abyme.")
-    assert json.dumps(sorted(abyme.__all__)) == json.dumps(dir(abyme))
+    assert sorted(abyme.__all__) == dir(abyme)

@@ -121,6 +121,7 @@ class RLM:
         self._driver: Driver | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._runner: asyncio.Runner | None = None
+        self._thread: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
 
     def ask(self, question: str, context: Input) -> Answer:
@@ -161,9 +162,7 @@ class RLM:
     def close(self) -> None:
         """Let go of connections, interpreters and a local model's server. Safe to repeat."""
         self._wait(self.aclose())
-        if self._runner is not None:
-            self._runner.close()
-            self._runner = None
+        self._end_waiting()
 
     async def aclose(self) -> None:
         """`close` for asynchronous callers."""
@@ -219,15 +218,35 @@ class RLM:
         )
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run in a loop that lives as long as this object; beside a running one, in a thread."""
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            if self._runner is None:
-                self._runner = asyncio.Runner()
-            return self._runner.run(work)
-        with ThreadPoolExecutor(1) as pool:
-            return pool.submit(self._wait, work).result()
+        """Run in a loop that lives as long as this object; in a notebook, in a thread beside."""
+        if self._runner is None and self._thread is None and _in_a_loop():
+            self._thread = ThreadPoolExecutor(1, thread_name_prefix="abyme")
+        if self._thread is not None:
+            return self._thread.submit(self._wait_here, work).result()
+        return self._wait_here(work)
+
+    def _wait_here(self, work: Coroutine[Any, Any, T]) -> T:
+        if self._runner is None:
+            self._runner = asyncio.Runner()
+        return self._runner.run(work)
+
+    def _end_waiting(self) -> None:
+        runner, self._runner = self._runner, None
+        thread, self._thread = self._thread, None
+        if runner is not None and thread is not None:
+            thread.submit(runner.close).result()
+        elif runner is not None:
+            runner.close()
+        if thread is not None:
+            thread.shutdown()
+
+
+def _in_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 QUESTION_IS_INSIDE = (
