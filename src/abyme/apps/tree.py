@@ -21,10 +21,14 @@ MAX_CHILDREN = 6
 LEAST_CODE = 12
 
 
-def draw(view: RunView, *, width: int, height: int | None = None) -> list[Line]:
+def draw(
+    view: RunView, *, width: int, height: int | None = None, now_s: float | None = None
+) -> list[Line]:
     """Lines of the whole run, the totals last. Beyond `height` the older ones are left out."""
     lines = list(_node(view, view.nodes[ROOT], "", width)) if ROOT in view.nodes else []
-    last = totals(view)
+    last = totals(view, now_s)
+    if view.stops and view.finished is None:
+        lines.append([(stopping(view), "warn")])
     if height is not None and len(lines) + 1 > height:
         keep = max(1, height - 3)
         hidden = len(lines) - 1 - keep
@@ -32,15 +36,22 @@ def draw(view: RunView, *, width: int, height: int | None = None) -> list[Line]:
     return [*lines, last]
 
 
-def totals(view: RunView) -> Line:
-    """Sum up calls, tokens, money and time."""
+def stopping(view: RunView) -> str:
+    """Say what a request to stop has brought about."""
+    if view.stops > 1:
+        return "stopping now"
+    return "finishing with what is there; Ctrl-C again stops now"
+
+
+def totals(view: RunView, now_s: float | None = None) -> Line:
+    """Sum up calls, tokens, money and time, up to the last record if it is not said how late."""
     sums = view.totals
     parts = [count(sums.calls, "call")]
     if sums.failed:
         parts.append(f"{sums.failed:,} failed")
     parts.append(f"{sums.prompt_tokens:,} + {sums.completion_tokens:,} tokens")
     parts.append(usd(sums.cost_usd_micro))
-    parts.append(duration(view.at_s))
+    parts.append(duration(view.at_s if now_s is None else now_s))
     return [(" · ".join(parts), "dim")]
 
 

@@ -128,7 +128,7 @@ def _answer(asked: Asked, shown: "Progress") -> "Answer":
             from abyme.apps.cli.weights import make_sure_of_weights  # noqa: PLC0415
 
             make_sure_of_weights(rlm.spec, shown, default=asked.model is None)
-        with _loaded(asked.paths, shown) as context, _interrupts(rlm, watched, shown):
+        with _loaded(asked.paths, shown) as context, _interrupts(rlm, watched):
             return rlm.ask(asked.question, context)
 
 
@@ -163,8 +163,12 @@ def _loaded(paths: tuple[str, ...], shown: "Progress") -> Iterator[Any]:
 
 
 @contextmanager
-def _interrupts(rlm: "RLM", watched: Watched, shown: "Progress") -> Iterator[None]:
-    """Ctrl-C once: finish with what is there. Twice, or a polite kill: stop now."""
+def _interrupts(rlm: "RLM", watched: Watched) -> Iterator[None]:
+    """Ctrl-C once: finish with what is there. Twice, or a polite kill: stop now.
+
+    The handlers print nothing, because they may interrupt printing: what they bring about
+    is shown when it comes back as a record.
+    """
     presses = 0
 
     def pressed(number: int, frame: FrameType | None) -> None:
@@ -173,11 +177,6 @@ def _interrupts(rlm: "RLM", watched: Watched, shown: "Progress") -> Iterator[Non
         if not watched.begun or presses > 2:
             signal.default_int_handler(number, frame)
         rlm.stop()
-        shown.note(
-            "finishing with what is there; Ctrl-C again stops now"
-            if presses == 1
-            else "stopping now"
-        )
 
     def killed(number: int, frame: FrameType | None) -> None:
         nonlocal presses

@@ -6,13 +6,14 @@ tree alone. Decides how often to draw, not what a run looks like (`tree`).
 """
 
 import threading
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from abyme.apps.amounts import count, duration, size
 from abyme.apps.cli.terminal import Terminal
 from abyme.apps.safe_text import safe_line
-from abyme.apps.tree import Line, describe_calls, draw, how_it_ended
+from abyme.apps.tree import Line, describe_calls, draw, how_it_ended, stopping
 from abyme.apps.view import RunView, first_line
 from abyme.core import events as ev
 from abyme.core.ids import ROOT, NodeId
@@ -124,7 +125,7 @@ class Lines:
             case ev.DeadlinePassed():
                 return "the time is over, finishing with what is there"
             case ev.StopRequested():
-                return "asked to stop"
+                return stopping(self._view)
             case _:
                 return ""
 
@@ -136,6 +137,7 @@ class LiveTree:
         self._terminal = terminal
         self._view = RunView()
         self._lock = threading.Lock()
+        self._heard_s = 0.0
         self._writing: tuple[NodeId, str] | None = None
         self._bar = ""
         self._live: Live | None = None
@@ -159,6 +161,7 @@ class LiveTree:
         """Take it into the picture."""
         with self._lock:
             self._view.add(record)
+            self._heard_s = time.monotonic()
             self._bar = ""
             if isinstance(record.event, ev.CallSettled | ev.CallFailed):
                 self._writing = None
@@ -191,7 +194,9 @@ class LiveTree:
     def _lines(self, width: int, height: int) -> list[Line]:
         if self._bar:
             return [[(self._bar, "")]]
-        lines = draw(self._view, width=width, height=height - 1)
+        waited_s = time.monotonic() - self._heard_s if self._view.finished is None else 0.0
+        now_s = self._view.at_s + waited_s
+        lines = draw(self._view, width=width, height=height - 1, now_s=now_s)
         if self._writing is not None and self._view.finished is None:
             tail = safe_line(self._writing[1].rstrip().rpartition("\n")[2], width - 2)
             lines.insert(-1, [("  " + tail, "dim")])
