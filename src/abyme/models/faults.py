@@ -8,7 +8,6 @@ anything that looks like one; a provider's own words are cut to `QUOTE_CHARS`.
 import datetime as dt
 import re
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 from abyme.core.events import Usage
@@ -145,6 +144,8 @@ def retry_after_s(headers: Mapping[str, str], body: Any, now: dt.datetime) -> fl
 
 
 def _until_s(date: str, now: dt.datetime) -> float | None:
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415  10 ms, rarely needed
+
     try:
         when = parsedate_to_datetime(date)
     except ValueError:

@@ -29,6 +29,7 @@ import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import IO, Final
 
@@ -219,8 +220,11 @@ def _from_hub(weights: Weights, partial: Path, report: Progress) -> str | None:
         with urllib.request.urlopen(request, timeout=HUB_TIMEOUT_S) as body:  # noqa: S310
             if have and body.status != 206:
                 partial.unlink()
+                have = 0
+            if have + int(body.headers.get("Content-Length") or -1) != weights.size_bytes:
+                return "its page has something else"  # a portal that wants a login, for one
             _append(weights, partial, body, report)
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+    except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError) as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
         return f"its page cannot be reached ({reason})"
     whole = partial.stat().st_size == weights.size_bytes

@@ -1,0 +1,169 @@
+"""Contract: models/completion and sse. The wire alone, without a socket."""
+
+import datetime as dt
+import itertools
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from abyme.core.profile import Message
+from abyme.models import faults
+from abyme.models.completion import Draft, estimate_tokens, finished, request_body, well_formed
+from abyme.models.names import resolve
+from abyme.models.sse import EventReader, EventTooLong
+from abyme.ports import ModelRequest
+
+KEYS = {"ABYME_API_KEY": "k"}
+STREAM = (
+    b": a comment\r\n\r\ndata: one\r\n\r\nevent: x\nid: 7\ndata:two\n\n"
+    b"data: \xe6\xbc\xa2\n\ndata: last"
+)
+
+
+def ask(**fields: Any) -> ModelRequest:
+    given = {"messages": [Message("user", "hi")], "max_output_tokens": 9} | fields
+    return ModelRequest(**given)
+
+
+def body(name: str, request: ModelRequest, *without: str, stream: bool = False) -> dict[str, Any]:
+    endpoint = resolve(name, env=KEYS)
+    raw = request_body(endpoint, request, stream=stream, without=frozenset(without))
+    decoded: dict[str, Any] = json.loads(raw)
+    return decoded
+
+
+@given(st.lists(st.integers(0, len(STREAM)), max_size=12))
+def test_events_are_the_same_however_the_bytes_are_cut(cuts: list[int]) -> None:
+    reader = EventReader(1000)
+    edges = [0, *sorted(cuts), len(STREAM)]
+    found = [e for a, b in itertools.pairwise(edges) for e in reader.feed(STREAM[a:b])]
+
+    assert found == [b"one", b"two", "漢".encode()]
+    assert list(reader.end()) == [b"last"]
+
+
+def test_a_line_without_end_is_not_kept_for_ever() -> None:
+    reader = EventReader(100)
+    assert list(reader.feed(b"x" * 100)) == []
+    with pytest.raises(EventTooLong):
+        list(reader.feed(b"x"))
+
+
+@given(st.text(st.characters(exclude_categories=[]), max_size=20))
+def test_well_formed_text_can_be_sent_and_keeps_all_that_could_be(text: str) -> None:
+    clean = well_formed(text)
+
+    assert clean.encode("utf-8").decode("utf-8") == clean
+    if not any("\ud800" <= c <= "\udfff" for c in text):
+        assert clean == text
+
+
+@given(st.text(max_size=50))
+def test_an_estimate_is_never_below_a_third_of_the_bytes(text: str) -> None:
+    assert 0 <= 3 * estimate_tokens(text) - len(text.encode()) < 3
+
+
+def test_each_provider_gets_its_own_fields() -> None:
+    request = ask(temperature=0.0, seed=3, stop=["END"], prefill="```")
+
+    openai = body("openai:gpt-4o", request)
+    assert (openai["max_completion_tokens"], openai["seed"]) == (9, 3)
+    assert [m["role"] for m in openai["messages"]] == ["user"]
+    anthropic = body("anthropic:m", request)
+    assert (anthropic["max_tokens"], "seed" in anthropic) == (9, False)
+    assert body("openrouter:m", request)["usage"] == {"include": True}
+    vllm = body("vllm:m", request)
+    assert (vllm["continue_final_message"], vllm["add_generation_prompt"]) == (True, False)
+    assert body("llamacpp:m", request)["messages"][-1] == {"role": "assistant", "content": "```"}
+    assert body("llamacpp:m", request, "prefill")["messages"][-1]["role"] == "user"
+
+
+def test_what_is_not_given_is_not_sent() -> None:
+    assert sorted(body("ollama:m", ask())) == ["max_tokens", "messages", "model"]
+
+
+@pytest.mark.parametrize("name", ["o3", "o4-mini", "openai/gpt-5", "gpt-5.1-mini", "gpt-12"])
+def test_reasoning_models_are_known_behind_a_gateway(name: str) -> None:
+    sent = body(f"n1n:{name}", ask(temperature=0.5, stop=["x"]))
+    assert sorted(sent) == ["max_completion_tokens", "messages", "model"]
+
+
+@pytest.mark.parametrize("name", ["gpt-4o", "gpt-4.1", "foo-o3-bar", "olmo", "gpt-oss:20b", "o"])
+def test_other_models_are_not_taken_for_reasoning_ones(name: str) -> None:
+    assert "temperature" in body(f"n1n:{name}", ask(temperature=0.5))
+
+
+def test_a_refused_field_is_left_out_and_the_cap_is_renamed() -> None:
+    sent = body("openai:gpt-4o", ask(temperature=0.5), "temperature", "max_completion_tokens")
+    assert sorted(sent) == ["max_tokens", "messages", "model"]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {},
+        {"choices": None},
+        {"choices": [None]},
+        {"choices": {"0": 1}},
+        {"choices": [{"message": "x"}]},
+        {"choices": [{"message": {"content": 7, "refusal": 7}, "finish_reason": 7}]},
+        {"choices": [{"delta": {"content": [1, {"text": 2}]}}], "usage": [1]},
+        {"usage": {"prompt_tokens_details": 1, "completion_tokens_details": "x", "cost": []}},
+    ],
+)
+def test_a_reply_of_any_shape_is_an_error_and_never_a_crash(data: dict[str, Any]) -> None:
+    draft = Draft()
+    assert draft.take(data) == ""
+    with pytest.raises(faults.ModelError) as caught:
+        finished(resolve("ollama:m", env={}), ask(), draft)
+    assert caught.value.failure == "empty_reply"
+
+
+def test_content_in_parts_is_joined() -> None:
+    draft = Draft()
+    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+    draft.take({"choices": [{"message": {"content": parts}, "finish_reason": "stop"}]})
+    assert finished(resolve("ollama:m", env={}), ask(), draft).text == "ab"
+
+
+def test_deepseeks_cached_tokens_are_read() -> None:
+    draft = Draft()
+    usage = {"prompt_tokens": 10, "completion_tokens": 1, "prompt_cache_hit_tokens": 64}
+    draft.take({"choices": [{"message": {"content": "a"}}], "usage": usage})
+    reply = finished(resolve("ollama:m", env={}), ask(), draft)
+    assert (reply.usage.cached_tokens, reply.usage.estimated) == (10, False)
+
+
+def test_retry_after_as_a_date_counts_from_now() -> None:
+    now = dt.datetime(2026, 1, 1, 12, 0, 0, tzinfo=dt.UTC)
+    headers = {"retry-after": "Thu, 01 Jan 2026 12:00:30 GMT"}
+    assert faults.retry_after_s(headers, {}, now) == 30.0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "This model's maximum context length is 8192 tokens",
+        "request (18031 tokens) exceeds the available context size (2048 tokens)",
+        "prompt is too long: 210000 tokens > 200000 maximum",
+        "The input token count (1048577) exceeds the maximum number of tokens",
+        "context_length_exceeded",
+        "Input is longer than the model's context length",
+    ],
+)
+@pytest.mark.parametrize("status", [400, 422, 500])
+def test_a_prompt_that_does_not_fit_is_known_in_every_dialect(words: str, status: int) -> None:
+    endpoint = resolve("ollama:m", env={})
+    now = dt.datetime.now(dt.UTC)
+    error = faults.from_status(endpoint, status, {"error": {"message": words}}, {}, now)
+    assert (error.failure, error.retryable) == ("context_length", False)
+
+
+def test_a_429_that_mentions_tokens_is_a_rate_limit_and_not_a_long_prompt() -> None:
+    words = "Rate limit reached: too many tokens per minute for the context window tier"
+    endpoint = resolve("ollama:m", env={})
+    error = faults.from_status(endpoint, 429, {"error": words}, {}, dt.datetime.now(dt.UTC))
+    assert error.failure == "rate_limited"
