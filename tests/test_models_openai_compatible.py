@@ -11,6 +11,7 @@ import pytest
 from abyme.core.events import Price
 from abyme.core.profile import Message
 from abyme.errors import ModelError
+from abyme.models import openai_compatible as under_test
 from abyme.models.names import Endpoint, resolve
 from abyme.models.openai_compatible import OpenAICompatible
 from abyme.ports import ModelReply, ModelRequest
@@ -298,6 +299,21 @@ def test_many_calls_at_once_share_connections_that_stay_open() -> None:
     calls, most, texts = asyncio.run(many())
     assert (calls, texts) == (100, {f"q{i}" for i in range(100)})
     assert most <= 8
+
+
+def test_few_descriptors_mean_few_connections_and_not_a_failure(monkeypatch) -> None:
+    monkeypatch.setattr(under_test.resource, "getrlimit", lambda _: (200, 4096))
+
+    async def many() -> tuple[int, int]:
+        async with ScriptedEndpoint({"": "ok"}) as endpoint:
+            model = OpenAICompatible(at(endpoint))
+            await asyncio.gather(*(model.complete(ask()) for _ in range(100)))
+            await model.aclose()
+            return endpoint.calls, endpoint.most_in_flight
+
+    calls, most = asyncio.run(many())
+    assert calls == 100
+    assert most <= 16
 
 
 def test_a_closed_model_can_be_used_again_in_another_loop() -> None:

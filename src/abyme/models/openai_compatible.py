@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import errno
 import re
+import resource
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
 MOST_REPLY_BYTES: Final = 64 << 20
 MOST_ERROR_BYTES: Final = 64 << 10
 CONNECTIONS: Final = 1024
+LEAST_CONNECTIONS: Final = 16
+RESERVED_DESCRIPTORS: Final = 192
+"""Kept for sandboxes, journals and documents when ``ulimit -n`` is low."""
 CONNECT_TIMEOUT_S: Final = 30.0
 KEEP_S: Final = 15.0
 KEEP_LOOPBACK_S: Final = 4.0
@@ -73,7 +78,7 @@ class OpenAICompatible:
     ) -> None:
         self.endpoint = endpoint
         self._idle_timeout_s = idle_timeout_s
-        self._connections = connections
+        self._connections = min(connections, _descriptors_to_spare())
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
         self._refused: frozenset[str] = frozenset()
         self._url = endpoint.chat_url
@@ -241,6 +246,9 @@ class OpenAICompatible:
     def _broken(self, error: Exception, draft: Draft) -> ModelError:
         import aiohttp  # noqa: PLC0415
 
+        if getattr(error, "errno", None) in {errno.EMFILE, errno.ENFILE}:
+            message = "this process may open no more connections; raise `ulimit -n`"
+            return self._error("unreachable", message)
         where = self.endpoint.base_url
         cut = "the connection closed before the reply's end"
         known: tuple[tuple[Any, Fault, str], ...] = (  # the first that fits
@@ -314,6 +322,14 @@ class OpenAICompatible:
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
         return self._sessions[reused]
+
+
+def _descriptors_to_spare() -> int:
+    """How many connections this process may open and still do its other work."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return CONNECTIONS
+    return max(LEAST_CONNECTIONS, soft - RESERVED_DESCRIPTORS)
 
 
 async def _read_capped(response: aiohttp.ClientResponse, most_bytes: int) -> bytes | None:
