@@ -33,17 +33,27 @@ class Gated:
         pass
 
 
-def test_the_window_doubles_until_the_first_refusal_then_grows_by_one_a_round() -> None:
-    window = Window(start=4, most=100)
+def test_the_window_doubles_a_round_until_the_first_refusal() -> None:
+    window = Window(start=4, most=14)
     for _ in range(4):
         window.succeeded(in_flight=4)
     assert window.width == 8
+    for _ in range(8):
+        window.succeeded(in_flight=8)
+    assert window.width == 14
 
-    window.refused(sent_s=0.0, now_s=1.0, retry_after_s=0, in_flight=7)
-    assert window.width == 4
-    for _ in range(5):  # 4 + 1/4 + 1/4.25 + ...
-        window.succeeded(in_flight=4)
-    assert window.width == 5
+
+def test_after_a_refusal_it_grows_by_one_a_round_and_probes_slowly_beyond() -> None:
+    window = Window(start=11)
+    window.refused(sent_s=0.0, now_s=1.0, retry_after_s=0, in_flight=10)
+    assert window.width == 9
+
+    rounds = {}
+    for round_number in range(1, 60):
+        for _ in range(window.width):
+            window.succeeded(in_flight=window.width)
+        rounds.setdefault(window.width, round_number)
+    assert [rounds[width] for width in (10, 11, 12, 20)] == [2, 8, 13, 26]
 
 
 def test_a_window_that_is_not_full_does_not_grow() -> None:
@@ -57,10 +67,10 @@ def test_refusals_of_calls_that_were_in_flight_together_cut_once() -> None:
     window = Window(start=64)
     for refused in range(1, 31):
         window.refused(sent_s=0.0, now_s=1.0, retry_after_s=None, in_flight=64 - refused)
-    assert window.width == 32
+    assert window.width == 30  # nine tenths of the 34 that were taken
 
-    window.refused(sent_s=1.5, now_s=2.0, retry_after_s=None, in_flight=31)
-    assert window.width == 16
+    window.refused(sent_s=1.5, now_s=2.0, retry_after_s=None, in_flight=29)
+    assert window.width == 26
 
 
 def test_one_round_of_refusals_finds_how_many_calls_a_provider_takes_at_once() -> None:
@@ -72,7 +82,7 @@ def test_one_round_of_refusals_finds_how_many_calls_a_provider_takes_at_once() -
         served = 4 if refused >= 500 else 0
         left = 1024 - refused - served
         window.refused(sent_s=0.0, now_s=1.0, retry_after_s=1.0, in_flight=left)
-    assert window.width == 24
+    assert window.width == 21  # nine tenths of 24
 
 
 def test_the_window_never_closes() -> None:

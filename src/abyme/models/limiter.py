@@ -1,11 +1,12 @@
 """`Limited`: finds out how many calls at once a provider bears, and sends no more.
 
-Additive increase, multiplicative decrease, as TCP does (Chiu and Jain, 1989): the
-window of calls in flight grows by one for each window of replies and halves on
-"rate limited", at least to the number of calls that the provider did take together.
-A ``Retry-After`` stops every send until it is over. Starts wide, because most
-endpoints bear it, a narrow start costs every run, and one round of refusals (which
-cost nothing) is enough to find a limit on calls at once.
+Additive increase, multiplicative decrease (Chiu and Jain, 1989), with the memory of
+CUBIC (RFC 9438): the window of calls in flight grows by one a round up to where it
+was last refused, then probes further, slowly at first. "Rate limited" narrows it to a
+tenth below the number of calls that the provider did take together, and a
+``Retry-After`` stops every send until it is over. Starts wide, because most endpoints
+bear it, a narrow start costs every run, and one round of refusals (which cost
+nothing) is enough to find a limit on calls at once.
 
 Only delays sends; whether a failed call is made again is the core's decision.
 Invariant: calls in flight never exceed `Window.width`, and a call that is
@@ -24,7 +25,9 @@ from abyme.ports import Clock, Model, ModelReply, ModelRequest
 
 START: Final = 1024
 MOST: Final = 1024
-BACK_OFF: Final = 0.5
+BACK_OFF: Final = 0.9
+PROBE: Final = 0.1
+"""Growth a round just beyond the last refusal; it accelerates with the distance."""
 NO_WISH_PAUSE_S: Final = 0.5
 """Pause after a "rate limited" that names no time."""
 MOST_PAUSE_S: Final = 60.0
@@ -36,7 +39,7 @@ class Window:
     def __init__(self, start: int = START, most: int = MOST) -> None:
         self._width = float(min(start, most))
         self._most = most
-        self._probing = True
+        self._ceiling = float("inf")
         self._resume_s = 0.0
         self._cut_s = float("-inf")
         self._served = 0
@@ -51,14 +54,20 @@ class Window:
         return max(0.0, self._resume_s - now_s)
 
     def succeeded(self, in_flight: int) -> None:
-        """Widen: doubling until the first refusal, then by one a window of replies.
+        """Widen: doubling a round until the first refusal, then by one, then by probing.
 
         A window that is not full tells nothing, so it does not grow.
         """
         self._served += 1
-        if in_flight * 2 >= self.width:
-            step = 1.0 if self._probing else 1.0 / self._width
-            self._width = min(self._most, self._width + step)
+        if in_flight * 2 < self.width:
+            return
+        if self._ceiling == float("inf"):
+            step = 1.0
+        elif self._width < self._ceiling:
+            step = 1.0 / self._width
+        else:
+            step = PROBE * (1.0 + self._width - self._ceiling) / self._width
+        self._width = min(self._most, self._width + step)
 
     def refused(
         self, sent_s: float, now_s: float, retry_after_s: float | None, in_flight: int
@@ -70,11 +79,11 @@ class Window:
         wish_s = NO_WISH_PAUSE_S if retry_after_s is None else min(retry_after_s, MOST_PAUSE_S)
         self._resume_s = max(self._resume_s, now_s + wish_s)
         if sent_s >= self._cut_s:  # else sent before the last cut: the same overload
-            self._probing = False
             self._cut_s = now_s
             self._served = 0
-            self._width *= BACK_OFF
-        self._width = max(1.0, min(self._width, in_flight + self._served))
+            self._ceiling = self._width
+        self._ceiling = max(1.0, min(self._ceiling, in_flight + self._served))
+        self._width = max(1.0, min(self._width, self._ceiling * BACK_OFF))
 
 
 class Limited:
