@@ -20,9 +20,11 @@ class Question:
     computed: dict[str, str]
 
 
-def load() -> list[Question]:
-    """Read the questions."""
-    path = Path(__file__).with_name("questions.json")
+QUESTIONS = Path(__file__).with_name("questions.json")
+
+
+def load(path: Path = QUESTIONS) -> list[Question]:
+    """Read questions."""
     items: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
     return [Question(item["question"], item["expected"], item["computed"]) for item in items]
 
