@@ -122,10 +122,18 @@ def legacy(data: bytes, start: int) -> str:
     )
     best = matches.best()
     if best is None:
-        raise NotText("binary")
+        return _western(sample)
     equal = [m for m in matches if (m.chaos, m.coherence) == (best.chaos, best.coherence)]
     named = {name for match in equal for name in match.could_be_from_charset}
     return next((name for name in LEGACY if name in named), best.encoding)
+
+
+def _western(sample: bytes) -> str:
+    """Take a short text with many quotes and dashes for what it is: too little to judge by."""
+    controls = any(byte < 32 and byte not in b"\t\n\f\r" for byte in sample)
+    if controls or sum(byte > 127 for byte in sample) * 2 > len(sample):
+        raise NotText("binary")
+    return LEGACY[0]
 
 
 def _utf16_without_mark(data: bytes) -> str:

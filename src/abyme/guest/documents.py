@@ -31,13 +31,17 @@ class Documents(dict[str, str]):
         self._text_of = text_of
 
     def __getitem__(self, name: str) -> str:
+        if not isinstance(name, str):
+            first = next(iter(self), "name")
+            raise TypeError(
+                f"context maps names to texts, {name!r} is no name: use context[{first!r}], "
+                "list(context)[:3] for some names, list(context.values())[0] for a text"
+            )
         try:
-            return self._text_of(super().__getitem__(name))  # type: ignore[arg-type]
+            number = super().__getitem__(name)
         except KeyError:
             raise KeyError(missing(name, self)) from None
-        except TypeError:
-            pass
-        raise TypeError(f"context is a mapping of names to texts, not a sequence: {self._usage()}")
+        return self._text_of(number)  # type: ignore[arg-type]
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return the text of that name, or the default."""
@@ -67,6 +71,9 @@ class Documents(dict[str, str]):
             return False
         return all(name in other and other[name] == self[name] for name in self)
 
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
     __hash__ = None
 
     def __or__(self, other: Any) -> Any:
@@ -83,10 +90,6 @@ class Documents(dict[str, str]):
         more = ", ..." if len(self) > 3 else ""
         unit = "text" if len(self) == 1 else "texts"
         return f"<context: {len(self):,} {unit}, {self._chars:,} characters: {first}{more}>"
-
-    def _usage(self) -> str:
-        first = next(iter(self), "name")
-        return f"use context[{first!r}], or list(context)[:3] for some names"
 
     def _refuse(self, *_: object, **__: object) -> Never:
         raise TypeError(_SEALED)

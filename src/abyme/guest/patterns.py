@@ -59,12 +59,16 @@ class Pattern:
         return match.span() if match else None
 
     def count(self, text: str) -> int:
-        """Count matches in a text, none overlapping another."""
+        """Count matches in a text, none overlapping another, none behind the last line."""
         if self._literal is not None:
             return text.count(self._literal)
         if not self.fits(text):
             return 0
-        return sum(1 for _ in self._compiled(crlf="\r\n" in text).finditer(text))
+        found = 0
+        last: re.Match[str] | None = None
+        for last in self._compiled(crlf="\r\n" in text).finditer(text):  # noqa: B007
+            found += 1  # a list of all matches could be larger than the text
+        return found - (last is not None and beyond(text, last.start()))
 
     def _compiled(self, *, crlf: bool) -> "re.Pattern[str]":
         if not crlf:
@@ -73,6 +77,11 @@ class Pattern:
             _open_ends(self._tree)
             self._crlf = _compiler.compile(self._tree, self._flags)
         return self._crlf
+
+
+def beyond(text: str, at: int) -> bool:
+    """Tell whether a position lies behind all lines: after the last line end."""
+    return at == len(text) and (not text or text[-1] == "\n")
 
 
 def _must_hold(tree: Any) -> str:

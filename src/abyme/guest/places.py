@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, Self, TypeAlias
 
-from abyme.guest.patterns import Pattern, choose
+from abyme.guest.patterns import Pattern, beyond, choose
 
 TextOf: TypeAlias = Callable[[int], str]
 
@@ -167,8 +167,8 @@ class Finder:
         while (span := pattern.search(text, at, crlf=crlf)) is not None:
             start, end = span
             hit = _first_inked(text, start, end)
-            if hit == size and size and text[-1] == "\n":
-                return  # behind the last line end there is no line
+            if beyond(text, hit):
+                return
             begin = text.rfind("\n", 0, hit) + 1
             stop = text.find("\n", hit)
             stop = size if stop < 0 else stop
