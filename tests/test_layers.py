@@ -20,6 +20,7 @@ RANK = {  # lower imports nothing higher
     "abyme.layout": 0,
     "abyme.core": 1,
     "abyme.ports": 2,
+    "abyme.guest": 2,  # imports GUEST only; above it may be started and measured
     "abyme.models": 3,
     "abyme.sandboxes": 3,
     "abyme.contexts": 3,
