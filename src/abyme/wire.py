@@ -75,7 +75,7 @@ class FrameReader:
 
 
 def packets(data: bytes) -> Iterator[bytes]:
-    """An encoded frame as packets."""
+    """Cut an encoded frame into packets."""
     mark = FIRST
     for start in range(0, len(data), PACKET_BYTES):
         yield mark + data[start : start + PACKET_BYTES]
@@ -95,7 +95,7 @@ class PacketReader:
         return self._frame is not None
 
     def feed(self, packet: bytes) -> dict[str, Any] | None:
-        """The frame that `packet` completes, if it does.
+        """Take the frame that `packet` completes, if it does.
 
         Raises:
             WireError: on a frame that is too long, is not a JSON object, or is

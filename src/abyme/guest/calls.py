@@ -42,7 +42,8 @@ class LimitReached(ModelError):
 
 class BatchFailed(ModelError):
     """Some calls of a batch failed. `results` is aligned with the prompts, None where one
-    failed; `errors` maps the position of each failed one to its exception."""
+    failed; `errors` maps the position of each failed one to its exception.
+    """
 
     __module__ = "builtins"
 
@@ -93,7 +94,7 @@ class Calls:
         self._budget, self._told_at_s = budget, time.monotonic()
 
     def budget(self) -> dict[str, Any]:
-        """What is left, the seconds counted down since the host said so."""
+        """Tell what is left, the seconds counted down since the host said so."""
         left = dict(self._budget)
         if left.get("seconds") is not None:
             passed = time.monotonic() - self._told_at_s
@@ -155,7 +156,7 @@ class Calls:
 
 
 def failed(failure: dict[str, Any]) -> ModelError:
-    """The exception for a failure of the host's."""
+    """Make the exception for a failure of the host's."""
     kind = LimitReached if failure["fault"] == "limit" else ModelError
     return kind(failure["message"], failure["fault"])
 
@@ -192,11 +193,15 @@ def frames(
 
 
 def pieces(cell: int, batch: int, position: int, request: dict[str, Any]) -> list[dict[str, Any]]:
-    """A long prompt and text of one request, as frames that the host puts together."""
+    """Cut a long prompt and text of one request into frames that the host puts together."""
     return [
         {
-            **{"t": "piece", "cell": cell, "batch": batch, "position": position},
-            **{"part": part, "text": request[part][start : start + PIECE_CHARS]},
+            "t": "piece",
+            "cell": cell,
+            "batch": batch,
+            "position": position,
+            "part": part,
+            "text": request[part][start : start + PIECE_CHARS],
         }
         for part in ("prompt", "text")
         for start in range(0, len(request[part] or ""), PIECE_CHARS)
@@ -207,6 +212,10 @@ def _calls(
     cell: int, batch: int, purpose: str, requests: list[dict[str, Any]], *, more: bool
 ) -> dict[str, Any]:
     return {
-        **{"t": "calls", "cell": cell, "batch": batch, "purpose": purpose},
-        **{"requests": requests, "more": more},
+        "t": "calls",
+        "cell": cell,
+        "batch": batch,
+        "purpose": purpose,
+        "requests": requests,
+        "more": more,
     }

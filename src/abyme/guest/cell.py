@@ -19,7 +19,7 @@ import traceback
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from types import CodeType, ModuleType, WrapperDescriptorType
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from abyme.guest.interrupts import Interrupts
 from abyme.guest.sink import Sink
@@ -103,7 +103,7 @@ class _Loop:
     def __init__(self) -> None:
         self._runner: Any = None
 
-    def __enter__(self) -> "_Loop":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -122,7 +122,7 @@ class _Loop:
 
 
 def describe(error: BaseException) -> str:
-    """The traceback of the model's own frames, as Python prints it."""
+    """Give the traceback of the model's own frames, as Python prints it."""
     try:
         report = traceback.TracebackException.from_exception(error, compact=True)
         _keep_own(report)
@@ -136,7 +136,7 @@ def describe(error: BaseException) -> str:
 
 
 def advice(error: BaseException) -> list[str]:
-    """What a model can do about errors that come from where it is."""
+    """Say what a model can do about errors that come from where it is."""
     if isinstance(error, ModuleNotFoundError):
         return ["only the standard library is here, without what needs files or a network"]
     if isinstance(error, FileNotFoundError | PermissionError):
@@ -161,7 +161,7 @@ def _keep_own(report: traceback.TracebackException) -> None:
 
 
 def fingerprints(namespace: Namespace, engine: Collection[str]) -> dict[str, Fingerprint]:
-    """What is needed to see later that a name was made, bound anew or changed its size."""
+    """Note what is needed to see later that a name was made, bound anew or changed its size."""
     return {
         name: (id(value), _type_name(value), size_of(value))
         for name, value in visible(namespace, engine)
@@ -169,7 +169,7 @@ def fingerprints(namespace: Namespace, engine: Collection[str]) -> dict[str, Fin
 
 
 def visible(namespace: Namespace, engine: Collection[str]) -> Iterator[tuple[str, Any]]:
-    """The model's own names: no engine names, no underscores, no modules."""
+    """List the model's own names: no engine names, no underscores, no modules."""
     for name, value in list(namespace.items()):
         hidden = not isinstance(name, str) or name.startswith("_") or name in engine
         if not hidden and type(value) is not ModuleType:
@@ -179,7 +179,7 @@ def visible(namespace: Namespace, engine: Collection[str]) -> Iterator[tuple[str
 def changed(
     before: dict[str, Fingerprint], after: dict[str, Fingerprint]
 ) -> list[dict[str, str | int | None]]:
-    """New, rebound and resized names, in the order of the namespace."""
+    """List new, rebound and resized names, in the order of the namespace."""
     rows: list[dict[str, str | int | None]] = [
         {"name": name[:100], "type": print_[1], "size": print_[2]}
         for name, print_ in after.items()

@@ -46,17 +46,21 @@ class _Waiter:
 class Client:
     """Sends and receives frames for the whole process."""
 
-    def __init__(self, fd: int, interrupts: Interrupts) -> None:
-        self._socket = socket.socket(fileno=fd)
+    _socket: socket.socket
+
+    def __init__(self, interrupts: Interrupts) -> None:
         self._interrupts = interrupts
         self._poll = select.poll()
-        self._poll.register(fd, select.POLLIN)
-        self._fd = fd
         self._reader = PacketReader()
         self._sending = _thread.allocate_lock()
         self._guard = _thread.allocate_lock()
         self._waiters: dict[int, _Waiter] = {}
         self._led = False
+
+    def connect(self, fd: int) -> None:
+        """Take a descriptor for the host's; before that nothing can be sent."""
+        self._socket = socket.socket(fileno=fd)
+        self._poll.register(fd, select.POLLIN)
 
     def send(self, frame: Frame) -> None:
         """Send one frame whole.
@@ -79,7 +83,7 @@ class Client:
             self._waiters[box] = _Waiter()
 
     def receive(self, box: int) -> Frame:
-        """The next frame for a letter box that `expect` has opened.
+        """Wait for the next frame for a letter box that `expect` has opened.
 
         Raises:
             Abandoned: if `abandon` was called meanwhile.

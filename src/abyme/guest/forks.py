@@ -10,6 +10,7 @@ import fcntl
 import gc
 import json
 import os
+import random
 import signal
 import socket
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from abyme.guest.calls import Calls
 from abyme.guest.client import Client, Frame, HostGone
 from abyme.guest.interpreter import prepare
 from abyme.guest.interrupts import Interrupts
+from abyme.guest.kernel import policy, seccomp
 from abyme.guest.kernel.lockdown import Confinement, lock_down
 from abyme.guest.kernel.namespaces import Namespaces, clone_init
 from abyme.guest.repl import Kit, Repl
@@ -48,13 +50,47 @@ class Order:
     snapshots: bool
 
 
+class NoView:
+    """Stands in for a context where none was given: `abyme doctor` opens such REPLs."""
+
+    context = ""
+    maps: tuple[tuple[int, int], ...] = ()
+
+    def restore(self) -> None:
+        """Nothing to restore."""
+
+    def grep(self, *_: Any, **__: Any) -> list[Any]:
+        """Find nothing."""
+        return []
+
+    def count(self, *_: Any, **__: Any) -> int:
+        """Count nothing."""
+        return 0
+
+    def place_of(self, thing: object) -> str:
+        """Take anything for a quote."""
+        return str(thing)
+
+    def take_notes(self) -> list[str]:
+        """Say nothing."""
+        return []
+
+
 class ForkServer:
-    """Serves one run. One thread, no secrets, no way out but the descriptors it is given."""
+    """Serves one run. One thread, no secrets, no way out but the descriptors it is given.
+
+    Everything that all REPLs have in common is made here, once: a fork only connects
+    it to a host and locks itself down.
+    """
 
     def __init__(self, control: socket.socket, namespaces: Namespaces | None) -> None:
         self._control = control
         self._namespaces = namespaces
-        self._view: View | None = None
+        program = seccomp.compile_filter(policy.rules(own_pid=None))
+        self._program = program if namespaces is not None else None
+        self._sink = Sink()
+        self._namespace = prepare(self._sink)
+        self._kit = self._kit_for(NoView())
 
     def serve(self, hello: Frame) -> None:
         """Say hello and serve. Returns when the host is gone."""
@@ -78,69 +114,70 @@ class ForkServer:
                 os.close(fd)
 
     def _adopt(self, fds: list[int]) -> None:
-        self._view = View(*fds)
+        view = View(fds[0], fds[1])
+        self._kit = self._kit_for(view)
         gc.freeze()
-        self._reply({"t": "adopted", "notes": self._view.notes})
+        self._reply({"t": "adopted", "notes": view.notes})
+
+    def _kit_for(self, view: View | NoView) -> Kit:
+        interrupts = Interrupts()
+        client = Client(interrupts)
+        calls = Calls(client)
+        surface = Surface(view, calls, self._namespace)
+        maps = tuple(view.maps)
+        return Kit(client, interrupts, calls, view, maps, self._sink, surface, self._namespace)
 
     def _open(self, order: Order, fds: list[int]) -> None:
         pid = os.fork() if self._namespaces is None else clone_init(self._namespaces)
         if pid == 0:
-            _become_repl(order, fds, self._view, self._namespaces)
+            self._become_repl(order, fds)
         pidfd = os.pidfd_open(pid)
         try:
             socket.send_fds(self._control, [b'{"t":"opened"}'], [pidfd])
         finally:
             os.close(pidfd)
 
+    def _become_repl(self, order: Order, fds: list[int]) -> None:
+        """Turn a fork of the server into a REPL. Does not return.
+
+        Whatever goes wrong ends the process; before it served, the host is told of it.
+        """
+        try:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            kit = self._kit_for(View(fds[2], fds[3])) if len(fds) > 2 else self._kit
+            _keep_only(fds[:2])
+            kit.client.connect(SESSION_FD)
+            random.seed(order.seed)
+            self._serve(kit, order)
+        except HostGone:
+            pass
+        except Exception as error:
+            _tell(f"{type(error).__name__}: {error}")
+        finally:
+            os._exit(1)
+
+    def _serve(self, kit: Kit, order: Order) -> None:
+        got = self._namespaces
+        spare = ENGINE_PROCESSES if got is not None and got.nested else SHARED_PROCESSES
+        processes = order.max_processes + spare
+        layers = lock_down(Confinement(got, order.memory_bytes, processes, kit.maps, self._program))
+        snapshots = got is not None and order.snapshots
+        repl = Repl(
+            kit,
+            output_chars=order.output_chars,
+            alone=got is not None,
+            snapshots=snapshots,
+        )
+        ready = {"t": "ready", "layers": layers, "snapshots": snapshots}
+        gc.freeze()
+        if got is not None:
+            supervise(CONTROL_FD, lambda: repl.serve(ready))
+        else:
+            os.close(CONTROL_FD)
+            repl.serve(ready)
+
     def _reply(self, message: Frame) -> None:
         self._control.send(json.dumps(message).encode())
-
-
-def _become_repl(
-    order: Order, fds: list[int], view: View | None, namespaces: Namespaces | None
-) -> None:
-    """Turn a fork of the server into a REPL. Does not return.
-
-    Whatever goes wrong ends the process; before it served, the host is told of it.
-    """
-    try:
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        if len(fds) > 2:
-            view = View(fds[2], fds[3])
-        _keep_only(fds[:2])
-        sink = Sink()
-        namespace = prepare(sink, order.seed)
-        interrupts = Interrupts()
-        client = Client(SESSION_FD, interrupts)
-        calls = Calls(client)
-        seen = view or NoView()
-        surface = Surface(seen, calls, namespace)
-        kit = Kit(client, interrupts, calls, seen, sink, surface, namespace)
-        _serve(kit, order, namespaces)
-    except HostGone:
-        pass
-    except Exception as error:
-        _tell(f"{type(error).__name__}: {error}")
-    finally:
-        os._exit(1)
-
-
-def _serve(kit: Kit, order: Order, namespaces: Namespaces | None) -> None:
-    alone = namespaces is not None
-    nested = namespaces is not None and namespaces.nested
-    spare = ENGINE_PROCESSES if nested else SHARED_PROCESSES
-    maps = kit.view.maps if isinstance(kit.view, View) else ()
-    wanted = Confinement(namespaces, order.memory_bytes, order.max_processes + spare, maps)
-    layers = lock_down(wanted)
-    snapshots = alone and order.snapshots
-    repl = Repl(kit, output_chars=order.output_chars, alone=alone, snapshots=snapshots)
-    ready = {"t": "ready", "layers": layers, "snapshots": snapshots}
-    gc.freeze()
-    if alone:
-        supervise(CONTROL_FD, lambda: repl.serve(ready))
-    else:
-        os.close(CONTROL_FD)
-        repl.serve(ready)
 
 
 def _tell(why: str) -> None:
@@ -157,28 +194,3 @@ def _keep_only(fds: list[int]) -> None:
     for fd, place in zip(high, (SESSION_FD, CONTROL_FD), strict=True):
         os.dup2(fd, place)
     os.closerange(FIRST_FREE_FD, os.sysconf("SC_OPEN_MAX"))
-
-
-class NoView:
-    """Stands in for a context where none was given: `abyme doctor` opens such REPLs."""
-
-    context = ""
-
-    def restore(self) -> None:
-        """Nothing to restore."""
-
-    def grep(self, *_: Any, **__: Any) -> list[Any]:
-        """Find nothing."""
-        return []
-
-    def count(self, *_: Any, **__: Any) -> int:
-        """Count nothing."""
-        return 0
-
-    def place_of(self, thing: object) -> str:
-        """Take anything for a quote."""
-        return str(thing)
-
-    def take_notes(self) -> list[str]:
-        """Say nothing."""
-        return []

@@ -3,13 +3,12 @@
 Decides what of the engine is taken out of sight (module paths, environment,
 arguments) and what a missing terminal answers. Invariant: after `prepare`, `__main__` is an
 empty module that is really in `sys.modules`, so that dataclasses, pickle and
-typing find a cell's classes; `random` continues from the run's seed.
+typing find a cell's classes.
 """
 
 import builtins
 import io
 import linecache
-import random
 import sys
 from os import environ  # the guest's own copy, to be emptied
 from types import ModuleType
@@ -20,10 +19,14 @@ from abyme.guest.sink import Sink
 
 AT_HAND: Final = ("collections", "itertools", "json", "math", "re")
 """Modules that models use without importing them."""
+STOOD_ON: Final = (
+    *("compile", "dict", "eval", "getattr", "id", "isinstance", "len", "list", "print", "repr"),
+    *("str", "tuple", "type", "vars", "input", "exit", "quit", "__import__", "__build_class__"),
+)
 NOBODY: Final = "nobody can be asked here: the text is in `context`, print what you need"
 
 
-def prepare(sink: Sink, seed: int) -> Namespace:
+def prepare(sink: Sink) -> Namespace:
     """Make this process a fresh interpreter; the namespace of its `__main__`."""
     environ.clear()
     sys.argv[:] = [""]
@@ -39,11 +42,10 @@ def prepare(sink: Sink, seed: int) -> Namespace:
     namespace: Namespace = vars(main)
     namespace["__builtins__"] = builtins
     namespace |= {name: sys.modules[name] for name in AT_HAND if name in sys.modules}
-    random.seed(seed)
     return namespace
 
 
-def ask_nobody(prompt: object = "", /) -> NoReturn:
+def ask_nobody(_prompt: object = "", /) -> NoReturn:
     """Stands in for `input`.
 
     Raises:
@@ -62,16 +64,18 @@ def leave(code: object = None) -> NoReturn:
 
 
 class Builtins:
-    """Puts back what a cell rebound in `builtins`; what it added stays."""
+    """Puts back those of `builtins` that the engine itself stands on.
+
+    Not all of them: looking at each would touch a hundred pages after every fork.
+    """
 
     def __init__(self) -> None:
         self._names: dict[str, Any] = vars(builtins)
-        self._pristine = [(name, value) for name, value in self._names.items() if name != "_"]
+        self._pristine = [(name, self._names[name]) for name in STOOD_ON]
 
     def restore(self) -> list[str]:
-        """The names that had to be put back."""
-        names = self._names
-        missing = object()
+        """Put them back; the names that had been rebound."""
+        names, missing = self._names, object()
         lost = [pair for pair in self._pristine if names.get(pair[0], missing) is not pair[1]]
         names.update(lost)
         return [name for name, _ in lost]

@@ -5,8 +5,8 @@ at most once a cell, and never inside a frame on the wire (`shield`), where it
 would leave half a frame behind. Raised in the main thread, as Python does.
 """
 
+import _signal  # type: ignore[import-not-found]  # no enums: they cost page faults after a fork
 import _thread
-import signal
 from collections.abc import Callable
 from types import FrameType, TracebackType
 
@@ -23,11 +23,13 @@ class Interrupts:
         self._shields = 0
         self._pending = False
         self._main = _thread.get_ident()
+        self._handler = self._on_signal  # one bound method, to be compared by identity
 
     def install(self) -> None:
         """Take SIGINT back from whatever a cell did to it."""
-        signal.signal(signal.SIGINT, self._on_signal)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        if _signal.getsignal(_signal.SIGINT) is not self._handler:
+            _signal.signal(_signal.SIGINT, self._handler)
+        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_signal.SIGINT,))
 
     def run(self, work: Callable[[], None]) -> BaseException | None:
         """Run a cell's code; what it raised."""
@@ -64,7 +66,7 @@ class Interrupts:
             self._pending = False
             self._fire()
 
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         if self._shields:
             self._pending = True
         else:

@@ -7,16 +7,14 @@ PID namespace: the snapshot, and whatever the cell has left running. A process w
 other threads cannot be forked whole, so then the cell commits in place, and the
 model is told. Invariant: exactly one process answers for a cell.
 
-A fork would reseed `random`; its state is carried over, so that a seeded sequence
-over several cells is what plain CPython gives.
+Nothing of this is seen by the code in a cell: no fork hook runs, and a seeded
+`random` goes on over several cells as in plain CPython.
 """
 
+import _signal  # type: ignore[import-not-found]  # see `interrupts`
 import os
-import random
-import signal
 from _thread import _count as other_threads  # not from `threading`, which a cell may patch
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any, Final
 
 from abyme.guest import cell as cells
@@ -24,13 +22,14 @@ from abyme.guest.calls import Calls
 from abyme.guest.client import CELL, Client, Frame
 from abyme.guest.interpreter import Builtins
 from abyme.guest.interrupts import Interrupts
+from abyme.guest.kernel.libc import fork_unseen
 from abyme.guest.sink import Sink, show
 from abyme.guest.surface import Surface, View
 
 MAX_NOTES: Final = 20
 MAX_NOTE_CHARS: Final = 500
 MAX_DRAFT_CHARS: Final = 1 << 20
-ROLL_BACK: Final = signal.SIGUSR1
+ROLL_BACK: Final = _signal.SIGUSR1
 """From the supervisor to the process that waits as the snapshot."""
 
 
@@ -42,6 +41,8 @@ class Kit:
     interrupts: Interrupts
     calls: Calls
     view: View
+    maps: tuple[tuple[int, int], ...]
+    """Memory of the view, to be sealed: (address, bytes)."""
     sink: Sink
     surface: Surface
     namespace: cells.Namespace
@@ -57,12 +58,14 @@ class Repl:
         self._snapshots = snapshots
         self._runner = cells.Runner(kit.namespace, kit.sink, kit.interrupts)
         self._builtins = Builtins()
+        self._waits = False
+        """This process is a snapshot."""
+        self._on_roll_back = self._roll_back  # one bound method, to be compared by identity
 
     def serve(self, ready: Frame) -> None:
         """Say `ready` and run cells; ends with `HostGone`."""
         kit = self._kit
         kit.client.expect(CELL)
-        signal.signal(ROLL_BACK, signal.SIG_IGN)
         kit.interrupts.install()
         kit.client.send(ready)
         while True:
@@ -78,19 +81,23 @@ class Repl:
 
     def _leave_snapshot(self, number: int) -> bool:
         """Fork. True in the child, which runs the cell; in the parent after a roll-back False."""
-        state = random.getstate()
-        signal.signal(ROLL_BACK, _roll_back)
-        pid = os.fork()
+        if _signal.getsignal(ROLL_BACK) is not self._on_roll_back:
+            _signal.signal(ROLL_BACK, self._on_roll_back)
+        pid = fork_unseen()
         if pid == 0:
-            signal.signal(ROLL_BACK, signal.SIG_IGN)
-            random.setstate(state)
             return True
+        self._waits = True
         _, status = os.waitpid(pid, 0)
         kill_others()
-        signal.signal(ROLL_BACK, signal.SIG_IGN)
+        self._waits = False
         code = os.waitstatus_to_exitcode(status)
         self._kit.client.send({"t": "rolled_back", "cell": number, "code": code})
         return False
+
+    def _roll_back(self, *_: object) -> None:
+        """Handle `ROLL_BACK`, which every process is sent: the snapshot ends the others."""
+        if self._waits:
+            kill_others()
 
     def _run(self, frame: Frame) -> None:
         kit, own_pid = self._kit, os.getpid()
@@ -134,9 +141,13 @@ class Repl:
         if self._snapshots and other_threads():
             notes.append("threads of this cell live on: until they end, no cell can be rolled back")
         return {
-            **{"t": "finished", "cell": number, "output": shown.text},
-            **{"dropped_chars": shown.dropped_chars, "error": outcome.text},
-            **{"interrupted": outcome.interrupted, "draft": _short(kit.surface.draft())},
+            "t": "finished",
+            "cell": number,
+            "output": shown.text,
+            "dropped_chars": shown.dropped_chars,
+            "error": outcome.text,
+            "interrupted": outcome.interrupted,
+            "draft": _short(kit.surface.draft()),
             "notes": [note[:MAX_NOTE_CHARS] for note in notes[:MAX_NOTES]],
             "can_roll_back": self._snapshots and not other_threads(),
         }
@@ -154,13 +165,9 @@ class Repl:
 def kill_others() -> None:
     """End every process of this PID namespace but the first one and this one."""
     try:
-        os.kill(-1, signal.SIGKILL)
+        os.kill(-1, _signal.SIGKILL)
     except ProcessLookupError:
         return
-
-
-def _roll_back(number: int, frame: FrameType | None) -> None:
-    kill_others()
 
 
 def _short(draft: Any) -> Any:

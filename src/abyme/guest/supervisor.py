@@ -5,12 +5,14 @@ reach, so that an interrupt cannot be swallowed. When the last process is gone, 
 is, it ends, and the kernel ends everything in the namespace with it.
 """
 
+import contextlib
 import os
 import select
 import signal
 from collections.abc import Callable
 from typing import Final
 
+from abyme.guest.kernel.libc import fork_unseen
 from abyme.guest.repl import ROLL_BACK
 
 WORDS: Final = {b"i": signal.SIGINT, b"r": ROLL_BACK}
@@ -19,7 +21,7 @@ WORDS: Final = {b"i": signal.SIGINT, b"r": ROLL_BACK}
 
 def supervise(control_fd: int, work: Callable[[], None]) -> None:
     """Run `work` in a child and serve until all is over. Does not return."""
-    if os.fork() == 0:
+    if fork_unseen() == 0:
         os.close(control_fd)
         work()
         os._exit(0)
@@ -45,10 +47,8 @@ def _pass_on(control_fd: int) -> None:
     word = os.read(control_fd, 1)
     if not word:
         os._exit(0)
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(-1, WORDS[word])
-    except ProcessLookupError:
-        pass
     os.write(control_fd, word)
 
 

@@ -25,14 +25,29 @@ class View(Protocol):
     """What is needed of `abyme.guest.adopt.View`."""
 
     @property
-    def context(self) -> Any: ...
-    def restore(self) -> None: ...
-    def grep(
-        self, pattern: Any, docs: Any = ..., limit: int | None = ..., flags: int = ...
-    ) -> Any: ...
-    def count(self, pattern: Any, docs: Any = ..., flags: int = ...) -> int: ...
-    def place_of(self, thing: object) -> dict[str, int | str] | str: ...
-    def take_notes(self) -> list[str]: ...
+    def context(self) -> Any:
+        """The input."""
+        ...
+
+    def restore(self) -> None:
+        """Make the view what it was."""
+        ...
+
+    def grep(self, pattern: Any, docs: Any, limit: int | None, flags: int) -> Any:
+        """Find lines."""
+        ...
+
+    def count(self, pattern: Any, docs: Any, flags: int) -> int:
+        """Count matches."""
+        ...
+
+    def place_of(self, thing: object) -> dict[str, int | str] | str:
+        """Make evidence of a thing."""
+        ...
+
+    def take_notes(self) -> list[str]:
+        """Say what the last cell should be told."""
+        ...
 
 
 class Listing(str):
@@ -137,7 +152,9 @@ class Surface:
         return self._calls.make("rlm", _requests(prompts, contexts, model, fresh=False))
 
     def grep(self, pattern: Any, docs: Any = None, limit: int | None = 50, flags: int = 0) -> Any:
-        r"""Find lines by a regular expression: ``for name, line, text in grep(r"^def \w+")``.
+        r"""Find lines by a regular expression.
+
+        ``for name, line, text in grep(r"^def \w+"): print(name, line, text)``
 
         `^` and `$` match at every line. `docs` is a name, a list of names or a glob
         like "*.py". At most `limit` hits (None: all). A hit unpacks to (name, line,
@@ -184,7 +201,7 @@ class Surface:
         return Listing(f"{shown}\nand {more} more" if more > 0 else shown)
 
     def help(self, thing: Any = None) -> None:
-        """Explain a name: help(grep)."""
+        """Explain a name, as in ``help(grep)``."""
         if thing is None:
             listed = (f"{name}: {_headline(value)}" for name, value in self._names.items())
             text = "\n".join(listed)
@@ -200,7 +217,7 @@ class Surface:
         self._submitted = False
 
     def settle(self) -> None:
-        """A cell ended cleanly: ``answer["ready"] = True`` means `submit`, if it did not."""
+        """Take ``answer["ready"] = True`` for `submit` after a clean cell that did not."""
         if self._submitted or not self._answer.get("ready"):
             return
         try:

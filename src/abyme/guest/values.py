@@ -16,7 +16,7 @@ LISTS: Final = (list, tuple, set, frozenset, KeysView, ValuesView)
 
 
 def answer(value: Any) -> Any:
-    """The value as JSON.
+    """Make JSON of the value.
 
     Raises:
         ValueError: it is empty, or holds what is not JSON.
@@ -35,7 +35,7 @@ def check_size(frame: dict[str, Any]) -> None:
 
 
 def describe(value: Any) -> str:
-    """An answer's type, size and both ends, in one line."""
+    """Tell an answer's type, size and both ends, in one line."""
     kind = type(value).__name__
     if isinstance(value, str):
         if len(value) <= 2 * HEAD_CHARS:
@@ -53,20 +53,27 @@ def describe(value: Any) -> str:
 def _plain(value: Any, depth: int) -> Any:
     if depth > 100:
         raise ValueError("the answer is nested too deeply")
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, int):
-        return int(value)
+    if value is None or isinstance(value, bool | int | float | str):
+        return _scalar(value)
+    if isinstance(value, Mapping):
+        return {_key(key): _plain(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, LISTS):
+        return _items(value, depth)
+    return _converted(value, depth)
+
+
+def _scalar(value: float | str | None) -> Any:
+    """Without the type that a subclass adds."""
     if isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError(f"{value!r} is not JSON: submit a finite number")
         return float(value)
     if isinstance(value, str):
         return str.__str__(value)
-    if isinstance(value, Mapping):
-        return {_key(key): _plain(item, depth + 1) for key, item in value.items()}
-    if isinstance(value, LISTS):
-        return _items(value, depth)
+    return value if value is None or isinstance(value, bool) else int(value)
+
+
+def _converted(value: Any, depth: int) -> Any:
     for method in ("tolist", "item"):  # numpy, pandas, torch: arrays and scalars
         plain = getattr(value, method, None)
         if callable(plain) and not isinstance(value, type):

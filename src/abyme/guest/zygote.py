@@ -20,25 +20,25 @@ from typing import Final
 
 PRELOAD: Final = """
 abc argparse array ast asyncio base64 binascii bisect bz2 calendar cmath codecs collections
-collections.abc concurrent.futures.thread configparser contextlib contextvars copy csv ctypes dataclasses
-datetime decimal difflib dis email.message email.parser email.policy email.utils encodings.ascii
-encodings.cp1252 encodings.hex_codec encodings.idna encodings.latin_1 encodings.punycode
-encodings.raw_unicode_escape encodings.rot_13 encodings.unicode_escape encodings.utf_16
-encodings.utf_16_be encodings.utf_16_le encodings.utf_32 encodings.utf_32_be encodings.utf_32_le
-encodings.utf_8_sig enum fnmatch fractions functools gc
-gettext glob graphlib gzip hashlib heapq hmac html html.entities html.parser inspect io ipaddress
-itertools json json.tool keyword linecache locale logging lzma math mimetypes numbers opcode
-operator os pathlib pickle pkgutil platform posixpath pprint profile pydoc queue quopri random re
-reprlib secrets select shlex shutil signal socket stat statistics string stringprep struct
-subprocess sys sysconfig tempfile textwrap threading time timeit token tokenize traceback
-tracemalloc types typing unicodedata unittest.mock urllib.error urllib.parse urllib.request uuid
-warnings weakref xml.dom.minidom xml.etree.ElementTree zipfile zlib zoneinfo _strptime
-""".split()
+collections.abc concurrent.futures.thread configparser contextlib contextvars copy csv ctypes
+dataclasses datetime decimal difflib dis email.message email.parser email.policy email.utils
+encodings.ascii encodings.cp1252 encodings.hex_codec encodings.idna encodings.latin_1
+encodings.punycode encodings.raw_unicode_escape encodings.rot_13 encodings.unicode_escape
+encodings.utf_16 encodings.utf_16_be encodings.utf_16_le encodings.utf_32 encodings.utf_32_be
+encodings.utf_32_le encodings.utf_8_sig enum fnmatch fractions functools gc gettext glob
+graphlib gzip hashlib heapq hmac html html.entities html.parser inspect io ipaddress itertools
+json json.tool keyword linecache locale logging lzma math mimetypes numbers opcode operator os
+pathlib pickle pkgutil platform posixpath pprint profile pydoc queue quopri random re reprlib
+secrets select shlex shutil signal socket stat statistics string stringprep struct subprocess
+sys sysconfig tempfile textwrap threading time timeit token tokenize traceback tracemalloc types
+typing unicodedata unittest.mock urllib.error urllib.parse urllib.request uuid warnings weakref
+xml.dom.minidom xml.etree.ElementTree zipfile zlib zoneinfo _strptime
+""".split()  # noqa: SIM905 - a list of a hundred lines says no more
 """After lock-down nothing can be loaded any more. A missing one is left out."""
 
 
 def main(control_fd: int) -> None:
-    """The launch, step by step."""
+    """Launch, step by step."""
     _find_own_package()
     from abyme.guest.kernel import landlock, namespaces, seccomp  # noqa: PLC0415
     from abyme.guest.kernel.credentials import prefer_for_oom  # noqa: PLC0415
@@ -53,9 +53,11 @@ def main(control_fd: int) -> None:
     prefer_for_oom()
     _preload()
     from abyme.guest.forks import ForkServer  # noqa: PLC0415
+    from abyme.guest.kernel.lockdown import verify_namespaces  # noqa: PLC0415
 
     if way is not None:
         namespaces.enter(way)
+        verify_namespaces()
     else:
         os.chdir("/")
     os.dup2(0, 2)  # what went wrong until here, the host has read; from here on nobody does

@@ -19,7 +19,7 @@ BIND_AND_CONNECT_TCP, ABSTRACT_SOCKETS_AND_SIGNALS = 3, 3
 
 
 def abi() -> int:
-    """The version that the kernel offers; 0: none."""
+    """Ask for the version that the kernel offers; 0: none."""
     try:
         return syscall("landlock_create_ruleset", None, 0, CREATE_VERSION)
     except OSError:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from os import environ  # this process's own copy
 
-from abyme.guest.kernel import credentials, landlock, namespaces, rlimits, seal, seccomp
+from abyme.guest.kernel import credentials, landlock, namespaces, policy, rlimits, seal, seccomp
 from abyme.guest.kernel.namespaces import Namespaces
 
 
@@ -28,7 +28,9 @@ class Confinement:
     namespaces: Namespaces | None
     memory_bytes: int
     max_processes: int
-    maps: Sequence[tuple[int, int]] = ()
+    maps: Sequence[tuple[int, int]]
+    program: bytes | None
+    """The compiled system call filter where it is the same for every REPL."""
 
 
 def lock_down(wanted: Confinement) -> list[str]:
@@ -40,7 +42,7 @@ def lock_down(wanted: Confinement) -> list[str]:
     layers: list[str] = []
     if wanted.namespaces is not None:
         layers += _namespaces(wanted.namespaces)
-    if seal.seal(wanted.maps) and wanted.maps:
+    if seal.seal(wanted.maps):
         layers.append("sealed_view")
     rlimits.limit(memory_bytes=wanted.memory_bytes, max_processes=wanted.max_processes)
     _must(rlimits.holds(memory_bytes=wanted.memory_bytes), "rlimits")
@@ -52,16 +54,26 @@ def lock_down(wanted: Confinement) -> list[str]:
     _must(credentials.renounced(), "no_new_privileges")
     layers += ["rlimits", "no_capabilities", "no_new_privileges"]
     layers += _landlock(required=wanted.namespaces is None)
-    own_pid = None if wanted.namespaces is not None else os.getpid()
-    seccomp.install(seccomp.compile_filter(seccomp.policy(own_pid=own_pid)))
+    program = wanted.program
+    if program is None:
+        program = seccomp.compile_filter(policy.rules(own_pid=os.getpid()))
+    seccomp.install(program)
     _must(seccomp.holds() and not _can_connect(), "seccomp")
     _must(not environ, "empty_environment")
     return [*layers, "seccomp", "empty_environment"]
 
 
-def _namespaces(got: Namespaces) -> list[str]:
+def verify_namespaces() -> None:
+    """Check once, in the fork server, what all its REPLs share.
+
+    Raises:
+        NotJailed: if it sees a file or a network.
+    """
     _must(namespaces.root_is_empty(), "empty_root")
     _must(namespaces.network_is_absent(), "network_namespace")
+
+
+def _namespaces(got: Namespaces) -> list[str]:
     _must(os.getpid() == 1, "pid_namespace")
     layers = ["empty_root", "network_namespace", "pid_namespace", "ipc_namespace"]
     return layers if got.way == "direct" else ["user_namespace", *layers]

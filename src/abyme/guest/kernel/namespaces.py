@@ -55,7 +55,7 @@ class Namespaces:
 
 
 def find_way() -> Namespaces | None:
-    """The first way that works here, or None."""
+    """Find the first way that works here, or None."""
     for way in WAYS:
         for nested in (True, False):
             candidate = Namespaces(way, nested)

@@ -21,8 +21,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from abyme.core.events import Failure, Name, Place
 from abyme.core.effects import Result
+from abyme.core.events import Failure, Name, Place
 from abyme.errors import ProtocolViolation
 
 MAX_TEXT_CHARS = 64 << 20
@@ -113,22 +113,23 @@ GuestFrame = Ready | Refused | Piece | Calls | Submit | Finished | RolledBack
 
 
 def check(frame: dict[str, Any]) -> GuestFrame:
-    """A frame as its type.
+    """Give a frame its type.
 
     Raises:
         ProtocolViolation: if it is none of them.
     """
     try:
-        return msgspec.convert(frame, GuestFrame)
+        checked: GuestFrame = msgspec.convert(frame, GuestFrame)
     except (msgspec.ValidationError, RecursionError):
         raise ProtocolViolation("the guest sent a frame that is not in the schema") from None
+    return checked
 
 
 def result(given: Result) -> dict[str, Any]:
-    """A result as a guest reads it."""
+    """Make a result what a guest reads."""
     return {"call": given.call, "text": given.text, "failure": failure(given.failure)}
 
 
 def failure(given: Failure | None) -> dict[str, Any] | None:
-    """A failure as a guest reads it."""
+    """Make a failure what a guest reads."""
     return None if given is None else msgspec.to_builtins(given)

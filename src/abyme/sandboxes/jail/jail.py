@@ -95,6 +95,7 @@ class JailRun:
 
     async def open(self, *, node: str, seed: int, context: Context | None = None) -> JailSession:
         """Start a REPL; see `abyme.ports.SandboxRun.open`."""
+        del node  # every REPL of a run is the same
         own = [] if context is None or context is self._context else _two(context.fds)
         session = await open_session(
             self._zygote, self._limits, seed=seed, own=own, snapshots=self._snapshots

@@ -35,26 +35,26 @@ class Ladder:
     _next_at_s: float | None = field(default=None)
 
     def calls_opened(self, now_s: float) -> None:
-        """The cell waits for one more batch."""
+        """Note that the cell waits for one more batch."""
         if self._open_calls == 0:
             self._waiting_since_s = now_s
         self._open_calls += 1
 
     def calls_closed(self, now_s: float) -> None:
-        """A batch was answered."""
+        """Note that a batch was answered."""
         self._open_calls -= 1
         if self._open_calls == 0:
             self._waited_s += now_s - self._waiting_since_s
 
     def compute_s(self, now_s: float, cpu_s: float = 0.0) -> float:
-        """What the cell is charged with so far."""
+        """Tell what the cell is charged with so far."""
         waited_s = self._waited_s
         if self._open_calls:
             waited_s += now_s - self._waiting_since_s
         return max(now_s - self.started_s - waited_s, cpu_s, 0.0)
 
     def due(self, now_s: float, cpu_s: float = 0.0) -> Step | None:
-        """The step to take now, or None."""
+        """Tell the step to take now, or None."""
         if self._next_at_s is None:
             if self.compute_s(now_s, cpu_s) < self.limit_s:
                 return None

@@ -21,16 +21,21 @@ def send_signal(pidfd: int, number: int) -> None:
 async def gone(pidfd: int) -> None:
     """Wait until the process has ended, and with it a PID namespace that it was the first of."""
     loop = asyncio.get_running_loop()
-    ended = loop.create_future()
-    loop.add_reader(pidfd, lambda: ended.done() or ended.set_result(None))
+    ended: asyncio.Future[None] = loop.create_future()
+    loop.add_reader(pidfd, _settle, ended)
     try:
         await ended
     finally:
         loop.remove_reader(pidfd)
 
 
+def _settle(ended: asyncio.Future[None]) -> None:
+    if not ended.done():
+        ended.set_result(None)
+
+
 def number_of(pidfd: int) -> int | None:
-    """The process number that a pidfd stands for."""
+    """Look up the process number that a pidfd stands for."""
     try:
         text = Path(f"/proc/self/fdinfo/{pidfd}").read_text(encoding="ascii")
     except OSError:

@@ -17,6 +17,7 @@ import socket
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
@@ -88,7 +89,7 @@ class JailSession:
         self._heard: asyncio.Event = asyncio.Event()
         self._dead: SandboxError | None = None
         for end in (wire, control):
-            end.setblocking(False)
+            end.settimeout(0)
         self._loop.add_reader(wire, self._on_readable)
         self._loop.add_reader(control, self._on_control)
 
@@ -236,7 +237,7 @@ class JailSession:
             self._asked(running, frame, running.coming.pop(frame.batch))
 
     def _asked(self, running: _Cell, frame: frames.Calls, batch: _Batch) -> None:
-        """A batch is complete: tell the driver."""
+        """Tell the driver that a batch is complete."""
         if not running.coming:
             self._next_batch = frame.batch + 1
         requests = [_request(batch, number) for number in range(len(batch.requests))]
@@ -282,7 +283,7 @@ class JailSession:
         return running
 
     def _tick(self) -> None:
-        """The cell's timer went off."""
+        """Take the step that is due when the cell's timer went off."""
         running = self._cell
         if running is None or running.ended.done() or self._dead is not None:
             return
@@ -312,7 +313,7 @@ class JailSession:
             self._timer = self._loop.call_later(wait_s, self._tick)
 
     def _on_control(self) -> None:
-        """The supervisor has passed words on, or is gone."""
+        """Hear that the supervisor has passed words on, or is gone."""
         try:
             heard = self._control.recv(64)
         except BlockingIOError:
@@ -339,7 +340,7 @@ class JailSession:
         return max(0.0, cpu_s(self._pid) - running.cpu_before_s)
 
     def _watch_frame(self) -> None:
-        """A frame that has begun must end soon."""
+        """See that a frame that has begun ends soon."""
         if self._frame_timer is not None:
             if self._reader.partial:
                 return
@@ -349,7 +350,7 @@ class JailSession:
             violation = ProtocolViolation("the guest began a frame and did not end it")
             self._frame_timer = self._loop.call_later(FRAME_TIMEOUT_S, self._die, violation)
 
-    def _send(self, frame: dict[str, object]) -> None:
+    def _send(self, frame: dict[str, Any]) -> None:
         self._outgoing.extend(packets(encode(frame)))
         self._flush()
 

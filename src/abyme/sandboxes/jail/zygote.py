@@ -39,7 +39,7 @@ class Zygote:
         self.way: str | None = None
         self.notes: list[str] = []
         self._socket, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._socket.setblocking(False)
+        self._socket.settimeout(0)
         self._process: subprocess.Popen[bytes] | None = None
         self._waiting: deque[asyncio.Future[Reply]] = deque()
         self._dead = False
@@ -124,7 +124,7 @@ class Zygote:
         return reply
 
     async def _expect(self, timeout_s: float) -> Reply:
-        """The next reply; they come in the order of the questions."""
+        """Wait for the next reply; they come in the order of the questions."""
         future = asyncio.get_running_loop().create_future()
         self._waiting.append(future)
         try:
@@ -165,6 +165,6 @@ class Zygote:
 
 
 def interpreter() -> str:
-    """The real interpreter behind a virtual environment: it needs no file of the latter."""
+    """Find the real interpreter behind a virtual environment: it needs no file of the latter."""
     base = getattr(sys, "_base_executable", None)
     return str(base or sys.executable)

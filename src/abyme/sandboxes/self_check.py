@@ -1,0 +1,142 @@
+"""What a sandbox promises, in words, and what of it holds on this host.
+
+Decides the list: each layer with an id, a sentence for a user, its source, and what to
+do where it is missing. A layer counts as on only if a REPL has verified it from
+inside (`abyme.guest.kernel.lockdown`); a jail that lacks a required one refuses to
+serve. `CHECKS` are cells that must fail in every REPL of every sandbox, however it is built.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from abyme.core.limits import Limits
+from abyme.errors import SandboxUnavailable
+from abyme.sandboxes.jail.jail import open_session
+from abyme.sandboxes.jail.zygote import Zygote
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A mechanism of the jail."""
+
+    name: str
+    words: str
+    todo: str
+    source: str
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LayerReport:
+    """One layer on this host, for `abyme doctor`."""
+
+    name: str
+    on: bool
+    words: str
+    todo: str
+    """What would switch it on; empty where it is on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A cell that prints ``refused`` in a sandbox that holds."""
+
+    id: str
+    sentence: str
+    source: str
+    code: str
+
+
+ALLOW_USERNS: Final = (
+    "allow unprivileged user namespaces (sysctl user.max_user_namespaces, "
+    "kernel.apparmor_restrict_unprivileged_userns=0; in a container: its seccomp profile)"
+)
+NEWER_KERNEL: Final = "use a newer Linux kernel"
+
+LAYERS: Final[Sequence[Layer]] = (
+    Layer("user_namespace", "cells own nothing on this host", ALLOW_USERNS, "user_namespaces(7)"),
+    Layer("empty_root", "no file can be named", ALLOW_USERNS, "pivot_root(2)"),
+    Layer("network_namespace", "there is no network", ALLOW_USERNS, "network_namespaces(7)"),
+    Layer("pid_namespace", "other processes cannot be seen, and none survives; cells can be rolled "
+          "back", ALLOW_USERNS, "pid_namespaces(7)"),
+    Layer("ipc_namespace", "no shared memory or queue of others", ALLOW_USERNS,
+          "ipc_namespaces(7)"),
+    Layer("landlock", "no file may be opened, even if one could be named",
+          "boot with `landlock` in lsm= (Linux 5.13 or newer)", "landlock(7)"),
+    Layer("seccomp", "only harmless system calls are answered",
+          "use a kernel with CONFIG_SECCOMP_FILTER", "seccomp(2)", required=True),
+    Layer("no_new_privileges", "nothing can raise what a cell may do", NEWER_KERNEL,
+          "PR_SET_NO_NEW_PRIVS(2const)", required=True),
+    Layer("no_capabilities", "cells have no capability, even as root", NEWER_KERNEL,
+          "capabilities(7)", required=True),
+    Layer("rlimits", "memory, processes and files are limited", NEWER_KERNEL, "setrlimit(2)",
+          required=True),
+    Layer("empty_environment", "no variable of yours, so no key, is there", NEWER_KERNEL,
+          "environ(7)", required=True),
+    Layer("sealed_view", "native code cannot replace the context in its memory",
+          "use Linux 6.10 or newer; the host's own copy is safe without it", "mseal(2)"),
+)  # fmt: skip
+
+ATTEMPT: Final = """
+try:
+    {code}
+except (OSError, ImportError) as error:
+    print("refused")
+else:
+    print("held open")
+"""
+
+CHECKS: Final[Sequence[Check]] = tuple(
+    Check(id_, sentence, source, ATTEMPT.format(code=code))
+    for id_, sentence, source, code in (
+        ("file.read", "A file of the host cannot be read.", "open(2)",
+         "open('/etc/passwd').read()"),
+        ("file.write", "A file cannot be made.", "open(2)", "open('/tmp/abyme', 'w')"),
+        ("file.list", "A folder cannot be listed.", "getdents(2)", "__import__('os').listdir('/')"),
+        ("file.stat", "A file's metadata cannot be read.", "stat(2)",
+         "__import__('os').stat('/etc/passwd')"),
+        ("file.memory", "No file can be made in memory.", "memfd_create(2)",
+         "__import__('os').memfd_create('x')"),
+        ("process.exec", "No program can be started.", "execve(2)",
+         "__import__('os').execv('/bin/sh', ['sh'])"),
+        ("process.spawn", "No child process can be started.", "vfork(2)",
+         "__import__('subprocess').run(['true'])"),
+        ("net.inet", "No internet socket can be made.", "socket(2)",
+         "__import__('socket').socket()"),
+        ("net.unix", "No local socket can be made.", "unix(7)",
+         "import socket; socket.socket(socket.AF_UNIX)"),
+        ("net.netlink", "No netlink socket can be made.", "netlink(7)",
+         "import socket; socket.socket(socket.AF_NETLINK, socket.SOCK_RAW)"),
+        ("limit.raise", "A limit cannot be raised.", "prlimit(2)",
+         "import resource as r; r.setrlimit(r.RLIMIT_NOFILE, (64, 64))"),
+        ("memory.shared", "Memory cannot be shared, which would escape the limit.", "mmap(2)",
+         "import mmap; mmap.mmap(-1, 4096)"),
+        ("memory.exec", "Memory cannot be made executable.", "mmap(2)",
+         "import mmap; mmap.mmap(-1, 4096, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, 7)"),
+    )
+)  # fmt: skip
+
+
+async def survey() -> list[LayerReport]:
+    """Build a jail, ask it which layers it has verified, and end it.
+
+    Raises:
+        SandboxUnavailable: if none can be built that holds.
+    """
+    zygote = Zygote(hash_seed=0)
+    await zygote.start()
+    try:
+        session = await open_session(zygote, Limits(), seed=0, own=(), snapshots=True)
+        on = set(session.facts.layers)
+        await session.aclose()
+    finally:
+        await zygote.aclose()
+    missing = [layer.name for layer in LAYERS if layer.required and layer.name not in on]
+    if missing:
+        raise SandboxUnavailable(f"not on: {', '.join(missing)}")
+    return [_report(layer, on=layer.name in on) for layer in LAYERS]
+
+
+def _report(layer: Layer, *, on: bool) -> LayerReport:
+    return LayerReport(layer.name, on, layer.words, "" if on else layer.todo)
