@@ -60,6 +60,16 @@ class Index:
     def __len__(self) -> int:
         return len(self.words) // WORDS
 
+    @property
+    def sizes(self) -> "array.array[int]":
+        """Bytes of every text."""
+        return self.words[1::WORDS]
+
+    @property
+    def chars(self) -> "array.array[int]":
+        """Characters of every text."""
+        return self.words[2::WORDS]
+
     def __getitem__(self, number: int) -> Entry:
         offset, size_bytes, chars, kind, _ = self.words[number * WORDS : number * WORDS + WORDS]
         return Entry(offset, size_bytes, chars, kind)

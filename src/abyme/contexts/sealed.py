@@ -36,6 +36,7 @@ class SealedContext:
         self._index = index
         self._fds: tuple[int, ...] = (index_fd, arena_fd)
         self._area = mmap.mmap(arena_fd, 0, mmap.MAP_SHARED, mmap.PROT_READ)
+        self._chars = index.chars
         self._texts = Texts(index, self._area)
         self._checker = Checker(self._texts, self.label)
         self.manifest = manifest
@@ -71,7 +72,7 @@ class SealedContext:
 
     def size(self, document: int) -> int:
         """Count the characters of one text."""
-        return self._index[document].chars
+        return self._chars[document]
 
     def piece(self, document: int, start: int, end: int) -> str:
         """Copy the characters from `start` to `end` of one text, cut to what is there."""

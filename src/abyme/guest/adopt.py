@@ -23,7 +23,18 @@ from typing import Any, Final, Protocol
 
 from abyme.guest.documents import Documents, Texts
 from abyme.guest.places import Finder, Hits
-from abyme.layout import ADOPT_BYTES, ASCII, LATIN1, PAGE, UCS2, UCS4, WIDTH, Entry, read_index
+from abyme.layout import (
+    ADOPT_BYTES,
+    ASCII,
+    LATIN1,
+    PAGE,
+    UCS2,
+    UCS4,
+    WIDTH,
+    Entry,
+    Index,
+    read_index,
+)
 
 MAX_MAPS: Final = 60
 """A fork copies one area for each map: 0.25 ms with 10 of them, 4.4 ms with 1,790."""
@@ -128,15 +139,16 @@ class Headers:
 class Arena:
     """The texts of one context in this process."""
 
-    def __init__(self, entries: list[Entry], arena_fd: int, kernel: Kernel) -> None:
+    def __init__(self, index: Index, arena_fd: int, kernel: Kernel) -> None:
         self.maps: list[tuple[int, int]] = []
         self.notes: list[str] = []
-        self._entries = entries
+        self._index = index
         self._adopted: dict[int, str] = {}
         self._pristine: list[tuple[int, bytes]] = []
         self._make = _maker()
-        large = [n for n, entry in enumerate(entries) if entry.size_bytes >= ADOPT_BYTES]
-        large.sort(key=lambda number: -entries[number].size_bytes)
+        sizes = index.sizes
+        large = [number for number, size in enumerate(sizes) if size >= ADOPT_BYTES]
+        large.sort(key=lambda number: -sizes[number])
         try:
             headers = Headers()
             _self_test(headers, kernel)
@@ -146,7 +158,7 @@ class Arena:
             if large:
                 self.notes.append(f"large texts are copied, not shared: {error}")
         self._base = 0
-        if len(self._adopted) < len(entries):
+        if len(self._adopted) < len(index):
             self._base = self._map_whole(arena_fd, kernel)
 
     def text(self, number: int) -> str:
@@ -154,7 +166,7 @@ class Arena:
         adopted = self._adopted.get(number)
         if adopted is not None:
             return adopted
-        entry = self._entries[number]
+        entry = self._index[number]
         return self._make(WIDTH[entry.kind], self._base + entry.offset, entry.chars)
 
     def restore(self) -> None:
@@ -172,7 +184,7 @@ class Arena:
             ctypes.memmove(address, bytes(header), len(header))
 
     def _adopt(self, number: int, arena_fd: int, headers: Headers, kernel: Kernel) -> None:
-        entry = self._entries[number]
+        entry = self._index[number]
         width = WIDTH[entry.kind]
         if os.pread(arena_fd, width, entry.offset + entry.size_bytes) != bytes(width):
             raise NotAdoptable("a text is not followed by NUL")
@@ -212,8 +224,7 @@ class View:
     def __init__(self, index_fd: int, arena_fd: int, kernel: Kernel | None = None) -> None:
         data = os.pread(index_fd, os.fstat(index_fd).st_size, 0)
         index = read_index(data, os.fstat(arena_fd).st_size)
-        entries = [index[number] for number in range(len(index))]
-        arena = Arena(entries, arena_fd, kernel or Libc())
+        arena = Arena(index, arena_fd, kernel or Libc())
         self.restore = arena.restore
         """Make the view what it was. Called before every cell; microseconds."""
         self.maps = arena.maps
@@ -222,10 +233,10 @@ class View:
         names: Sequence[str | int] = index.names
         text_of = arena.text
         if index.shape == "documents":
-            self.context = Documents(index.names, sum(e.chars for e in entries), text_of)
+            self.context = Documents(index.names, sum(index.chars), text_of)
         elif index.shape == "list":
-            names = range(len(entries))
-            items = [text_of(number) for number in range(len(entries))]
+            names = range(len(index))
+            items = [text_of(number) for number in range(len(index))]
             self.context = Texts(items)
             text_of = items.__getitem__  # type: ignore[assignment]
         else:
