@@ -36,8 +36,10 @@ def main() -> int:
     order = json.loads(sys.stdin.buffer.readline())
     if os.getppid() != order["parent"]:
         return 1
+    os.umask(0o077)
+    Path(order["prefixes"]).mkdir(exist_ok=True)
     answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
     os.dup2(log, 1)
     os.dup2(log, 2)
     try:
@@ -49,7 +51,7 @@ def main() -> int:
     if not order["main_thread"]:
         die_with_parent(0)
     with answer:
-        json.dump({"url": server.listening_address}, answer)
+        json.dump({"url": server.listening_address, "runtime": runtime_version()}, answer)
     while sys.stdin.buffer.read(4096):
         pass
     os._exit(0)  # at once: nothing is left to save, and llama.cpp may be in a long batch
@@ -70,15 +72,25 @@ def serve(order: dict[str, Any]) -> Any:
     params.n_gpu_layers = 0
     params.cache_ram_mib = CACHE_MIB
     params.ui = False
-    params.endpoint_slots = False
+    params.endpoint_slots = True
+    params.slot_save_path = f"{order['prefixes']}/"
     params.warmup = False
     params.offline = True
-    cores = physical_cores()
-    params.cpuparams_batch.n_threads = min(cores, MOST_THREADS)
-    params.cpuparams.n_threads = order["threads"] or min(idle_cores(cores), MOST_THREADS)
+    threads = order["threads"] or min(idle_cores(physical_cores()), MOST_THREADS)
     for group in (params.cpuparams, params.cpuparams_batch):
+        group.n_threads = threads
         group.poll = 0  # spinning between steps halves the speed on a busy machine
     return xllamacpp.Server(params)
+
+
+def runtime_version() -> str:
+    """Name the version of llama.cpp's wheel: another one may keep its state otherwise."""
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415
+
+    try:
+        return version("xllamacpp")
+    except PackageNotFoundError:
+        return "unknown"
 
 
 def die_with_parent(number: int) -> None:

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from abyme.errors import ConfigError, ModelError
+from abyme.models.local import prefix
 from abyme.models.local.weights import locate
 from abyme.models.names import LOCAL_WINDOW_TOKENS, Endpoint
 from abyme.models.openai_compatible import OpenAICompatible
@@ -55,6 +56,7 @@ class LocalModel:
                 f"{endpoint.name} needs the extra `local`: pip install 'abyme[local]'"
             )
         self.endpoint = endpoint
+        self._prefixes = folder / "prefixes"
         self.log = folder / f"{endpoint.model}.log"
         self._threads = threads
         self._process: subprocess.Popen[bytes] | None = None
@@ -76,7 +78,7 @@ class LocalModel:
             self._room, self._starting = asyncio.Semaphore(SLOTS), asyncio.Lock()
         async with self._room:  # wait here, where waiting is not taken for a hung server
             async with self._starting:
-                model = await self._running()
+                model = await self._running(request)
             try:
                 return await model.complete(request, on_text)
             except ModelError as error:
@@ -96,7 +98,7 @@ class LocalModel:
             if process is not None:
                 _stop(process)
 
-    async def _running(self) -> OpenAICompatible:
+    async def _running(self, request: ModelRequest) -> OpenAICompatible:
         if self._model is not None and self.pid is not None:
             return self._model
         await self._let_go()
@@ -112,6 +114,7 @@ class LocalModel:
             raise self._died(said.get("error"))
         served = replace(self.endpoint, base_url=f"{said['url']}/v1", api_key=key)
         self._process = process
+        await prefix.warm(served, self._prefixes, str(said.get("runtime")), request.messages)
         self._model = OpenAICompatible(served, idle_timeout_s=IDLE_TIMEOUT_S)
         return self._model
 
@@ -146,6 +149,7 @@ class LocalModel:
         order = {
             "path": str(self._path.resolve()),
             "alias": self.endpoint.model,
+            "prefixes": str(self._prefixes.resolve()),
             "log": str(self.log.resolve()),
             "key": key,
             "slots": SLOTS,
