@@ -16,7 +16,7 @@ import inspect
 import linecache
 import sys
 import traceback
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from types import CodeType, ModuleType, WrapperDescriptorType
 from typing import Any, Final, Self
@@ -48,8 +48,15 @@ class Outcome:
 class Runner:
     """Runs cells in one namespace."""
 
-    def __init__(self, namespace: Namespace, sink: Sink, interrupts: Interrupts) -> None:
+    def __init__(
+        self,
+        namespace: Namespace,
+        sink: Sink,
+        interrupts: Interrupts,
+        put_back: Callable[[], list[str]],
+    ) -> None:
         self._namespace = namespace
+        self._put_back = put_back
         self._sink = sink
         self._interrupts = interrupts
         self._future = 0
@@ -60,7 +67,9 @@ class Runner:
         lines = source.splitlines(keepends=True)
         linecache.cache[name] = (len(source), None, lines, name)
         error = self._interrupts.run(lambda: self._execute(source, name))
+        put_back = self._put_back()  # first of all: the next line may stand on it
         outcome = Outcome(error=error)
+        outcome.notes += [f"builtins.{one} was put back" for one in put_back]
         if isinstance(error, SystemExit) and error.code in (None, 0):
             outcome.error = None
             outcome.notes.append("exit ended this cell only; the session and its names go on")
@@ -163,7 +172,7 @@ def _keep_own(report: traceback.TracebackException) -> None:
 def fingerprints(namespace: Namespace, engine: Collection[str]) -> dict[str, Fingerprint]:
     """Note what is needed to see later that a name was made, bound anew or changed its size."""
     return {
-        name: (id(value), _type_name(value), size_of(value))
+        name: (id(value), type_name(value), size_of(value))
         for name, value in visible(namespace, engine)
     }
 
@@ -199,7 +208,7 @@ def size_of(value: object) -> int | None:
         return None
 
 
-def _type_name(value: object) -> str:
+def type_name(value: object) -> str:
     return "class" if isinstance(value, type) else type(value).__name__[:100]
 
 

@@ -39,7 +39,8 @@ class _Waiter:
         self.wake = _thread.allocate_lock()
         self.wake.acquire()
         self.frames: list[Frame] = []
-        self.leads = False
+        self.follows = False
+        """Its thread sleeps and can be given the lead."""
         self.abandoned = False
 
 
@@ -96,12 +97,16 @@ class Client:
                     return waiter.frames.pop(0)
                 if waiter.abandoned:
                     raise Abandoned
-                if not self._led:
-                    self._led = waiter.leads = True
-            if waiter.leads:
-                self._lead(waiter)
-            else:
-                waiter.wake.acquire()
+                leads = not self._led
+                self._led = True
+                waiter.follows = not leads
+            try:
+                if leads:
+                    self._lead(waiter)
+                else:
+                    waiter.wake.acquire()
+            finally:
+                self._hand_on(waiter, led=leads)
 
     def close(self, box: int) -> None:
         """Forget a letter box; whatever still comes for it is dropped."""
@@ -117,19 +122,24 @@ class Client:
                     self._wake(waiter)
 
     def _lead(self, waiter: _Waiter) -> None:
-        """Read until there is a frame for this waiter, then give the lead away."""
-        try:
-            while not waiter.frames and not waiter.abandoned:
-                self._poll.poll()  # an interrupt is raised here, with no byte taken
-                with self._interrupts:
-                    self._read()
-        finally:
-            with self._interrupts, self._guard:
-                self._led = waiter.leads = False
-                for other in self._waiters.values():
-                    if other is not waiter:
-                        self._wake(other)
-                        break
+        """Read until there is a frame for this waiter."""
+        while not waiter.frames and not waiter.abandoned:
+            self._poll.poll()  # an interrupt is raised here, with no byte taken
+            with self._interrupts:
+                self._read()
+
+    def _hand_on(self, waiter: _Waiter, *, led: bool) -> None:
+        """Stop leading or following. If nobody leads now, wake one who will."""
+        with self._interrupts, self._guard:
+            waiter.follows = False
+            if led:
+                self._led = False
+            if self._led:
+                return
+            for other in self._waiters.values():
+                if other.follows:
+                    self._wake(other)
+                    return
 
     def _read(self) -> None:
         try:
@@ -152,5 +162,6 @@ class Client:
 
     @staticmethod
     def _wake(waiter: _Waiter) -> None:
-        if waiter.wake.locked():
+        """Only under the guard."""
+        if waiter.follows and waiter.wake.locked():
             waiter.wake.release()

@@ -20,8 +20,10 @@ from abyme.guest.sink import Sink
 AT_HAND: Final = ("collections", "itertools", "json", "math", "re")
 """Modules that models use without importing them."""
 STOOD_ON: Final = (
-    *("compile", "dict", "eval", "getattr", "id", "isinstance", "len", "list", "print", "repr"),
-    *("str", "tuple", "type", "vars", "input", "exit", "quit", "__import__", "__build_class__"),
+    *("any", "bool", "bytes", "callable", "compile", "dict", "enumerate", "eval", "getattr", "id"),
+    *("int", "isinstance", "iter", "len", "list", "map", "max", "min", "next", "print", "range"),
+    *("repr", "set", "sorted", "str", "sum", "tuple", "type", "zip", "input", "exit", "quit"),
+    *("__import__", "__build_class__"),
 )
 NOBODY: Final = "nobody can be asked here: the text is in `context`, print what you need"
 
@@ -74,8 +76,7 @@ class Builtins:
         self._pristine = [(name, self._names[name]) for name in STOOD_ON]
 
     def restore(self) -> list[str]:
-        """Put them back; the names that had been rebound."""
-        names, missing = self._names, object()
-        lost = [pair for pair in self._pristine if names.get(pair[0], missing) is not pair[1]]
-        names.update(lost)
+        """Put them back; the names that had been rebound. Stands on none of them itself."""
+        lost = [pair for pair in self._pristine if self._names.get(pair[0]) is not pair[1]]
+        self._names.update(lost)
         return [name for name, _ in lost]

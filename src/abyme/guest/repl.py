@@ -26,6 +26,9 @@ from abyme.guest.kernel.libc import fork_unseen
 from abyme.guest.sink import Sink, show
 from abyme.guest.surface import Surface, View
 
+RESERVE_BYTES: Final = 32 << 20
+OUT_OF_MEMORY: Final = 77
+"""Exit status of a process whose cell has left less than the reserve."""
 MAX_NOTES: Final = 20
 MAX_NOTE_CHARS: Final = 500
 MAX_DRAFT_CHARS: Final = 1 << 20
@@ -56,8 +59,10 @@ class Repl:
         self._output_chars = output_chars
         self._alone = alone
         self._snapshots = snapshots
-        self._runner = cells.Runner(kit.namespace, kit.sink, kit.interrupts)
-        self._builtins = Builtins()
+        put_back = Builtins().restore
+        self._runner = cells.Runner(kit.namespace, kit.sink, kit.interrupts, put_back)
+        self._forked = False
+        """The running cell has a snapshot behind it."""
         self._waits = False
         """This process is a snapshot."""
         self._on_roll_back = self._roll_back  # one bound method, to be compared by identity
@@ -75,9 +80,8 @@ class Repl:
 
     def _may_run(self, number: int) -> bool:
         """Leave a snapshot behind where that is possible; False after a roll-back to it."""
-        if not self._snapshots or other_threads():
-            return True
-        return self._leave_snapshot(number)
+        self._forked = self._snapshots and not other_threads()
+        return self._leave_snapshot(number) if self._forked else True
 
     def _leave_snapshot(self, number: int) -> bool:
         """Fork. True in the child, which runs the cell; in the parent after a roll-back False."""
@@ -108,6 +112,8 @@ class Repl:
         if os.getpid() != own_pid:
             os._exit(0)  # a fork of the cell's own fell out of the cell
         cells.adopt_streams(kit.sink)
+        if self._forked and not has_room():
+            os._exit(OUT_OF_MEMORY)  # what the cell keeps leaves no room to go on: roll back
         if outcome.text is None:
             kit.surface.settle()
         notes = [*outcome.notes, *kit.surface.notes, *kit.view.take_notes(), *self._taken_back()]
@@ -117,7 +123,6 @@ class Repl:
 
     def _prepare(self, frame: Frame) -> None:
         kit = self._kit
-        self._builtins.restore()
         kit.view.restore()
         kit.namespace.update(kit.surface.names)
         kit.surface.begin()
@@ -130,8 +135,7 @@ class Repl:
         kit, missing = self._kit, object()
         engine = kit.surface.names
         lost = [n for n, value in engine.items() if kit.namespace.get(n, missing) is not value]
-        notes = [f"`{name}` belongs to the engine and was put back" for name in lost]
-        return notes + [f"builtins.{name} was put back" for name in self._builtins.restore()]
+        return [f"`{name}` belongs to the engine and was put back" for name in lost]
 
     def _finished(self, number: int, outcome: cells.Outcome, notes: list[str]) -> Frame:
         kit = self._kit
@@ -160,6 +164,15 @@ class Repl:
             kill_others()
         kit.calls.open = False
         kit.client.send(finished)
+
+
+def has_room() -> bool:
+    """The engine can still work in what the limit on memory leaves."""
+    try:
+        bytearray(RESERVE_BYTES)
+    except MemoryError:
+        return False
+    return True
 
 
 def kill_others() -> None:

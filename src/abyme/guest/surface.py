@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 
 from abyme.guest import values
 from abyme.guest.calls import BatchFailed, Calls, LimitReached, ModelError
-from abyme.guest.cell import Namespace, size_of, visible
+from abyme.guest.cell import Namespace, size_of, type_name, visible
 from abyme.guest.places import Place
 
 MAX_LISTED: Final = 200
@@ -195,7 +195,7 @@ class Surface:
         rows = []
         for name, value in visible(self._namespace, self._names):
             size = size_of(value)
-            rows.append(f"{name}: {type(value).__name__}" + (f"[{size:,}]" if size else ""))
+            rows.append(f"{name}: {type_name(value)}" + (f"[{size:,}]" if size is not None else ""))
         shown = "\n".join(rows[:MAX_LISTED]) or "no names of your own yet"
         more = len(rows) - MAX_LISTED
         return Listing(f"{shown}\nand {more} more" if more > 0 else shown)

@@ -33,6 +33,8 @@ from abyme.wire import PACKET_BYTES, PacketReader, WireError, encode, packets
 
 OnEvent = Callable[[ev.CallsRequested | ev.AnswerSubmitted], None]
 
+OUT_OF_MEMORY = 77
+"""`abyme.guest.repl.OUT_OF_MEMORY`"""
 READY_TIMEOUT_S = 20.0
 FRAME_TIMEOUT_S = 10.0
 MAX_PACKETS_A_WAKE = 64
@@ -426,6 +428,8 @@ def _finished(frame: frames.Finished, limit: str | None, compute_s: float) -> ev
 
 
 def _crash(code: int) -> str:
+    if code == OUT_OF_MEMORY:
+        return "memory_bytes"
     return f"crashed (signal {-code})" if code < 0 else f"exited (status {code})"
 
 
