@@ -49,13 +49,13 @@ class Transcript:
         if finished.error:
             shown = f"{shown}\n{finished.error.rstrip()}" if shown else finished.error.rstrip()
         lines = [f"[{note}]" for note in (*finished.notes, *_endings(finished), *notes)]
-        if finished.changed:
-            lines.append("[new or changed: " + ", ".join(map(_name, finished.changed)) + "]")
+        changed = ", ".join(map(_name, finished.changed))
         word = fences.nonce(self._seed, self._node, finished.cell)
         text = _fill(
             profile.output,
             nonce=word,
             notes="\n".join(lines),
+            changed=f"[new or changed: {changed}]" if changed else "",
             status=status,
             output=shown or profile.no_output,
         )
