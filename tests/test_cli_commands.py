@@ -248,6 +248,8 @@ def test_a_question_called_json_is_not_an_option(capsysbinary) -> None:
         (ContextError("nothing to read\x1b[2J"), 2, "abyme: nothing to read\\x1b[2J\n"),
         (JournalError("disk full"), 1, "abyme: disk full\n"),
         (KeyboardInterrupt(), 130, "abyme: stopped\n"),
+        (OSError(28, "No space left on device"), 1, "abyme: No space left on device\n"),
+        (PermissionError(13, "Permission denied", "x"), 1, "abyme: Permission denied: x\n"),
         (
             ZeroDivisionError("x"),
             1,

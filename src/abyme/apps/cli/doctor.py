@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from abyme.apps.amounts import count
 from abyme.apps.cli import failures, options
 from abyme.apps.cli.terminal import Terminal, out
 from abyme.apps.tree import Style
@@ -77,13 +78,17 @@ def _print(report: dict[str, Any], terminal: Terminal) -> None:
         note = "" if folder["writable"] else "  (cannot be written)"
         terminal.say(f"{name:<8}  {folder['path']}{note}")
     terminal.say("")
+    widest = max((len(layer["name"]) for layer in report["layers"]), default=0)
     for layer in report["layers"]:
         mark: tuple[str, Style] = ("on ", "good") if layer["on"] else ("off", "warn")
-        terminal.line([mark, (f"  {layer['name']:<16}  {layer['words']}", "")])
+        terminal.line([mark, (f"  {layer['name']:<{widest}}  {layer['words']}", "")])
         if layer["todo"] and not layer["on"]:
             terminal.line([(f"       {layer['todo']}", "dim")])
     terminal.say("")
-    if report["ready"]:
-        terminal.say("Runs can start here.")
+    off = sum(not layer["on"] for layer in report["layers"])
+    if report["ready"] and off:
+        terminal.say(f"Runs can start here; {count(off, 'layer')} could be added as told above.")
+    elif report["ready"]:
+        terminal.say("Runs can start here, with every layer on.")
     else:
         terminal.say(f"No run can start here: {report['problem']}")

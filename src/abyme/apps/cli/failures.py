@@ -53,19 +53,24 @@ def print_json(value: object) -> None:
 
 def _judge(error: BaseException) -> tuple[str, int]:
     match error:
-        case click.UsageError():
-            hint = f"; see `{error.ctx.command_path} --help`" if error.ctx else ""
-            return error.format_message().rstrip(".") + hint, USAGE
         case click.ClickException():
-            return error.format_message(), USAGE
+            return _misused(error), USAGE
         case ConfigError() | ContextError():
             return str(error), USAGE
         case AbymeError():
             return str(error), FAILED
         case click.Abort() | KeyboardInterrupt():
             return "stopped", STOPPED
+        case OSError(strerror=str(reason)):
+            return f"{reason}: {error.filename}" if error.filename else reason, FAILED
         case _:
             return _bug(error), FAILED
+
+
+def _misused(error: click.ClickException) -> str:
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    hint = f"; see `{context.command_path} --help`" if context else ""
+    return error.format_message().rstrip(".") + hint
 
 
 def _bug(error: BaseException) -> str:

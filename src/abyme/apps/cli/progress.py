@@ -85,7 +85,7 @@ class Lines:
     def bytes_done(self, what: str, done: int, total: int | None) -> None:
         """Print each tenth."""
         tenth = 10 * done // total if total else -1
-        if tenth > self._tenth:
+        if self._tenth < tenth and not (self._tenth < 0 and done == total):
             self._terminal.say(f"{what}: {size(done)} of {size(total or 0)}")
         self._tenth = tenth if tenth < 10 else -1
 
@@ -153,9 +153,11 @@ class LiveTree:
 
     def bytes_done(self, what: str, done: int, total: int | None) -> None:
         """Draw a bar, and take it away when all is done."""
+        over = total is not None and done >= total
         with self._lock:
-            self._bar = "" if total is not None and done >= total else _bar(what, done, total)
-        self._start()
+            self._bar = "" if over else _bar(what, done, total)
+        if not over:
+            self._start()
 
     def record(self, record: ev.Record) -> None:
         """Take it into the picture."""
@@ -194,6 +196,8 @@ class LiveTree:
     def _lines(self, width: int, height: int) -> list[Line]:
         if self._bar:
             return [[(self._bar, "")]]
+        if self._view.started is None:
+            return []
         waited_s = time.monotonic() - self._heard_s if self._view.finished is None else 0.0
         now_s = self._view.at_s + waited_s
         lines = draw(self._view, width=width, height=height - 1, now_s=now_s)

@@ -1,0 +1,146 @@
+"""Contract: cli/progress. Plain lines for logs, a tree for terminals, nothing for --quiet."""
+
+import io
+
+import pytest
+from recorded_run import RECORDS
+from rich.console import Console
+
+from abyme.apps.cli.progress import Lines, LiveTree, Silent, progress
+from abyme.apps.cli.terminal import Terminal, terminal
+from abyme.core import events as ev
+from abyme.core.ids import ROOT, NodeId
+
+
+def pipe() -> Terminal:
+    return terminal(io.TextIOWrapper(io.BytesIO(), encoding="utf-8"), {})
+
+
+def said(target: Terminal) -> list[str]:
+    return target.stream.buffer.getvalue().decode().splitlines()
+
+
+def test_plain_lines_tell_cells_calls_and_failures() -> None:
+    target = pipe()
+    shown = Lines(target)
+    for record in RECORDS:
+        shown.record(record)
+
+    bad = "\\x1b]0;owned\\x07\\x1b[31mred\\u202e"
+    assert said(target) == [
+        "[    1.0 s] root: cell 1: labels = llm_query_batched(parts)",
+        "[    1.1 s] root: cell 1 asks for 2 sub-calls",
+        f"[    1.2 s] root: a call failed: {bad}",
+        f"[    1.4 s] root: a call failed: {bad}",
+        "[    1.4 s] root: cell 1 asks for 1 child",
+        "[    1.6 s] 0.0: cell 1: submit(4)",
+        "[    1.7 s] 0.0: cell 1 submitted in 0.1 s",
+        "[    2.0 s] root: cell 1 ValueError in 1.0 s, 2 sub-calls: 1 done, 1 failed, 1 child",
+        "[    3.0 s] root: cell 2: submit(labels)",
+        "[    3.5 s] root: cell 2 submitted in 0.5 s",
+    ]
+
+
+def test_stops_are_told_with_what_another_one_does() -> None:
+    target = pipe()
+    shown = Lines(target)
+    for seq in range(2):
+        shown.record(ev.Record(seq=seq, at_s=0.0, node=ROOT, event=ev.StopRequested()))
+
+    assert [line.partition("root: ")[2] for line in said(target)] == [
+        "finishing with what is there; Ctrl-C again stops now",
+        "stopping now",
+    ]
+
+
+def test_a_long_preparation_prints_each_tenth_once() -> None:
+    target = pipe()
+    shown = Lines(target)
+    for done in (0, 50, 100, 190, 1000):
+        shown.bytes_done("reading", done, 1000)
+
+    assert said(target) == [
+        "reading: 0 B of 1.0 kB",
+        "reading: 100 B of 1.0 kB",
+        "reading: 1.0 kB of 1.0 kB",
+    ]
+
+
+def test_what_was_done_already_needs_no_line() -> None:
+    target = pipe()
+    Lines(target).bytes_done("reading", 1000, 1000)
+
+    assert said(target) == []
+
+
+def picture(shown: LiveTree, width: int = 80) -> list[str]:
+    console = Console(file=io.StringIO(), width=width, height=24, color_system=None)
+    console.print(shown)
+    return [line.rstrip() for line in console.file.getvalue().splitlines()]
+
+
+@pytest.fixture
+def still(monkeypatch: pytest.MonkeyPatch) -> LiveTree:
+    """A live tree that is not redrawn by its thread."""
+    monkeypatch.setattr(LiveTree, "_start", lambda self: None)
+    monkeypatch.setenv("LINES", "24")
+    return LiveTree(pipe())
+
+
+def test_the_live_tree_shows_the_end_of_what_is_being_written(still: LiveTree) -> None:
+    for record in RECORDS[:3]:
+        still.record(record)
+    still.text(ROOT, "first line\nsecond ")
+    still.text(ROOT, "line \x1b[2J")
+
+    drawn = picture(still)
+
+    assert drawn[0].startswith("root  turn 1 of 5, writing  how many?")
+    assert drawn[1] == "  second line \\x1b[2J"
+    assert drawn[2].startswith("1 call · 0 + 0 tokens · $0.00 · ")
+
+
+def test_a_finished_reply_is_not_shown_any_more(still: LiveTree) -> None:
+    for record in RECORDS[:3]:
+        still.record(record)
+    still.text(ROOT, "reply")
+    still.record(RECORDS[3])
+
+    assert [line for line in picture(still) if "reply" in line] == []
+
+
+def test_a_finished_run_is_drawn_as_it_ended(still: LiveTree) -> None:
+    for record in RECORDS:
+        still.record(record)
+    still.text(NodeId("0"), "late")
+
+    drawn = picture(still)
+
+    assert drawn[-1] == "6 calls · 2 failed · 400 + 40 tokens · $0.0012 · 3.5 s"
+    assert len(drawn) == 6
+
+
+def test_narrow_terminals_cut_lines_and_do_not_wrap(still: LiveTree) -> None:
+    for record in RECORDS:
+        still.record(record)
+
+    drawn = picture(still, width=24)
+
+    assert len(drawn) == 6
+    assert max(map(len, drawn)) <= 24
+
+
+def test_a_bar_is_shown_until_all_is_read(still: LiveTree) -> None:
+    still.bytes_done("reading", 500, 1000)
+    half = picture(still)
+    still.bytes_done("reading", 1000, 1000)
+
+    assert half == [f"reading  {'━' * 12}{'─' * 12}  500 B of 1.0 kB"]
+    assert picture(still) == []
+
+
+def test_the_display_is_chosen_by_the_stream() -> None:
+    assert isinstance(progress(pipe(), quiet=True), Silent)
+    assert isinstance(progress(pipe(), quiet=False), Lines)
+    screen = Terminal(io.StringIO(), tty=True, colour=True, redrawable=True)
+    assert isinstance(progress(screen, quiet=False), LiveTree)
