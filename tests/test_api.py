@@ -9,7 +9,7 @@ import abyme
 from abyme import RLM, ConfigError, ContextError, Limits
 from abyme.core import events as ev
 from abyme.journals.folder import RunFolder
-from abyme.testing import ScriptedModel
+from abyme.testing import ScriptedEndpoint, ScriptedModel
 
 
 def code(*lines):
@@ -247,3 +247,12 @@ def test_the_public_names_are_the_documented_ones():
     for name in abyme.__all__:
         assert getattr(abyme, name).__module__.startswith("abyme.")
     assert sorted(abyme.__all__) == dir(abyme)
+
+
+def test_an_endpoint_names_its_only_model_itself(tmp_path):
+    with ScriptedEndpoint([code("submit(1)")], model="the-one") as endpoint:
+        with RLM(base_url=endpoint.url, runs_dir=tmp_path, profile="strong") as rlm:
+            rlm.ask("What?", "text")
+
+        assert endpoint.requests[0]["model"] == "the-one"
+        assert rlm.spec.root.name == "custom:the-one"

@@ -16,6 +16,8 @@ from abyme.errors import ConfigError
 from abyme.models.presets import CUSTOM, GENERAL_KEY, LOCAL, OPENAI_KEY, PRESETS, Preset
 from abyme.models.prices import FREE, table_entry
 
+UNNAMED: Final = ""
+"""Model of a custom endpoint that the user left to the endpoint; `run.build` asks it."""
 DEFAULT_LOCAL: Final = "coder-1.5b"
 LOCAL_WINDOW_TOKENS: Final = 8192
 
@@ -160,8 +162,7 @@ def _custom(
     provider, colon, rest = (name or "").partition(":")
     named = PRESETS.get(provider) if colon else None
     model = rest if named or (colon and provider == CUSTOM.name) else name
-    if not model:
-        raise ConfigError("--base-url needs a model too: give --model MODEL")
+    model = model or UNNAMED
     owner = _owner(parts.hostname)
     if owner is not None:
         variables = (*owner.key_names, GENERAL_KEY)

@@ -16,7 +16,7 @@ from abyme.errors import ConfigError
 from abyme.ports import Context, Model, Sandbox
 from abyme.run import build
 from abyme.run.driver import Driver
-from abyme.run.spec import Settings, new_seed, settle
+from abyme.run.spec import Settings, Spec, new_seed, settle
 
 T = TypeVar("T")
 Input: TypeAlias = str | Sequence[str] | dict[str, str] | Path | Sequence[Path] | Context
@@ -96,10 +96,10 @@ class RLM:
         on_record: Callable[[Record], None] | None = None,
         on_text: Callable[[NodeId, str], None] | None = None,
     ) -> None:
-        self._given = {
-            name: given
-            for name, given in (("root", model), ("sub", sub_model))
-            if given is not None and not isinstance(given, str)
+        given = {
+            role: one
+            for role, one in (("root", model), ("sub", sub_model))
+            if one is not None and not isinstance(one, str)
         }
         settings = Settings(
             model=build.name_of("root", model),
@@ -114,8 +114,7 @@ class RLM:
             profile=profile,
             seed=seed,
         )
-        self.spec = settle(settings)
-        self._parts = build.Parts(self.spec, self._given, sandbox)
+        self._parts = build.Parts(settle(settings), given, sandbox)
         self._on_record = on_record
         self._on_text = on_text
         self._driver: Driver | None = None
@@ -123,6 +122,11 @@ class RLM:
         self._runner: asyncio.Runner | None = None
         self._thread: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
+
+    @property
+    def spec(self) -> Spec:
+        """The settings, settled: endpoints, limits, profile, folders."""
+        return self._parts.spec
 
     def ask(self, question: str, context: Input) -> Answer:
         """Answer `question` over `context`: text, texts, named texts, paths, or a sealed context.
@@ -183,20 +187,25 @@ class RLM:
     async def _run(self, question: str, given: Input) -> Answer:
         seed = self.spec.seed if self.spec.seed is not None else new_seed()
         now = datetime.now(UTC)
-        async with self._parts.opened(given) as (context, owned):
+        context, owned = await asyncio.to_thread(build.open_context, given)
+        try:
             run = await self._parts.begin(question, context, seed=seed, now=now)
             try:
-                ports = run.ports(on_record=self._on_record, on_text=self._on_text)
-                driver = Driver(run.started, ports)
-                self._driver, self._loop = driver, asyncio.get_running_loop()
-                finished = await driver.run()
-                answer = self._answer(driver, finished, run.folder.path)
-                run.folder.write_answer(build.outcome(finished, answer.usage))
-                return answer
+                return await self._drive(run)
             finally:
                 await run.aclose()
-                if owned:
-                    context.close()
+        finally:
+            if owned:
+                context.close()
+
+    async def _drive(self, run: build.Run) -> Answer:
+        ports = run.ports(on_record=self._on_record, on_text=self._on_text)
+        driver = Driver(run.started, ports)
+        self._driver, self._loop = driver, asyncio.get_running_loop()
+        finished = await driver.run()
+        answer = self._answer(driver, finished, run.folder.path)
+        run.folder.write_answer(build.outcome(finished, answer.usage))
+        return answer
 
     def _answer(self, driver: Driver, finished: RunFinished, folder: Path) -> Answer:
         totals, spent = driver.tree.book.totals, driver.tree.book.ledger.spent

@@ -6,16 +6,16 @@ cheap and a run with a scripted model never loads an HTTP client.
 
 import os
 import platform
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from abyme.core import events as ev
 from abyme.core.ids import NodeId
-from abyme.models.names import Endpoint
+from abyme.errors import ConfigError, ModelError
+from abyme.models.names import UNNAMED, Endpoint
 from abyme.ports import Context, Model, Sandbox, SandboxRun
 from abyme.run.clock import MonotonicClock
 from abyme.run.driver import Ports
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from abyme.journals.writer import JournalWriter
 
 PREVIEW_CHARS = 1400
+ANY_MODEL = "default"
 
 
 @dataclass(slots=True)
@@ -69,23 +70,18 @@ class Parts:
     """What outlives a run: models with their connections, a sandbox with warm interpreters."""
 
     def __init__(self, spec: Spec, given: Mapping[str, Model], sandbox: str | Sandbox) -> None:
-        self._spec = spec
+        self.spec = spec
         self._given = given
         self._sandbox = sandbox if not isinstance(sandbox, str) else None
         self._models: dict[str, Model] = {}
-
-    @asynccontextmanager
-    async def opened(self, given: Any) -> AsyncIterator[tuple[Context, bool]]:
-        """Seal what the user gave; the flag says whether the run must close it."""
-        yield open_context(given)
 
     async def begin(self, question: str, context: Context, *, seed: int, now: datetime) -> Run:
         """Open everything that one run needs."""
         from abyme.contexts.preview import preview  # noqa: PLC0415
         from abyme.journals import folder as folders  # noqa: PLC0415
 
-        spec = self._spec
         models = await self._ready_models()
+        spec = self.spec
         sandbox = await self._ready_sandbox().begin(context=context, limits=spec.limits)
         try:
             started = ev.RunStarted(
@@ -119,16 +115,46 @@ class Parts:
             await self._sandbox.aclose()
 
     async def _ready_models(self) -> Mapping[str, Model]:
-        for role, endpoint in (("root", self._spec.root), ("sub", self._spec.sub)):
+        if UNNAMED in (self.spec.root.model, self.spec.sub.model):
+            root = await named(self.spec.root)
+            sub = root if self.spec.sub == self.spec.root else await named(self.spec.sub)
+            self.spec = replace(self.spec, root=root, sub=sub)
+        for role, endpoint in (("root", self.spec.root), ("sub", self.spec.sub)):
             if endpoint.name not in self._models:
                 given = self._given.get(role)
-                self._models[endpoint.name] = given or open_model(endpoint, self._spec.cache_dir)
+                self._models[endpoint.name] = given or open_model(endpoint, self.spec.cache_dir)
         return self._models
 
     def _ready_sandbox(self) -> Sandbox:
         if self._sandbox is None:
             self._sandbox = open_sandbox()
         return self._sandbox
+
+
+async def named(endpoint: Endpoint) -> Endpoint:
+    """Let an endpoint name the model that the user left open.
+
+    One that keeps no list is sent a name that servers of a single model ignore.
+
+    Raises:
+        ConfigError: it serves several models.
+    """
+    if endpoint.model != UNNAMED:
+        return endpoint
+    from abyme.models.openai_compatible import OpenAICompatible  # noqa: PLC0415
+
+    asked = OpenAICompatible(endpoint)
+    try:
+        listed = await asked.models()
+    except ModelError:
+        listed = []
+    finally:
+        await asked.aclose()
+    if len(listed) > 1:
+        some = ", ".join(listed[:8]) + (", ..." if len(listed) > 8 else "")
+        raise ConfigError(f"the endpoint serves several models, name one by --model: {some}")
+    model = listed[0] if listed else ANY_MODEL
+    return replace(endpoint, model=model, name=f"{endpoint.preset.name}:{model}")
 
 
 def name_of(role: str, model: str | Model | None) -> str | None:
