@@ -148,7 +148,7 @@ def advice(error: BaseException) -> list[str]:
     """Say what a model can do about errors that come from where it is."""
     if isinstance(error, ModuleNotFoundError):
         return ["only the standard library is here, without what needs files or a network"]
-    if isinstance(error, FileNotFoundError | PermissionError):
+    if isinstance(error, FileNotFoundError | PermissionError) and error.filename is not None:
         return ["files cannot be opened here: the text is already in `context`"]
     return []
 
@@ -209,6 +209,7 @@ def size_of(value: object) -> int | None:
 
 
 def type_name(value: object) -> str:
+    """Name the type of a value in a word."""
     return "class" if isinstance(value, type) else type(value).__name__[:100]
 
 

@@ -167,7 +167,7 @@ class Repl:
 
 
 def has_room() -> bool:
-    """The engine can still work in what the limit on memory leaves."""
+    """Tell whether the engine can still work in what the limit on memory leaves."""
     try:
         bytearray(RESERVE_BYTES)
     except MemoryError:

@@ -26,13 +26,14 @@ encodings.ascii encodings.cp1252 encodings.hex_codec encodings.idna encodings.la
 encodings.punycode encodings.raw_unicode_escape encodings.rot_13 encodings.unicode_escape
 encodings.utf_16 encodings.utf_16_be encodings.utf_16_le encodings.utf_32 encodings.utf_32_be
 encodings.utf_32_le encodings.utf_8_sig enum fnmatch fractions functools gc gettext glob
-graphlib gzip hashlib heapq hmac html html.entities html.parser importlib.resources inspect io ipaddress itertools
-json json.tool keyword linecache locale logging lzma math mimetypes numbers opcode operator os
-pathlib pickle pkgutil platform posixpath pprint profile pydoc queue quopri random re reprlib
-secrets select shlex shutil signal socket stat statistics string stringprep struct subprocess
-sys sysconfig tempfile textwrap threading time timeit token tokenize traceback sqlite3 tracemalloc types
-typing unicodedata unittest.mock urllib.error urllib.parse urllib.request uuid warnings weakref
-xml.dom.minidom xml.etree.ElementTree zipfile zlib zoneinfo _strptime
+graphlib gzip hashlib heapq hmac html html.entities html.parser importlib.resources inspect io
+ipaddress itertools json json.tool keyword linecache locale logging lzma math mimetypes numbers
+opcode operator os pathlib pickle pkgutil platform posixpath pprint profile pydoc queue quopri
+random re reprlib secrets select shlex shutil signal socket stat statistics string stringprep
+struct subprocess sys sysconfig tempfile textwrap threading time timeit token tokenize traceback
+sqlite3 tracemalloc types typing unicodedata unittest.mock urllib.error urllib.parse
+urllib.request uuid warnings weakref xml.dom.minidom xml.etree.ElementTree zipfile zlib zoneinfo
+_strptime
 """.split()  # noqa: SIM905 - a list of a hundred lines says no more
 """After lock-down nothing can be loaded any more. A missing one is left out."""
 

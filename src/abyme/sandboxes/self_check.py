@@ -81,7 +81,7 @@ LAYERS: Final[Sequence[Layer]] = (
 ATTEMPT: Final = """
 try:
     {code}
-except (OSError, ImportError) as error:
+except (OSError, ImportError, ValueError):
     print("refused")
 else:
     print("held open")

@@ -27,6 +27,7 @@ from abyme.core.ids import BatchId
 from abyme.errors import ProtocolViolation, SandboxError, SandboxUnavailable
 from abyme.ports import SessionFacts
 from abyme.sandboxes.jail import frames
+from abyme.sandboxes.jail.batches import Batches
 from abyme.sandboxes.jail.ladder import Ladder, Step
 from abyme.sandboxes.jail.processes import cpu_s, gone, number_of, send_signal
 from abyme.wire import PACKET_BYTES, PacketReader, WireError, encode, packets
@@ -46,15 +47,6 @@ CPU_LOOK_S = 0.25
 
 
 @dataclass(slots=True)
-class _Batch:
-    """A batch that is still coming in."""
-
-    requests: list[frames.Wanted] = field(default_factory=list)
-    pieces: dict[tuple[int, str], list[str]] = field(default_factory=dict)
-    chars: int = 0
-
-
-@dataclass(slots=True)
 class _Cell:
     """The running cell."""
 
@@ -62,7 +54,6 @@ class _Cell:
     on_event: OnEvent
     ladder: Ladder
     ended: asyncio.Future[ev.CellFinished]
-    coming: dict[int, _Batch] = field(default_factory=dict)
     waiting: set[int] = field(default_factory=set)
     submits: int = 0
     cpu_before_s: float | None = None
@@ -86,7 +77,7 @@ class JailSession:
         self._timer: asyncio.TimerHandle | None = None
         self._frame_timer: asyncio.TimerHandle | None = None
         self._can_roll_back = False
-        self._next_batch = 0
+        self._batches = Batches()
         self._words_unheard = 0
         self._heard: asyncio.Event = asyncio.Event()
         self._dead: SandboxError | None = None
@@ -133,7 +124,7 @@ class JailSession:
         running = _Cell(cell, on_event, ladder, self._loop.create_future())
         self._cell = running
         told = {"restore": [frames.result(one) for one in restore], "budget": _plain(budget)}
-        self._send({"t": "cell", "cell": cell, "code": code, "batch": self._next_batch, **told})
+        self._send({"t": "cell", "cell": cell, "code": code, "batch": self._batches.next, **told})
         self._timer = self._loop.call_later(self._cell_timeout_s, self._tick)
         try:
             return await running.ended
@@ -224,44 +215,29 @@ class JailSession:
             )
             running.on_event(given)
             return
-        if frame.batch < self._next_batch:
-            raise ProtocolViolation("the guest used a batch number twice")
-        batch = running.coming.setdefault(frame.batch, _Batch())
         if isinstance(frame, frames.Piece):
-            _add(batch, len(frame.text))
-            batch.pieces.setdefault((frame.position, frame.part), []).append(frame.text)
+            self._batches.piece(frame)
             return
-        _add(batch, sum(len(one.prompt) + len(one.text or "") for one in frame.requests))
-        batch.requests += frame.requests
-        if len(batch.requests) > frames.MAX_BATCH or len(running.coming) > frames.MAX_BATCH:
-            raise ProtocolViolation(f"the guest asked for more than {frames.MAX_BATCH} calls")
-        if not frame.more:
-            self._asked(running, frame, running.coming.pop(frame.batch))
-
-    def _asked(self, running: _Cell, frame: frames.Calls, batch: _Batch) -> None:
-        """Tell the driver that a batch is complete."""
-        if not running.coming:
-            self._next_batch = frame.batch + 1
-        requests = [_request(batch, number) for number in range(len(batch.requests))]
+        requests = self._batches.calls(frame)
+        if requests is None:
+            return
         running.waiting.add(frame.batch)
         running.ladder.calls_opened(self._loop.time())
         self._watch_cpu(running)
-        running.on_event(
-            ev.CallsRequested(
-                cell=frame.cell,
-                batch=BatchId(frame.batch),
-                purpose=frame.purpose,
-                requests=requests,
-            )
+        asked = ev.CallsRequested(
+            cell=frame.cell,
+            batch=BatchId(frame.batch),
+            purpose=frame.purpose,
+            requests=requests,
         )
+        running.on_event(asked)
 
     def _ended(self, frame: frames.Finished | frames.RolledBack) -> None:
         running = self._current(frame.cell)
         if running.ended.done():
             raise ProtocolViolation("the guest ended a cell twice")
         compute_s = round(running.ladder.compute_s(self._loop.time(), self._cpu_s(running)), 4)
-        seen = [*running.waiting, *running.coming, self._next_batch - 1]
-        self._next_batch = max(seen) + 1
+        self._batches.cell_ended()
         if isinstance(frame, frames.RolledBack):
             self._can_roll_back = True
             limit = running.ladder.limit or _crash(frame.code)
@@ -315,17 +291,18 @@ class JailSession:
             self._timer = self._loop.call_later(wait_s, self._tick)
 
     def _on_control(self) -> None:
-        """Hear that the supervisor has passed words on, or is gone."""
+        """Hear that the supervisor has passed words on, or that there is none."""
         try:
             heard = self._control.recv(64)
         except BlockingIOError:
             return
         except OSError:
             heard = b""
-        if not heard:
-            self._die(SandboxError(self._why_gone()))
-            return
-        self._words_unheard -= len(heard)
+        if heard:
+            self._words_unheard -= len(heard)
+        else:  # if all is over, the wire ends too
+            self._loop.remove_reader(self._control)
+            self._words_unheard = 0
         self._heard.set()
 
     def _watch_cpu(self, running: _Cell) -> None:
@@ -396,19 +373,6 @@ class JailSession:
         if self._cell is not None and not self._cell.ended.done():
             self._cell.ended.set_exception(error)
         self._heard.set()
-
-
-def _add(batch: _Batch, chars: int) -> None:
-    batch.chars += chars
-    if batch.chars > frames.MAX_BATCH_CHARS:
-        raise ProtocolViolation(f"the guest sent more than {frames.MAX_BATCH_CHARS:,} characters")
-
-
-def _request(batch: _Batch, number: int) -> ev.Request:
-    given = batch.requests[number]
-    prompt = "".join(batch.pieces.get((number, "prompt"), ())) or given.prompt
-    text = "".join(batch.pieces.get((number, "text"), ())) or given.text
-    return ev.Request(prompt=prompt, text=text, model=given.model, fresh=given.fresh)
 
 
 def _finished(frame: frames.Finished, limit: str | None, compute_s: float) -> ev.CellFinished:
