@@ -49,7 +49,7 @@ def test_every_package_is_pinned_by_a_whole_hash() -> None:
 def test_there_are_three_questions_of_a_known_kind() -> None:
     kinds = [question.computed["kind"] for question in checks.load()]
 
-    assert kinds == ["file", "file", "files"]
+    assert kinds == ["file", "file", "matches"]
 
 
 def test_a_package_that_is_there_is_not_fetched_again(tmp_path: Path, monkeypatch) -> None:
