@@ -147,7 +147,18 @@ def _make_sure_of_folders() -> None:
         raise DemoFailed(f"neither {cache_dir()} nor {home} can be written: set {HOME_VARIABLE}")
     print(f"{cache_dir()} or {data_dir()} cannot be written: using {home}", file=sys.stderr)
     (home / ".gitignore").write_text("*\n", encoding="ascii")
+    lent = cache_dir()
     os.environ[HOME_VARIABLE] = str(home)
+    _borrow([*lent.glob("models/*.gguf"), *lent.glob("demo/code/*")], lent, cache_dir())
+
+
+def _borrow(paths: list[Path], lent: Path, own: Path) -> None:
+    """Use what a cache that cannot be written holds already."""
+    for path in paths:
+        link = own / path.relative_to(lent)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        if not link.exists():
+            link.symlink_to(path)
 
 
 def _is_writable(folder: Path) -> bool:
