@@ -1,6 +1,5 @@
 """What ``import abyme`` and the public names cost, beside a bare interpreter."""
 
-import resource
 import subprocess
 import sys
 
@@ -9,7 +8,8 @@ from bench.measure import Figure, Noise
 PROBE = """
 import resource
 used = resource.getrusage(resource.RUSAGE_SELF)
-print(used.ru_utime + used.ru_stime, used.ru_maxrss)
+peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(used.ru_utime + used.ru_stime, peak.split()[1])
 """
 
 
@@ -46,6 +46,5 @@ def run(noise: Noise) -> list[Figure]:
 
 
 if __name__ == "__main__":
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     noise = Noise()
     print(*(figure.line() for figure in run(noise)), noise.line(), sep="\n")

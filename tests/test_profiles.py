@@ -8,7 +8,7 @@ from abyme.errors import ConfigError
 from abyme.run import profiles
 
 
-@pytest.mark.parametrize(("name", "most"), [("strong", 2100), ("weak", 900)])
+@pytest.mark.parametrize(("name", "most"), [("strong", 2200), ("weak", 900)])
 def test_the_system_text_stays_short(name, most):
     assert len(profiles.load(name).system) <= most
 
@@ -19,6 +19,12 @@ def test_the_first_request_of_a_strong_root_stays_under_1300_tokens():
     run.ready()
 
     assert sum(len(m.content) for m in run.one(do.AskModel).messages) / 3.5 < 1300
+
+
+def test_the_strong_text_names_the_cut_that_is_made():
+    profile = profiles.load("strong")
+
+    assert f"you see only what you print, {profile.output_chars:,} characters" in profile.system
 
 
 @pytest.mark.parametrize("name", profiles.names())

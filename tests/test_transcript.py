@@ -2,7 +2,6 @@
 
 from abyme.core import events as ev
 from abyme.core.effects import Budget
-from abyme.core.fences import cut
 from abyme.core.transcript import Transcript, status_line
 from abyme.run import profiles
 
@@ -35,12 +34,10 @@ def test_an_error_stands_after_the_output_and_what_is_kept_is_named():
     assert "[new or changed: labels: dict[188]]" in content
 
 
-def test_long_output_keeps_its_head_and_its_tail_and_the_error_is_never_cut():
-    content = shown(output="H" * 9000 + "T" * 9000, error="E" * 3000, ended="raised")
+def test_an_error_is_never_cut():
+    content = shown(output="H" * 9000, error="E" * 3000, ended="raised")
 
-    assert "H" * 1000 in content
-    assert "T" * 1000 in content
-    assert "8,000 characters cut here; `last_output` has all of it" in content
+    assert "H" * 9000 in content
     assert "E" * 3000 in content
 
 
@@ -76,6 +73,7 @@ def test_a_switched_off_ceiling_is_not_spoken_of():
     assert line == "[turn 1 of 30]"
 
 
-def test_cutting_keeps_what_fits():
-    assert cut("abc", 3, "x") == "abc"
-    assert len(cut("a" * 100, 30, "x").replace("\n", "").split("[")[0]) == 20
+def test_an_unknown_window_is_said_to_be_unknown():
+    line = status_line(BUDGET, turn=1, max_turns=30, sub=ev.ModelFacts(name="m", price=None))
+
+    assert line.endswith("sub-model window unknown]")

@@ -32,13 +32,3 @@ def strip(text: str, word: str) -> str:
 def _digest(seed: int, *parts: object) -> str:
     content = "\x1f".join([str(seed), *map(str, parts)])
     return hashlib.blake2b(content.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-
-
-def cut(text: str, max_chars: int, whole: str) -> str:
-    """Keep head and tail; `whole` names where all of it is to be had."""
-    if len(text) <= max_chars:
-        return text
-    tail = max_chars // 3
-    head = max_chars - tail
-    missing = len(text) - head - tail
-    return f"{text[:head]}\n[... {missing:,} characters cut here; {whole} ...]\n{text[-tail:]}"

@@ -103,8 +103,8 @@ class Ledger:
         return self._holds[call]
 
     def left(self) -> dict[str, int | None]:
-        """Tell what may still be promised, the closing turn's share excluded; None: no ceiling."""
-        used = self.spent + self.held + self.aside
+        """Tell what is neither spent nor held; None: no ceiling. For display: `check` decides."""
+        used = self.spent + self.held
         return {
             name: None if ceiling is None else max(0, ceiling - getattr(used, name))
             for name, ceiling in self._ceilings()

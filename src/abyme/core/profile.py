@@ -21,7 +21,10 @@ class Profile(Struct, frozen=True, kw_only=True):
     question: str
     """Template of the first message: ``{question}``, ``{preview}``, ``{status}``."""
     output: str
-    """Template of what a cell brought: ``{output}``, ``{nonce}``, ``{notes}``, ``{changed}``, ``{status}``."""
+    """Template of what a cell brought.
+
+    Slots: ``{output}``, ``{nonce}``, ``{notes}``, ``{changed}``, ``{status}``.
+    """
     no_code: str
     """Said when a reply holds nothing to run."""
     no_output: str

@@ -43,9 +43,7 @@ class Transcript:
     def cell(self, finished: CellFinished, *, notes: list[str], status: str) -> None:
         """Add what a cell brought."""
         profile = self._profile
-        shown = fences.cut(
-            finished.output.rstrip("\n"), profile.output_chars, "`last_output` has all of it"
-        )
+        shown = finished.output.rstrip("\n")
         if finished.error:
             shown = f"{shown}\n{finished.error.rstrip()}" if shown else finished.error.rstrip()
         lines = [f"[{note}]" for note in (*finished.notes, *_endings(finished), *notes)]
@@ -81,8 +79,9 @@ def status_line(budget: Budget, *, turn: int, max_turns: int, sub: ModelFacts) -
         parts.append(f"{budget.tokens:,} tokens left")
     if budget.seconds is not None:
         parts.append(f"{max(0, round(budget.seconds)):,} s left")
-    if sub.window_tokens is not None and budget.depth > 0:
-        parts.append(f"sub-model window {sub.window_tokens:,} tokens")
+    if budget.depth > 0:
+        window = "unknown" if sub.window_tokens is None else f"{sub.window_tokens:,} tokens"
+        parts.append(f"sub-model window {window}")
     line = "[" + " · ".join(parts) + "]"
     left = max_turns - turn
     if 0 < left <= WARN_TURNS:

@@ -83,6 +83,8 @@ class Tree:
         self._nodes: dict[NodeId, Node] = {}
         self._children_waiting: deque[tuple[NodeId, Node]] = deque()
         self._live_children = 0
+        free = ev.Price(input_usd_micro=0, output_usd_micro=0)
+        self._costs_money = {started.root.price, started.sub.price} != {free}
         self._at_s = 0.0
         self._stops = 0
         self._deadlines = 0
@@ -412,8 +414,8 @@ class Tree:
         return [*calls, *(CloseSession(node=node_id) for node_id in self._nodes)]
 
     def _budget(self, node: Node) -> Budget:
-        left = self.book.ledger.left()
-        usd, limits = left["usd_micro"], self.started.limits
+        left, limits = self.book.ledger.left(), self.started.limits
+        usd = left["usd_micro"] if self._costs_money else None
         return Budget(
             usd=None if usd is None else usd / 1e6,
             calls=left["calls"],

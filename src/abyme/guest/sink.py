@@ -95,6 +95,10 @@ class Sink(io.TextIOBase):
         self._chars = head + tail
 
 
+SLACK = 0.1
+"""Part of an output that may be over the limit."""
+
+
 class _Bytes(io.RawIOBase):
     """``sys.stdout.buffer``: bytes in, the same text out."""
 
@@ -113,11 +117,18 @@ class _Bytes(io.RawIOBase):
 
 
 def show(text: str, lost_chars: int, max_chars: int) -> Shown:
-    """Cut to about `max_chars`, a line that says so in the middle."""
-    if len(text) <= max_chars and not lost_chars:
+    """Cut to about `max_chars`, at line ends where they are near, and say so in the middle.
+
+    What is over by less than `SLACK` is not cut: a hole would cost a turn.
+    """
+    if len(text) * (1 - SLACK) <= max_chars and not lost_chars:
         return Shown(text, 0)
+    near = max_chars // 16
     head = max_chars // 2
-    tail = max_chars - head
-    dropped = max(0, len(text) - head - tail) + lost_chars
-    ending = text[len(text) - tail :] if tail else ""
-    return Shown(f"{text[:head]}\n[... {dropped:,} characters cut ...]\n{ending}", dropped)
+    tail = len(text) - (max_chars - head)
+    head = text.rfind("\n", head - near, head) + 1 or head
+    tail = text.find("\n", tail, tail + near) + 1 or tail
+    dropped = max(0, tail - head) + lost_chars
+    where = "" if lost_chars else "; last_output has them"
+    begins = text[:head].removesuffix("\n")
+    return Shown(f"{begins}\n[... {dropped:,} characters cut{where} ...]\n{text[tail:]}", dropped)

@@ -12,6 +12,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from msgspec import structs
+
 from abyme.core import events as ev
 from abyme.core.ids import NodeId
 from abyme.errors import ConfigError, ModelError
@@ -82,7 +84,9 @@ class Parts:
 
         models = await self._ready_models()
         spec = self.spec
-        sandbox = await self._ready_sandbox().begin(context=context, limits=spec.limits)
+        shown_chars = min(spec.limits.cell_output_chars, spec.profile.output_chars)
+        limits = structs.replace(spec.limits, cell_output_chars=shown_chars)
+        sandbox = await self._ready_sandbox().begin(context=context, limits=limits)
         try:
             started = ev.RunStarted(
                 question=question,
