@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from demo import checks
-from demo.corpus import DemoFailed, fetch
+from demo.corpus import DemoFailed, fetch, is_complete
 
 if TYPE_CHECKING:
     from abyme.apps.cli.progress import Progress
@@ -149,7 +149,8 @@ def _make_sure_of_folders() -> None:
     (home / ".gitignore").write_text("*\n", encoding="ascii")
     lent = cache_dir()
     os.environ[HOME_VARIABLE] = str(home)
-    _borrow([*lent.glob("models/*.gguf"), *lent.glob("demo/code/*")], lent, cache_dir())
+    code = [lent / "demo" / "code"] if is_complete(lent / "demo") else []
+    _borrow([*lent.glob("models/*.gguf"), *code], lent, cache_dir())
 
 
 def _borrow(paths: list[Path], lent: Path, own: Path) -> None:

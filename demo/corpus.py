@@ -27,10 +27,8 @@ def fetch(folder: Path) -> Path:
     """
     code = folder / "code"
     code.mkdir(parents=True, exist_ok=True)
-    lines = REQUIREMENTS.read_text(encoding="utf-8").splitlines()
-    wanted = [line for line in lines if line and not line.startswith("#")]
-    for number, requirement in enumerate(wanted, 1):
-        name = requirement.partition("==")[0]
+    wanted = _requirements()
+    for number, (name, requirement) in enumerate(wanted, 1):
         if (code / name).is_dir():
             continue
         version = requirement.partition(" ")[0]
@@ -38,6 +36,18 @@ def fetch(folder: Path) -> Path:
         with tempfile.TemporaryDirectory(prefix=".fetch-", dir=folder) as scratch:
             _unpack(_download(requirement, Path(scratch)), name, code)
     return code
+
+
+def is_complete(folder: Path) -> bool:
+    """Tell whether every package is there."""
+    return all((folder / "code" / name).is_dir() for name, _ in _requirements())
+
+
+def _requirements() -> list[tuple[str, str]]:
+    """List packages, by name and as pip reads them."""
+    lines = REQUIREMENTS.read_text(encoding="utf-8").splitlines()
+    pins = [line for line in lines if line and not line.startswith("#")]
+    return [(pin.partition("==")[0], pin) for pin in pins]
 
 
 def _download(requirement: str, scratch: Path) -> Path:
