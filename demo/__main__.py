@@ -122,7 +122,8 @@ def _print(question: checks.Question, answer: "Answer") -> bool:
     usage = answer.usage
     tokens = usage.prompt_tokens + usage.completion_tokens
     verdict = "right" if right else f"WRONG, it is {question.expected}"
-    print(f"   {verdict}; {usage.wall_s:.1f} s, {tokens:,} tokens, `abyme show {answer.run.name}`")
+    command = os.path.relpath(Path(sys.executable).with_name("abyme"))
+    print(f"   {verdict}; {usage.wall_s:.1f} s, {tokens:,} tokens; {command} show {answer.run}")
     sys.stdout.flush()
     return right
 
