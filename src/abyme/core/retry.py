@@ -5,7 +5,8 @@ from abyme.core.events import Failure
 MAX_ATTEMPTS = 5
 MAX_ATTEMPTS_RATE_LIMITED = 10
 """A provider that says when to come back is believed more often."""
-MAX_ATTEMPTS_EMPTY = 3
+MAX_ATTEMPTS_HOPELESS = 3
+"""Of what a second try seldom mends: an empty reply, an address where nobody answers."""
 FIRST_DELAY_S = 0.5
 MAX_DELAY_S = 30.0
 MAX_RETRY_AFTER_S = 120.0
@@ -26,7 +27,7 @@ def _most(failure: Failure) -> int:
     match failure.fault:
         case "rate_limited":
             return MAX_ATTEMPTS_RATE_LIMITED
-        case "empty_reply" | "output_cap" | "bad_reply":
-            return MAX_ATTEMPTS_EMPTY
+        case "empty_reply" | "output_cap" | "bad_reply" | "unreachable":
+            return MAX_ATTEMPTS_HOPELESS
         case _:
             return MAX_ATTEMPTS
