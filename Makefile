@@ -12,10 +12,10 @@ help: ## list the targets
 
 demo: ## answer three questions about 10 million tokens of code, with a model on this machine
 	@scripts/make-venv $(VENV) local
-	@$(VENV)/bin/python -m demo
+	@$(VENV)/bin/python -m demo $(ARGS)
 
 test: ## run the whole suite, on every Python 3.11+ that is found
-	@scripts/test-all
+	@scripts/test-all $(ARGS)
 
 test-here: ## run the suite on one interpreter only; ARGS go to pytest
 	@scripts/make-venv $(VENV) local,test
@@ -33,9 +33,9 @@ format: ## rewrite files in the house format
 	@$(VENV)/bin/ruff check --fix .
 	@$(VENV)/bin/ruff format .
 
-bench: ## measure against the bare floor in the same run
+bench: ## measure against the bare floor in the same run; ARGS name some
 	@scripts/make-venv $(VENV) test
-	@$(VENV)/bin/python -m bench
+	@$(VENV)/bin/python -m bench $(ARGS)
 
 docs: ## check the documentation: links, options, and every snippet is run
 	@scripts/make-venv $(VENV) test

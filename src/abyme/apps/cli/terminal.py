@@ -26,6 +26,10 @@ _SGR: Mapping[Style, str] = {
 }
 
 
+WIDTH, HEIGHT = 100, 24
+"""Of a terminal that does not say."""
+
+
 @dataclass(frozen=True, slots=True)
 class Terminal:
     """One text stream, and whether somebody looks at it."""
@@ -38,12 +42,21 @@ class Terminal:
     @property
     def width(self) -> int:
         """Columns; 100 where nobody looks."""
-        return shutil.get_terminal_size((100, 24)).columns if self.tty else 100
+        return self._size().columns if self.tty else WIDTH
 
     @property
     def height(self) -> int:
         """Rows."""
-        return shutil.get_terminal_size((100, 24)).lines
+        return self._size().lines
+
+    def _size(self) -> os.terminal_size:
+        """Ask the stream itself: the other one may be a pipe."""
+        try:
+            size = os.get_terminal_size(self.stream.fileno())
+        except OSError:
+            size = os.terminal_size((0, 0))
+        told = shutil.get_terminal_size((WIDTH, HEIGHT))
+        return os.terminal_size((size.columns or told.columns, size.lines or told.lines))
 
     def write(self, text: str) -> None:
         """Write text as it is, but for what the encoding lacks."""
