@@ -15,6 +15,9 @@ from abyme.guest.client import Abandoned, Client, Frame
 
 MAX_TEXT_CHARS: Final = 64 << 20
 """Of one request: a longer text belongs into pieces."""
+MAX_CALLS: Final = 100_000
+"""In one batch."""
+MAX_BATCH_CHARS: Final = 1 << 30
 PIECE_CHARS: Final = 4 << 20
 FRAME_CHARS: Final = 4 << 20
 """Requests go out in frames of about this many characters."""
@@ -169,6 +172,13 @@ def frames(
     Raises:
         ValueError: if one text is too long to be sent at all.
     """
+    if len(requests) > MAX_CALLS:
+        msg = f"{len(requests):,} calls in one batch; {MAX_CALLS:,} are allowed: make several"
+        raise ValueError(msg)
+    total = sum(len(request["prompt"]) + len(request["text"] or "") for request in requests)
+    if total > MAX_BATCH_CHARS:
+        msg = f"a batch with {total:,} characters; {MAX_BATCH_CHARS:,} are allowed: make several"
+        raise ValueError(msg)
     done: list[dict[str, Any]] = []
     group: list[dict[str, Any]] = []
     chars = 0

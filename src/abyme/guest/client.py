@@ -78,6 +78,11 @@ class Client:
             except OSError:
                 raise HostGone from None
 
+    def connected(self) -> bool:
+        """Tell whether the descriptor is still the host's and the host still there."""
+        bad = select.POLLHUP | select.POLLERR | select.POLLNVAL
+        return not any(event & bad for _, event in self._poll.poll(0))
+
     def expect(self, box: int) -> None:
         """Open a letter box before asking, so that no answer can be missed."""
         with self._interrupts, self._guard:

@@ -12,6 +12,8 @@ Nothing of this is seen by the code in a cell: no fork hook runs, and a seeded
 """
 
 import _signal  # type: ignore[import-not-found]  # see `interrupts`
+import contextlib
+import json
 import mmap
 import os
 from _thread import _count as other_threads  # not from `threading`, which a cell may patch
@@ -113,6 +115,8 @@ class Repl:
         if os.getpid() != own_pid:
             os._exit(0)  # a fork of the cell's own fell out of the cell
         cells.adopt_streams(kit.sink)
+        if self._forked and not kit.client.connected():
+            os._exit(1)  # the cell has closed the wire; the snapshot still has it
         if self._forked and not has_room():
             os._exit(OUT_OF_MEMORY)  # what the cell keeps leaves no room to go on: roll back
         if outcome.text is None:
@@ -163,6 +167,7 @@ class Repl:
             kit.client.abandon()
         if self._alone:
             kill_others()
+            reap()
         kit.calls.open = False
         kit.client.send(finished)
 
@@ -178,11 +183,21 @@ def has_room() -> bool:
 
 def kill_others() -> None:
     """End every process of this PID namespace but the first one and this one."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(-1, _signal.SIGKILL)
-    except ProcessLookupError:
-        return
+
+
+def reap() -> None:
+    """Collect what `kill_others` has ended of this process's own children."""
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.waitpid(-1, 0)
 
 
 def _short(draft: Any) -> Any:
-    return draft[:MAX_DRAFT_CHARS] if isinstance(draft, str) else draft
+    if isinstance(draft, str):
+        return draft[:MAX_DRAFT_CHARS]
+    try:
+        return draft if len(json.dumps(draft)) <= MAX_DRAFT_CHARS else None
+    except ValueError:  # a number of thousands of digits
+        return None

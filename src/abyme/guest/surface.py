@@ -18,7 +18,8 @@ from abyme.guest.cell import Namespace, size_of, type_name, visible
 from abyme.guest.places import Place
 
 MAX_LISTED: Final = 200
-HEAD_CHARS: Final = 80
+MAX_EVIDENCE: Final = 1_000
+MAX_MODEL_CHARS: Final = 200
 
 
 class View(Protocol):
@@ -177,9 +178,10 @@ class Surface:
         is a list of hits of grep, or exact quotes from the context.
         """
         plain = values.answer(value)
-        if isinstance(evidence, str | dict | Place):
-            evidence = [evidence]
-        places = [self._view.place_of(thing) for thing in evidence]
+        things = [evidence] if isinstance(evidence, str | dict | Place) else list(evidence)
+        if len(things) > MAX_EVIDENCE:
+            raise ValueError(f"{len(things):,} pieces of evidence; {MAX_EVIDENCE:,} are allowed")
+        places = [thing if _is_mark(thing) else self._view.place_of(thing) for thing in things]
         frame = {"t": "submit", "cell": self._calls.cell, "value": plain, "evidence": places}
         values.check_size(frame)
         self._calls.client.send(frame)
@@ -234,6 +236,17 @@ class Surface:
             return None
 
 
+def _is_mark(thing: object) -> bool:
+    """Tell what `cite` has made of a place; the host checks every offset again."""
+    return (
+        isinstance(thing, dict)
+        and thing.keys() == {"document", "start", "end", "quote"}
+        and isinstance(thing["quote"], str)
+        and all(type(thing[key]) is int for key in ("document", "start", "end"))
+        and all(0 <= thing[key] < 1 << 50 for key in ("document", "start", "end"))
+    )
+
+
 def _headline(value: Any) -> str:
     if isinstance(value, type) or callable(value):
         return (inspect.getdoc(value) or "").split("\n")[0]
@@ -246,6 +259,8 @@ def _request(prompt: str, text: str | None, model: str | None, *, fresh: bool) -
             raise TypeError(f"{name} must be a str, not {type(value).__name__}")
     if not prompt.strip():
         raise ValueError("prompt is empty")
+    if model is not None and len(model) > MAX_MODEL_CHARS:
+        raise ValueError("that is not the name of a model")
     plain = [str.__str__(part) if part is not None else None for part in (prompt, text, model)]
     return {"prompt": plain[0], "text": plain[1], "model": plain[2], "fresh": bool(fresh)}
 

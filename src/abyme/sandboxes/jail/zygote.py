@@ -54,6 +54,7 @@ class Zygote:
             try:
                 self._process = self._launch(python or interpreter(), errors)
             except OSError as error:
+                self._end("it did not start")
                 raise SandboxUnavailable(f"the jail's interpreter cannot start: {error}") from None
             finally:
                 self._theirs.close()

@@ -1,0 +1,73 @@
+"""Contract: sandboxes/jail/ladder. Interrupt, roll back, kill; waiting is free."""
+
+import pytest
+
+from abyme.sandboxes.jail.ladder import INTERRUPT_GRACE_S, ROLL_BACK_GRACE_S, Ladder
+
+
+def ladder(*, limit_s=15.0, can_roll_back=True):
+    return Ladder(started_s=100.0, limit_s=limit_s, can_roll_back=can_roll_back)
+
+
+def test_nothing_is_due_before_the_limit():
+    assert ladder().due(114.9) is None
+
+
+def test_the_way_down_is_interrupt_then_roll_back_then_kill():
+    cell = ladder()
+    steps = [cell.due(115.0)]
+    steps.append(cell.due(115.0 + INTERRUPT_GRACE_S))
+    steps.append(cell.due(115.0 + INTERRUPT_GRACE_S + ROLL_BACK_GRACE_S))
+
+    assert steps == ["interrupt", "roll_back", "kill"]
+    assert cell.limit == "cell_timeout_s"
+
+
+def test_between_two_steps_there_is_a_grace():
+    cell = ladder()
+    cell.due(115.0)
+
+    assert cell.due(115.0 + INTERRUPT_GRACE_S / 2) is None
+
+
+def test_without_a_snapshot_the_second_step_kills():
+    cell = ladder(can_roll_back=False)
+    cell.due(115.0)
+
+    assert cell.due(116.0) == "kill"
+
+
+def test_time_spent_waiting_for_calls_is_not_charged():
+    cell = ladder()
+    cell.calls_opened(101.0)
+    cell.calls_opened(102.0)
+    cell.calls_closed(150.0)
+    cell.calls_closed(201.0)
+
+    assert cell.compute_s(203.0) == 3.0
+    assert cell.due(203.0) is None
+    assert cell.due(215.0) == "interrupt"
+
+
+def test_processor_time_is_charged_even_while_a_call_is_open():
+    cell = ladder()
+    cell.calls_opened(100.0)
+
+    assert cell.due(130.0, cpu_s=14.9) is None
+    assert cell.due(131.0, cpu_s=15.0) == "interrupt"
+
+
+def test_a_stop_of_the_hosts_begins_the_way_down_once():
+    cell = ladder()
+
+    assert cell.stop("stopped", 101.0) == "interrupt"
+    assert cell.stop("timeout_s", 101.1) is None
+    assert cell.limit == "stopped"
+
+
+def test_it_asks_to_be_asked_again_in_time():
+    cell = ladder()
+
+    assert cell.wait_s(105.0) == 10.0
+    cell.due(115.0)
+    assert cell.wait_s(115.0) == pytest.approx(INTERRUPT_GRACE_S)

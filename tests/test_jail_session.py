@@ -1,0 +1,288 @@
+"""Contract: sandboxes/jail. A cell is stopped, rolled back or lost by rule; a guest is not believed."""
+
+import asyncio
+import os
+import signal
+
+import pytest
+from jail_doubles import BUDGET, bench
+
+from abyme.core.effects import Result
+from abyme.core.limits import Limits
+from abyme.errors import ProtocolViolation, SandboxError, SandboxUnavailable
+from abyme.sandboxes.jail import Jail
+from abyme.sandboxes.jail.processes import number_of
+
+SHORT = Limits(cell_timeout_s=0.2, memory_bytes=300 << 20, max_processes=16)
+
+
+@pytest.fixture(scope="module")
+def jail():
+    with bench() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def hasty():
+    with bench(limits=SHORT) as made:
+        yield made
+
+
+@pytest.fixture
+def repl(jail):
+    with jail.repl() as made:
+        yield made
+
+
+def ends(repl, code):
+    repl.out("x = 41")
+    finished = repl.cell(code)
+    return finished.ended, finished.limit
+
+
+def keeps_state(repl):
+    return repl.out("x + 1") == "42\n"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "while True: pass",
+        "import time; time.sleep(1000)",
+        "import re; re.match(r'(a+)+$', 'a' * 40 + 'b')",
+        "10 ** (10 ** 8)",
+        "import threading; threading.Event().wait()",
+        "llm_query('never answered')",
+        "import asyncio\nawait asyncio.sleep(1000)",
+    ],
+)
+def test_a_cell_over_its_time_is_interrupted_and_keeps_its_state(hasty, code):
+    with hasty.repl() as repl:
+        repl.holds = True
+        if "llm_query" in code:
+            hasty.loop.call_later(0.2, repl.session.end_cell, "cell_timeout_s")
+        assert ends(repl, code) == ("interrupted", "cell_timeout_s")
+        assert keeps_state(repl)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "sum(range(10 ** 12))",
+        "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: pass",
+        "import signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, [2])\nwhile True: pass",
+        "import time\nwhile True:\n    try: time.sleep(1000)\n    except BaseException: pass",
+        "import os\nfor _ in range(3): os.fork()\nsum(range(10 ** 12))",
+    ],
+)
+def test_a_cell_that_ignores_interrupts_is_rolled_back(hasty, code):
+    with hasty.repl() as repl:
+        if not repl.session.facts.snapshots:
+            pytest.skip("no PID namespaces, so no snapshots")
+        assert ends(repl, code) == ("rolled_back", "cell_timeout_s")
+        assert keeps_state(repl)
+
+
+@pytest.mark.parametrize(
+    ("code", "limit"),
+    [
+        ("import os; os._exit(3)", "exited (status 3)"),
+        ("import os; os.abort()", "crashed (signal 6)"),
+        ("import ctypes; ctypes.string_at(0)", "crashed (signal 11)"),
+        ("import os; os.kill(os.getpid(), 9)", "crashed (signal 9)"),
+        ("import os; os.close(3); llm_query('x')", "exited (status 1)"),
+        ("hog = []\nwhile True: hog.append(bytearray(1 << 20))", "memory_bytes"),
+        ("import ctypes; ctypes.CDLL(None).syscall(0x40000000)", "crashed (signal 31)"),
+    ],
+)
+def test_a_cell_that_kills_its_process_is_rolled_back(jail, code, limit):
+    with jail.repl() as repl:
+        if not repl.session.facts.snapshots:
+            pytest.skip("no PID namespaces, so no snapshots")
+        assert ends(repl, code) == ("rolled_back", limit)
+        assert keeps_state(repl)
+
+
+def test_a_roll_back_takes_names_and_random_back(repl):
+    if not repl.session.facts.snapshots:
+        pytest.skip("no PID namespaces, so no snapshots")
+    repl.out("import random, os\nrandom.seed(1)\nxs = [1]")
+    repl.cell("random.random(); xs.append(2); os._exit(0)")
+
+    assert repl.out("xs, random.random() == random.Random(1).random()") == "([1], True)\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        ("list(range(10 ** 9))", "MemoryError"),
+        ("'a' * 10 ** 10", "MemoryError"),
+        ("import os\nwhile True: os.fork()", "BlockingIOError"),
+        (
+            "import threading\nstop = threading.Event()\n"
+            "while True: threading.Thread(target=stop.wait, daemon=True).start()",
+            "RuntimeError: can't start new thread",
+        ),
+    ],
+)
+def test_memory_processes_and_threads_run_out_as_python_errors(hasty, code, error):
+    with hasty.repl() as repl:
+        repl.out("x = 41")
+        assert error in repl.cell(code).error
+        assert keeps_state(repl)
+
+
+def test_a_stopped_cell_names_who_stopped_it(jail, repl):
+    jail.loop.call_later(0.05, repl.session.end_cell, "stopped")
+
+    assert ends(repl, "while True: pass") == ("interrupted", "stopped")
+
+
+def test_the_snapshot_may_be_switched_off_and_then_a_stubborn_cell_loses_the_session():
+    with bench(limits=SHORT, snapshots=False) as made, made.repl() as repl:
+        assert not repl.session.facts.snapshots
+        with pytest.raises(SandboxError, match="lost in cell 1 after cell_timeout_s: there was no"):
+            repl.cell("sum(range(10 ** 12))")
+        with pytest.raises(SandboxError):
+            repl.cell("1")
+
+
+def test_threads_that_live_on_cost_the_roll_back(hasty):
+    with hasty.repl() as repl:
+        if not repl.session.facts.snapshots:
+            pytest.skip("no PID namespaces, so no snapshots")
+        repl.out("import threading\nt = threading.Thread(target=threading.Event().wait)\nt.start()")
+        with pytest.raises(SandboxError, match="lost in cell 2"):
+            repl.cell("sum(range(10 ** 12))")
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        {"t": "finished"},
+        {"t": "unknown"},
+        {"t": "submit", "cell": 99, "value": 1, "evidence": []},
+        {"t": "submit", "cell": 1, "value": 1, "evidence": [], "more": 1},
+        {"t": "rolled_back", "cell": 1, "code": "x"},
+        {"t": "ready", "layers": [], "snapshots": True},
+        {"t": "calls", "cell": 1, "batch": -1, "purpose": "llm", "requests": [], "more": False},
+        {"t": "calls", "cell": 1, "batch": 0, "purpose": "x", "requests": [], "more": False},
+        {"t": "calls", "cell": 1, "batch": 10**9, "purpose": "llm", "requests": [], "more": False},
+        {"t": "piece", "cell": 1, "batch": 0, "position": 0, "part": "context", "text": ""},
+    ],
+)
+def test_a_forged_frame_ends_the_session(repl, frame):
+    forge = (
+        "import json, os, struct, time\n"
+        f"body = json.dumps({frame!r}).encode()\n"
+        "os.write(3, b'\\1' + struct.pack('!I', len(body)) + body)\ntime.sleep(1000)"
+    )
+    with pytest.raises(ProtocolViolation):
+        repl.cell(forge)
+
+
+@pytest.mark.parametrize("data", [b"\xff" * 9, b"\1\xff\xff\xff\xff", b"\1\0\0\0\1x", b"\1\0\0\0\2[]"])
+def test_bytes_that_are_no_frame_end_the_session(repl, data):
+    with pytest.raises(ProtocolViolation, match="not a frame"):
+        repl.cell(f"import os, time\nos.write(3, {data!r})\ntime.sleep(1000)")
+
+
+def test_a_batch_number_is_used_once(repl):
+    batch = {"t": "calls", "cell": 2, "batch": 0, "purpose": "llm", "requests": [], "more": False}
+    repl.out("llm_query('a')")
+    with pytest.raises(ProtocolViolation, match="number of another batch"):
+        repl.cell(
+            f"import json, os, struct, time\nbody = json.dumps({batch!r}).encode()\n"
+            "os.write(3, b'\\1' + struct.pack('!I', len(body)) + body)\ntime.sleep(1000)"
+        )
+
+
+def test_an_answer_that_comes_after_its_cell_is_dropped(jail, repl):
+    repl.holds = True
+    repl.cell("import threading\nt = threading.Thread(target=llm_query, args=['late'])\nt.start()")
+    late = repl.session.answer(
+        repl.batches[0].batch if repl.batches else 0,
+        results=[Result(call=1, text="x")],
+        refused=None,
+        budget=BUDGET,
+    )
+    jail.wait(late)
+
+    assert repl.out("1") == "1\n"
+
+
+def test_a_second_cell_at_once_is_refused(jail, repl):
+    async def both():
+        first = asyncio.ensure_future(
+            repl.session.run_cell(1, "1", restore=[], budget=BUDGET, on_event=repl.on_event)
+        )
+        await asyncio.sleep(0)
+        with pytest.raises(SandboxError, match="running already"):
+            await repl.session.run_cell(2, "1", restore=[], budget=BUDGET, on_event=repl.on_event)
+        return await first
+
+    assert jail.wait(both()).output == "1\n"
+
+
+def test_closing_a_session_leaves_no_process(jail):
+    with jail.repl() as repl:
+        repl.out("import os, time\nif os.fork() == 0: time.sleep(1000)")
+        pid = number_of(repl.session._pidfd)
+        assert os.path.isdir(f"/proc/{pid}")
+    assert not os.path.isdir(f"/proc/{pid}")
+
+
+def test_the_death_of_the_fork_server_ends_its_sessions_as_an_error():
+    with bench() as made, made.repl() as repl:
+        made.run._zygote._process.send_signal(signal.SIGKILL)
+        with pytest.raises(SandboxError):
+            repl.cell("while True: pass")
+        with pytest.raises(SandboxError):
+            made.wait(made.run.open(node="0", seed=1))
+
+
+def test_a_run_can_be_built_again_with_the_hash_seed_of_an_earlier_one():
+    order = "list({f'key{i}' for i in range(100)})"
+    with bench() as first, first.repl() as repl:
+        seed, before = first.run.hash_seed, repl.out(order)
+    with bench() as other:
+        run = other.wait(
+            other.jail.begin(context=other.context, limits=other.limits, hash_seed=seed)
+        )
+        session = other.wait(run.open(node="0", seed=7))
+        again = other.wait(
+            session.run_cell(1, order, restore=[], budget=BUDGET, on_event=lambda _: None)
+        )
+        other.wait(run.aclose())
+        assert (run.hash_seed, again.output) == (seed, before)
+
+
+def test_a_warm_fork_server_is_used_once_and_replaced():
+    async def both():
+        from abyme.contexts.sealed import from_value
+
+        jail, context = Jail(warm=1), from_value("x")
+        jail.warm_up()
+        one = await jail.begin(context=context, limits=Limits())
+        two = await jail.begin(context=context, limits=Limits())
+        seeds = {one.hash_seed, two.hash_seed}
+        for each in (one, two, jail):
+            await each.aclose()
+            await each.aclose()
+        context.close()
+        return seeds
+
+    try:
+        assert len(asyncio.run(both())) == 2
+    except SandboxUnavailable as missing:
+        pytest.skip(str(missing))
+
+
+def test_an_interpreter_that_cannot_start_is_said():
+    async def begin():
+        from abyme.contexts.sealed import from_value
+
+        await Jail(python="/nonexistent/python").begin(context=from_value("x"), limits=Limits())
+
+    with pytest.raises(SandboxUnavailable, match="cannot start"):
+        asyncio.run(begin())

@@ -1,0 +1,263 @@
+"""Contract: guest/surface, calls, values. What the model finds, and what it is told."""
+
+import pytest
+from jail_doubles import TEXT, bench
+
+from abyme.contexts.sealed import from_value
+from abyme.core.effects import Result
+from abyme.core.events import Failure, Place, Request
+
+BROKEN = Failure(fault="server", message="it broke")
+
+
+@pytest.fixture(scope="module")
+def jail():
+    with bench() as made:
+        yield made
+
+
+@pytest.fixture
+def repl(jail):
+    with jail.repl() as made:
+        yield made
+
+
+def fail_some(number, request):
+    if "bad" in request.prompt:
+        return Result(call=number, failure=BROKEN)
+    return Result(call=number, text=request.prompt.upper())
+
+
+def last_line(finished):
+    return finished.error.rstrip().splitlines()[-1]
+
+
+def test_a_query_goes_out_with_its_text_apart_and_comes_back_as_str(repl):
+    assert repl.out("llm_query('sum up', context, model='m', fresh=True)") == "'<sum up>'\n"
+    assert repl.batches[0].purpose == "llm"
+    assert repl.batches[0].requests == [
+        Request(prompt="sum up", text=TEXT, model="m", fresh=True)
+    ]
+
+
+def test_a_batch_keeps_its_order_and_is_one_request_to_the_host(repl):
+    assert repl.out("llm_query_batched(['a', 'b'], ['x', 'y'])") == "['<a>', '<b>']\n"
+    assert [len(batch.requests) for batch in repl.batches] == [2]
+    assert [one.text for one in repl.batches[0].requests] == ["x", "y"]
+
+
+def test_samples_are_asked_afresh_each(repl):
+    assert repl.out("llm_query('v', samples=3)") == "['<v>', '<v>', '<v>']\n"
+    assert [one.fresh for one in repl.batches[0].requests] == [True] * 3
+
+
+def test_a_child_is_asked_with_its_own_context_or_the_parents(repl):
+    repl.out("rlm_query('q', 'piece')\nrlm_query_batched(['a', 'b'])")
+
+    assert [batch.purpose for batch in repl.batches] == ["rlm", "rlm"]
+    assert [one.text for one in repl.batches[0].requests] == ["piece"]
+    assert [one.text for one in repl.batches[1].requests] == [None, None]
+
+
+def test_a_failure_raises_and_is_never_text(repl):
+    repl.bring = fail_some
+    finished = repl.cell("llm_query('bad')")
+
+    assert last_line(finished) == "ModelError: it broke"
+    assert repl.out("calls") == (
+        "[Call(call=1, prompt='bad', text=None, error='it broke')]\n"
+    )
+
+
+def test_a_failed_batch_carries_every_result_and_every_error(repl):
+    repl.bring = fail_some
+    code = (
+        "try:\n    llm_query_batched(['a', 'bad', 'c'])\n"
+        "except BatchFailed as e:\n    print(e.results, e.errors)"
+    )
+
+    assert repl.out(code) == "['A', None, 'C'] {1: ModelError('it broke')}\n"
+    assert repl.out("[c.text for c in calls]") == "['A', None, 'C']\n"
+
+
+def test_a_refusal_of_the_whole_batch_is_a_limit(repl):
+    repl.refused = Failure(fault="limit", message="this batch would cost $9 and $1 is left")
+
+    assert last_line(repl.cell("llm_query_batched(['a', 'b'])")) == (
+        "LimitReached: this batch would cost $9 and $1 is left"
+    )
+    assert repl.out("calls") == "[]\n"
+
+
+def test_a_single_call_that_the_ledger_refused_is_a_limit_too(repl):
+    failure = Failure(fault="limit", message="no calls left")
+    repl.bring = lambda number, _: Result(call=number, failure=failure)
+
+    assert last_line(repl.cell("llm_query('a')")) == "LimitReached: no calls left"
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        ("llm_query(3)", "TypeError: prompt must be a str, not int"),
+        ("llm_query('a', 5)", "TypeError: text must be a str, not int"),
+        ("llm_query(' ')", "ValueError: prompt is empty"),
+        ("llm_query('a', samples=0)", "ValueError: samples must be a whole number from 1, not 0"),
+        (
+            "llm_query_batched('abc')",
+            "TypeError: prompts must be a list of str; for a single one there is llm_query",
+        ),
+        (
+            "llm_query_batched(['a', 'b'], ['x'])",
+            "ValueError: 2 prompts but 1 texts: give one for each",
+        ),
+    ],
+)
+def test_wrong_arguments_are_told_before_anything_is_sent(repl, code, error):
+    assert last_line(repl.cell(code)) == error
+    assert repl.batches == []
+
+
+def test_an_empty_batch_asks_nobody(repl):
+    assert repl.out("llm_query_batched([])") == "[]\n"
+    assert repl.batches == []
+
+
+def test_many_threads_may_wait_at_once(repl):
+    code = (
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "with ThreadPoolExecutor(8) as pool:\n"
+        "    got = list(pool.map(llm_query, [str(i) for i in range(40)]))\n"
+        "got == [f'<{i}>' for i in range(40)]"
+    )
+
+    assert repl.out(code) == "True\n"
+    assert len(repl.batches) == 40
+
+
+def test_asyncio_may_wait_in_threads(repl):
+    code = (
+        "import asyncio\n"
+        "await asyncio.gather(*(asyncio.to_thread(llm_query, str(i)) for i in range(3)))"
+    )
+
+    assert repl.out(code) == "['<0>', '<1>', '<2>']\n"
+
+
+def test_long_texts_and_large_batches_travel_in_pieces(repl):
+    assert repl.out("rlm_query('q' * 5_000_000, 't' * 9_000_000)[:3]") == "'<qq'\n"
+    (request,) = repl.batches[0].requests
+    assert (len(request.prompt), len(request.text)) == (5_000_000, 9_000_000)
+
+    assert repl.out("len(llm_query_batched(['p' * 1000] * 9000))") == "9000\n"
+    assert len(repl.batches[1].requests) == 9000
+
+
+def test_a_text_that_is_too_long_is_refused_with_what_to_do(repl):
+    finished = repl.cell("rlm_query('q', 't' * (64 * 2**20))")
+
+    assert last_line(finished) == (
+        "ValueError: a call with 67,108,865 characters is too long: 67,108,864 are allowed; "
+        "split the text"
+    )
+
+
+def test_results_that_a_roll_back_took_come_back_with_the_next_cell(repl):
+    repl.out("llm_query('a')")
+    assert repl.cell("llm_query('b')\nimport os\nos._exit(1)").ended == "rolled_back"
+
+    finished = repl.cell("[(c.call, c.text) for c in calls]", [Result(call=2, text="<b>")])
+
+    assert finished.output == "[(1, '<a>'), (2, '<b>')]\n"
+
+
+def test_the_budget_is_what_the_host_told_last(repl):
+    assert repl.out("{k: v for k, v in budget().items() if k != 'seconds'}") == (
+        "{'usd': 1.0, 'calls': 10, 'tokens': 100, 'turns': 5, 'depth': 2}\n"
+    )
+    assert repl.out("0 < budget()['seconds'] <= 60") == "True\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "value", "note"),
+    [
+        ("'yes'", "yes", "submitted: str, 3 characters: 'yes'"),
+        ("0", 0, "submitted: int: 0"),
+        ("False", False, "submitted: bool: false"),
+        ("{2, 1}", [1, 2], "submitted: list of 2: [1, 2]"),
+        ("((1, 'x'),)", [[1, "x"]], 'submitted: list of 1: [[1, "x"]]'),
+        ("{1: {'a'}}", {"1": ["a"]}, 'submitted: dict of 1: {"1": ["a"]}'),
+        ("collections.Counter('aab')", {"a": 2, "b": 1}, 'submitted: dict of 2: {"a": 2, "b": 1}'),
+        ("type('F', (), {'item': lambda s: 2.5})()", 2.5, "submitted: float: 2.5"),
+    ],
+)
+def test_an_answer_leaves_as_json(repl, given, value, note):
+    finished = repl.cell(f"submit({given})")
+
+    assert (finished.output, finished.error, finished.notes) == ("", None, [note])
+    assert [one.value for one in repl.submitted] == [value]
+
+
+@pytest.mark.parametrize("given", ["None", "''", "' '", "[]", "{}", "float('nan')", "object()", "{b'': 1}"])
+def test_what_is_no_answer_is_refused(repl, given):
+    assert last_line(repl.cell(f"submit({given})")).startswith("ValueError: ")
+    assert repl.submitted == []
+
+
+def test_evidence_is_places_and_quotes(repl):
+    repl.out("submit('x', evidence=[grep('bet.')[0], 'gamma', cite(grep('alpha')[0])])")
+
+    assert repl.submitted[0].evidence == [
+        Place(document=0, start=6, end=10, quote="beta"),
+        "gamma",
+        Place(document=0, start=0, end=5, quote="alpha"),
+    ]
+
+
+def test_one_hit_may_stand_for_a_list_of_one(repl):
+    repl.out("submit('x', evidence=grep('beta')[0])")
+
+    assert repl.submitted[0].evidence == [Place(document=0, start=6, end=10, quote="beta")]
+
+
+def test_the_official_answer_dict_submits_when_ready_and_is_the_draft_before(repl):
+    assert repl.cell("1").draft is None
+    assert repl.cell("answer['content'] = 'draft'").draft == "draft"
+    assert repl.submitted == []
+
+    repl.out("answer['ready'] = True")
+
+    assert [one.value for one in repl.submitted] == ["draft"]
+
+
+def test_a_cell_that_raises_does_not_submit_the_answer_dict(repl):
+    repl.cell("answer['content'] = 'a'\nanswer['ready'] = True\n1/0")
+
+    assert repl.submitted == []
+
+
+def test_help_shows_real_signatures(repl):
+    assert repl.out("help(rlm_query)").splitlines()[0] == (
+        "rlm_query(prompt: str, context: str | None = None, *, model: str | None = None) -> str"
+    )
+    assert "submit: Give your answer" in repl.out("help()")
+    assert "Return the number of items" in repl.out("help(len)")
+
+
+def test_show_vars_lists_the_models_own_names(repl):
+    repl.out("xs = [1, 2]\ndef f(): ...\n_private = 1")
+
+    assert repl.out("SHOW_VARS()") == "xs: list[2]\nf: function\n"
+
+
+def test_grep_and_count_find_in_the_context(repl):
+    assert repl.out("[tuple(hit) for hit in grep('^[ab]')], count('a')") == (
+        "([('context', 1, 'alpha'), ('context', 2, 'beta')], 5)\n"
+    )
+
+
+def test_a_session_may_have_a_context_of_its_own(jail):
+    own = from_value({"one": "1", "two": "22"})
+    with jail.repl(context=own) as repl:
+        assert repl.out("dict(context.items())") == "{'one': '1', 'two': '22'}\n"
+    own.close()
