@@ -206,6 +206,17 @@ def environment(home: Path) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, "ABYME_HOME": str(home), "TERM": "xterm-256color"}
 
 
+def test_a_polite_kill_stops_at_once(files, home) -> None:
+    with ScriptedEndpoint([LOOK, Fault.hang()]) as endpoint:
+        process = start(endpoint, files, home)
+        wait_for(process, "root: cell 1 ok")
+        process.terminate()
+        out, err = process.communicate()
+
+    assert (process.returncode, out) == (130, "")
+    assert err.splitlines()[-1].startswith("stopped · 2 calls · ")
+
+
 def command(endpoint: ScriptedEndpoint, files: Path) -> list[str]:
     ask = ["ask", "where?", str(files), "--base-url", endpoint.url, "--model", "m"]
     return [sys.executable, "-m", "abyme", *ask]
