@@ -214,7 +214,7 @@ def test_a_polite_kill_stops_at_once(files, home) -> None:
         out, err = process.communicate()
 
     assert (process.returncode, out) == (130, "")
-    assert err.splitlines()[-1].startswith("stopped · 2 calls · ")
+    assert err.splitlines()[-1].startswith("stopped · ")
 
 
 def command(endpoint: ScriptedEndpoint, files: Path) -> list[str]:
