@@ -64,9 +64,7 @@ class Repl:
             results.append(self.bring(self.made, request))
         if self.refused:
             results = []
-        await self.session.answer(
-            event.batch, results=results, refused=self.refused, budget=BUDGET
-        )
+        await self.session.answer(event.batch, results=results, refused=self.refused, budget=BUDGET)
 
 
 class Bench:

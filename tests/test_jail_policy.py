@@ -137,7 +137,6 @@ def test_arguments_decide(jailed, call, arguments, answer):
     assert verdict(jailed, call, *arguments) == (ALLOW if answer == ALLOW else refuse(answer))
 
 
-
 FORK, THREAD = 0x1200011, 0x3D0F00
 EPERM = refuse(errno.EPERM)
 

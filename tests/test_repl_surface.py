@@ -35,9 +35,7 @@ def last_line(finished):
 def test_a_query_goes_out_with_its_text_apart_and_comes_back_as_str(repl):
     assert repl.out("llm_query('sum up', context, model='m', fresh=True)") == "'<sum up>'\n"
     assert repl.batches[0].purpose == "llm"
-    assert repl.batches[0].requests == [
-        Request(prompt="sum up", text=TEXT, model="m", fresh=True)
-    ]
+    assert repl.batches[0].requests == [Request(prompt="sum up", text=TEXT, model="m", fresh=True)]
 
 
 def test_a_batch_keeps_its_order_and_is_one_request_to_the_host(repl):
@@ -64,9 +62,7 @@ def test_a_failure_raises_and_is_never_text(repl):
     finished = repl.cell("llm_query('bad')")
 
     assert last_line(finished) == "ModelError: it broke"
-    assert repl.out("calls") == (
-        "[Call(call=1, prompt='bad', text=None, error='it broke')]\n"
-    )
+    assert repl.out("calls") == ("[Call(call=1, prompt='bad', text=None, error='it broke')]\n")
 
 
 def test_a_failed_batch_carries_every_result_and_every_error(repl):
@@ -198,7 +194,9 @@ def test_an_answer_leaves_as_json(repl, given, value, note):
     assert [one.value for one in repl.submitted] == [value]
 
 
-@pytest.mark.parametrize("given", ["None", "''", "' '", "[]", "{}", "float('nan')", "object()", "{b'': 1}"])
+@pytest.mark.parametrize(
+    "given", ["None", "''", "' '", "[]", "{}", "float('nan')", "object()", "{b'': 1}"]
+)
 def test_what_is_no_answer_is_refused(repl, given):
     assert last_line(repl.cell(f"submit({given})")).startswith("ValueError: ")
     assert repl.submitted == []

@@ -48,6 +48,7 @@ class Client:
     """Sends and receives frames for the whole process."""
 
     _socket: socket.socket
+    _fd: int
 
     def __init__(self, interrupts: Interrupts) -> None:
         self._interrupts = interrupts
@@ -61,6 +62,7 @@ class Client:
     def connect(self, fd: int) -> None:
         """Take a descriptor for the host's; before that nothing can be sent."""
         self._socket = socket.socket(fileno=fd)
+        self._fd = fd
         self._poll.register(fd, select.POLLIN)
 
     def send(self, frame: Frame) -> None:
@@ -81,7 +83,9 @@ class Client:
     def connected(self) -> bool:
         """Tell whether the descriptor is still the host's and the host still there."""
         bad = select.POLLHUP | select.POLLERR | select.POLLNVAL
-        return not any(event & bad for _, event in self._poll.poll(0))
+        poll = select.poll()  # another thread may be in the other one
+        poll.register(self._fd, select.POLLIN)
+        return not any(event & bad for _, event in poll.poll(0))
 
     def expect(self, box: int) -> None:
         """Open a letter box before asking, so that no answer can be missed."""

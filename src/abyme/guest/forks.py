@@ -171,13 +171,21 @@ class ForkServer:
         ready = {"t": "ready", "layers": layers, "snapshots": snapshots}
         gc.freeze()
         if got is not None:
-            supervise(CONTROL_FD, lambda: repl.serve(ready))
+            supervise(CONTROL_FD, lambda: _serve_cells(repl, ready))
         else:
             os.close(CONTROL_FD)
-            repl.serve(ready)
+            _serve_cells(repl, ready)
 
     def _reply(self, message: Frame) -> None:
         self._control.send(json.dumps(message).encode())
+
+
+def _serve_cells(repl: Repl, ready: Frame) -> None:
+    """Serve to the end. From here on the host is told nothing but what `repl` sends."""
+    try:
+        repl.serve(ready)
+    finally:
+        os._exit(1)
 
 
 def _tell(why: str) -> None:
