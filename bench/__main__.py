@@ -1,7 +1,8 @@
 """``make bench`` or ``python -m bench [NAME...]``: every figure that README and docs speak of.
 
 Run by hand on a quiet machine. Prints medians with their range, the floor measured in
-the same run, and how noisy the machine was. What takes minutes runs only by name. ``--json FILE`` keeps the samples.
+the same run, and how noisy the machine was. What takes minutes runs only by name.
+``--json FILE`` keeps the samples.
 """
 
 import argparse

@@ -9,11 +9,12 @@ import tempfile
 import time
 from pathlib import Path
 
+from demo import checks, corpus
+
 from abyme import RLM, Limits
 from abyme.contexts.load import load_paths
 from abyme.run.spec import cache_dir
 from bench.measure import Figure, Noise
-from demo import checks, corpus
 
 QUESTIONS = Path(__file__).with_name("localroot.json")
 
