@@ -8,7 +8,6 @@ from jail_doubles import bench
 
 from abyme.core.events import Name
 
-
 UNCLOSED = (
     "json.decoder.JSONDecodeError: "
     "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"
