@@ -8,7 +8,7 @@ from abyme.errors import ConfigError
 from abyme.run import profiles
 
 
-@pytest.mark.parametrize(("name", "most"), [("strong", 2200), ("weak", 900)])
+@pytest.mark.parametrize(("name", "most"), [("strong", 2200), ("weak", 900), ("weak-text", 900)])
 def test_the_system_text_stays_short(name, most):
     assert len(profiles.load(name).system) <= most
 
@@ -41,6 +41,12 @@ def test_a_small_local_model_gets_the_plain_prompt():
     assert profiles.choose("openai:gpt-5") == "strong"
 
 
+def test_a_variant_for_the_contexts_shape_is_taken_where_there_is_one():
+    assert profiles.fit("weak", "text") == "weak-text"
+    assert profiles.fit("weak", "documents") == "weak"
+    assert profiles.fit("strong", "text") == "strong"
+
+
 def test_an_unknown_profile_lists_those_there_are():
-    with pytest.raises(ConfigError, match="there are: strong, weak"):
+    with pytest.raises(ConfigError, match="there are: strong, weak, weak-text"):
         profiles.load("genius")

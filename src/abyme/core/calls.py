@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from abyme.core import events as ev
 from abyme.core import pricing, retry
 from abyme.core.effects import AskModel
-from abyme.core.ids import CallId, NodeId
+from abyme.core.ids import BatchId, CallId, NodeId
 from abyme.core.ledger import NOTHING, Amount, Ledger
 from abyme.core.profile import Message, Profile
 
@@ -35,6 +35,8 @@ class Call:
     closing: bool = False
     fence: str = ""
     """Nonce of the data in the prompt; stripped from the reply."""
+    batch: BatchId | None = None
+    position: int | None = None
     attempt: int = 0
     cancelled: bool = False
     """Nobody waits for it any more; it is booked all the same."""
@@ -101,6 +103,8 @@ class CallBook:
             purpose="turn" if call.purpose == "turn" else "sub",
             worst_usd_micro=worst.usd_micro,
             worst_tokens=worst.tokens,
+            batch=call.batch,
+            position=call.position,
         )
         return AskModel(
             node=call.node,

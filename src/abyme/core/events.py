@@ -158,6 +158,9 @@ class CallReserved(Event, frozen=True, kw_only=True, tag="call_reserved"):
     purpose: Literal["turn", "sub"]
     worst_usd_micro: int
     worst_tokens: int
+    batch: BatchId | None = None
+    """Of a sub-call: the batch that asked for it first, and its place there from 0."""
+    position: int | None = None
 
 
 class CallSettled(Event, frozen=True, kw_only=True, tag="call_settled"):

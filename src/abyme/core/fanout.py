@@ -147,14 +147,14 @@ class Fanout:
             else:
                 self._seats[known].append(seat)
             return
-        call = self._call(seat[0], request, model)
+        call = self._call(seat, request, model)
         if not request.fresh:
             self._keys[key] = call.call
             self._key_of[call.call] = key
         self._seats[call.call] = [seat]
         self._waiting.append(call)
 
-    def _call(self, node: NodeId, request: ev.Request, model: ev.ModelFacts) -> Call:
+    def _call(self, seat: Seat, request: ev.Request, model: ev.ModelFacts) -> Call:
         number = self.book.new_id()
         word = fences.nonce(self.seed, "sub", number) if request.text is not None else ""
         content = request.prompt
@@ -162,7 +162,9 @@ class Fanout:
             content = f"{content}\n\n{fences.data(request.text, word)}\n{DATA_REMARK}"
         return Call(
             call=number,
-            node=node,
+            node=seat[0],
+            batch=seat[1],
+            position=seat[2],
             purpose="sub",
             model=model,
             messages=(Message("user", content),),

@@ -19,6 +19,7 @@ from abyme.core.ids import NodeId
 from abyme.errors import ConfigError, ModelError
 from abyme.models.names import UNNAMED, Endpoint
 from abyme.ports import Context, Model, Sandbox, SandboxRun
+from abyme.run import profiles
 from abyme.run.clock import MonotonicClock
 from abyme.run.driver import Ports
 from abyme.run.spec import GIVEN, Spec
@@ -84,7 +85,8 @@ class Parts:
 
         models = await self._ready_models()
         spec = self.spec
-        shown_chars = min(spec.limits.cell_output_chars, spec.profile.output_chars)
+        profile = profiles.load(profiles.fit(spec.profile, context.shape))
+        shown_chars = min(spec.limits.cell_output_chars, profile.output_chars)
         limits = structs.replace(spec.limits, cell_output_chars=shown_chars)
         sandbox = await self._ready_sandbox().begin(context=context, limits=limits)
         try:
@@ -96,7 +98,7 @@ class Parts:
                 limits=spec.limits,
                 root=spec.facts(spec.root),
                 sub=spec.facts(spec.sub),
-                profile=spec.profile,
+                profile=profile,
                 seed=seed,
                 hash_seed=sandbox.hash_seed,
                 started_at=now.isoformat(timespec="seconds"),
@@ -243,7 +245,7 @@ def _run_spec(spec: Spec, started: ev.RunStarted) -> Any:
         sub_base_url=redact_url(spec.sub.base_url),
         limits=spec.limits,
         sandbox=spec.sandbox,
-        profile=spec.profile.name,
+        profile=started.profile.name,
         abyme=version(),
         python=platform.python_version(),
         started_at=started.started_at,

@@ -6,6 +6,7 @@ go into the run's first record, so that a replay does not depend on the files.
 
 import tomllib
 from importlib import resources
+from importlib.resources.abc import Traversable
 
 import msgspec
 
@@ -19,25 +20,41 @@ def load(name: str) -> Profile:
     Raises:
         ConfigError: if there is none; the message lists those there are.
     """
-    folder = resources.files("abyme.core") / "prompts"
-    file = folder / f"{name}.toml"
-    if name not in names():
-        raise ConfigError(f"no profile {name!r}; there are: {', '.join(names())}")
+    file = _folder() / f"{known(name)}.toml"
     data = tomllib.loads(file.read_text(encoding="utf-8"))
     return _stripped(msgspec.convert(data, Profile))
 
 
+def known(name: str) -> str:
+    """Give a profile's name back.
+
+    Raises:
+        ConfigError: if there is no such profile; the message lists those there are.
+    """
+    if name not in names():
+        raise ConfigError(f"no profile {name!r}; there are: {', '.join(names())}")
+    return name
+
+
 def names() -> list[str]:
     """List the profiles there are."""
-    folder = resources.files("abyme.core") / "prompts"
-    return sorted(
-        f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml")
-    )
+    files = (file.name for file in _folder().iterdir())
+    return sorted(name.removesuffix(".toml") for name in files if name.endswith(".toml"))
+
+
+def _folder() -> Traversable:
+    return resources.files("abyme.core") / "prompts"
 
 
 def choose(model: str) -> str:
     """Name the profile for a model by its name: small local ones need a plainer prompt."""
     return "weak" if model.startswith("local:") else "strong"
+
+
+def fit(name: str, shape: str) -> str:
+    """Name the variant of a profile for a context of this shape, where there is one."""
+    variant = f"{name}-{shape}"
+    return variant if variant in names() else name
 
 
 def _stripped(profile: Profile) -> Profile:

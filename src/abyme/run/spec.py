@@ -13,7 +13,6 @@ from pathlib import Path
 
 from abyme.core.events import ModelFacts, Price
 from abyme.core.limits import Limits
-from abyme.core.profile import Profile
 from abyme.errors import ConfigError
 from abyme.models.names import Endpoint, resolve
 from abyme.models.presets import PRESETS
@@ -56,7 +55,7 @@ class Spec:
     root: Endpoint
     sub: Endpoint
     limits: Limits
-    profile: Profile
+    profile: str
     runs_dir: Path
     cache_dir: Path
     sandbox: str
@@ -88,7 +87,7 @@ def settle(settings: Settings, env: Mapping[str, str] | None = None) -> Spec:
         root=root,
         sub=sub,
         limits=settings.limits,
-        profile=profiles.load(settings.profile or profiles.choose(root.name)),
+        profile=profiles.known(settings.profile or profiles.choose(root.name)),
         runs_dir=settings.runs_dir or data_dir(env) / "runs",
         cache_dir=cache_dir(env),
         sandbox=_sandbox(settings.sandbox),
