@@ -21,6 +21,12 @@ def echo(number, request):
     return Result(call=number, text=f"<{request.prompt}>")
 
 
+def needs_snapshots(repl):
+    """Skip where the host allows no PID namespace."""
+    if not repl.session.facts.snapshots:
+        pytest.skip("no PID namespaces, so no snapshots and no forks")
+
+
 class Repl:
     """One session; `cell` runs code and returns what the host was told."""
 

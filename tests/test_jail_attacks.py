@@ -4,7 +4,7 @@ import os
 import socket
 
 import pytest
-from jail_doubles import bench
+from jail_doubles import bench, needs_snapshots
 
 from abyme.sandboxes.self_check import CHECKS
 
@@ -116,8 +116,7 @@ def test_a_written_header_is_put_right_before_the_next_cell(repl):
 
 
 def test_the_context_cannot_be_written(repl):
-    if not repl.session.facts.snapshots:
-        pytest.skip("no PID namespaces, so no snapshots")
+    needs_snapshots(repl)
     finished = repl.cell("import ctypes\nctypes.memset((id(context) & ~4095) + 4096, 0x41, 1)")
 
     assert (finished.ended, finished.limit) == ("rolled_back", "crashed (signal 11)")
@@ -158,8 +157,7 @@ def test_other_processes_cannot_be_signalled(repl):
 
 def test_a_call_of_the_32_bit_kernel_kills_the_process(jail):
     with jail.repl() as repl:
-        if not repl.session.facts.snapshots:
-            pytest.skip("no PID namespaces, so no snapshots")
+        needs_snapshots(repl)
         assert repl.cell(SYSCALL + "sys(0x40000027)").limit == "crashed (signal 31)"  # x32 getpid
 
 

@@ -5,7 +5,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from jail_doubles import BUDGET, bench
+from jail_doubles import BUDGET, bench, needs_snapshots
 
 from abyme.core.effects import Result
 from abyme.core.limits import Limits
@@ -77,8 +77,7 @@ def test_a_cell_over_its_time_is_interrupted_and_keeps_its_state(hasty, code):
 )
 def test_a_cell_that_ignores_interrupts_is_rolled_back(hasty, code):
     with hasty.repl() as repl:
-        if not repl.session.facts.snapshots:
-            pytest.skip("no PID namespaces, so no snapshots")
+        needs_snapshots(repl)
         assert ends(repl, code) == ("rolled_back", "cell_timeout_s")
         assert keeps_state(repl)
 
@@ -97,15 +96,13 @@ def test_a_cell_that_ignores_interrupts_is_rolled_back(hasty, code):
 )
 def test_a_cell_that_kills_its_process_is_rolled_back(jail, code, limit):
     with jail.repl() as repl:
-        if not repl.session.facts.snapshots:
-            pytest.skip("no PID namespaces, so no snapshots")
+        needs_snapshots(repl)
         assert ends(repl, code) == ("rolled_back", limit)
         assert keeps_state(repl)
 
 
 def test_a_roll_back_takes_names_and_random_back(repl):
-    if not repl.session.facts.snapshots:
-        pytest.skip("no PID namespaces, so no snapshots")
+    needs_snapshots(repl)
     repl.out("import random, os\nrandom.seed(1)\nxs = [1]")
     repl.cell("random.random(); xs.append(2); os._exit(0)")
 
@@ -126,6 +123,8 @@ def test_a_roll_back_takes_names_and_random_back(repl):
 )
 def test_memory_processes_and_threads_run_out_as_python_errors(hasty, code, error):
     with hasty.repl() as repl:
+        if "fork" in code:
+            needs_snapshots(repl)
         repl.out("x = 41")
         assert error in repl.cell(code).error
         assert keeps_state(repl)
@@ -148,8 +147,7 @@ def test_the_snapshot_may_be_switched_off_and_then_a_stubborn_cell_loses_the_ses
 
 def test_threads_that_live_on_cost_the_roll_back(hasty):
     with hasty.repl() as repl:
-        if not repl.session.facts.snapshots:
-            pytest.skip("no PID namespaces, so no snapshots")
+        needs_snapshots(repl)
         repl.out("import threading\nt = threading.Thread(target=threading.Event().wait)\nt.start()")
         with pytest.raises(SandboxError, match="lost in cell 2"):
             repl.cell("sum(range(10 ** 12))")
@@ -227,6 +225,7 @@ def test_a_second_cell_at_once_is_refused(jail, repl):
 
 def test_closing_a_session_leaves_no_process(jail):
     with jail.repl() as repl:
+        needs_snapshots(repl)
         repl.out("import os, time\nif os.fork() == 0: time.sleep(1000)")
         pid = number_of(repl.session._pidfd)
         assert Path(f"/proc/{pid}").is_dir()

@@ -4,7 +4,7 @@ import random
 import sys
 
 import pytest
-from jail_doubles import bench
+from jail_doubles import bench, needs_snapshots
 
 from abyme.core.events import Name
 
@@ -243,6 +243,7 @@ def test_engine_names_are_put_back_and_the_model_is_told(repl):
 
 
 def test_a_thread_that_lives_on_is_kept_and_told_of(repl):
+    needs_snapshots(repl)
     started = repl.cell(
         "import threading\ngo = threading.Event()\nseen = []\n"
         "t = threading.Thread(target=lambda: (go.wait(), seen.append(1)))\nt.start()"
@@ -256,12 +257,14 @@ def test_a_thread_that_lives_on_is_kept_and_told_of(repl):
 
 
 def test_processes_left_by_a_cell_are_gone_in_the_next(repl):
+    needs_snapshots(repl)
     repl.out("import os, time\npid = os.fork()\nif pid == 0: time.sleep(1000)")
 
     assert "ProcessLookupError" in repl.cell("os.kill(pid, 0)").error
 
 
 def test_a_fork_that_falls_out_of_its_cell_answers_nothing(repl):
+    needs_snapshots(repl)
     assert repl.out("import os\nif os.fork() == 0: print('child')\nelse: os.wait()") == ""
     assert repl.out("1") == "1\n"
 

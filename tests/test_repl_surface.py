@@ -1,7 +1,7 @@
 """Contract: guest/surface, calls, values. What the model finds, and what it is told."""
 
 import pytest
-from jail_doubles import TEXT, bench
+from jail_doubles import TEXT, bench, needs_snapshots
 
 from abyme.contexts.sealed import from_value
 from abyme.core.effects import Result
@@ -159,6 +159,7 @@ def test_a_text_that_is_too_long_is_refused_with_what_to_do(repl):
 
 
 def test_results_that_a_roll_back_took_come_back_with_the_next_cell(repl):
+    needs_snapshots(repl)
     repl.out("llm_query('a')")
     assert repl.cell("llm_query('b')\nimport os\nos._exit(1)").ended == "rolled_back"
 

@@ -56,13 +56,14 @@ def main(control_fd: int) -> None:
     from abyme.guest.forks import ForkServer  # noqa: PLC0415
     from abyme.guest.kernel.lockdown import verify_namespaces  # noqa: PLC0415
 
+    counts = way is None or way.counts_processes()
     if way is not None:
         namespaces.enter(way)
         verify_namespaces()
     else:
         os.chdir("/")
     os.dup2(0, 2)  # what went wrong until here, the host has read; from here on nobody does
-    hello = {"t": "zygote", "python": platform.python_version(), "way": way.way if way else None}
+    hello = {"t": "zygote", "python": platform.python_version(), "counts_processes": counts}
     return ForkServer(control, way).serve(hello)
 
 

@@ -48,6 +48,13 @@ class Namespaces:
     way: Way
     nested: bool
 
+    def counts_processes(self) -> bool:
+        """Tell whether RLIMIT_NPROC is exact for a REPL. Ask before `enter`.
+
+        It needs a user namespace for the count, and does not bind root (kernel/fork.c).
+        """
+        return self.nested and (self.way == "nobody" or os.geteuid() != 0)
+
     @property
     def clone_flags(self) -> int:
         """What `clone_init` asks for."""

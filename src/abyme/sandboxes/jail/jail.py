@@ -121,7 +121,10 @@ async def open_session(
     """
     wire, their_wire = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     control, their_control = socket.socketpair()
-    session = JailSession(wire, control, limits.cell_timeout_s)
+    watched = None if zygote.counts_processes else limits.max_processes
+    session = JailSession(
+        wire, control, cell_timeout_s=limits.cell_timeout_s, max_processes=watched
+    )
     order = {
         "seed": seed,
         "memory_bytes": limits.memory_bytes,

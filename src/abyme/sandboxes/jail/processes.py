@@ -7,6 +7,7 @@ much processor time its tree has used, and a wrong one costs a wrong figure.
 import asyncio
 import os
 import signal
+from dataclasses import dataclass
 from pathlib import Path
 
 
@@ -47,9 +48,18 @@ def number_of(pidfd: int) -> int | None:
     return None
 
 
-def cpu_s(pid: int) -> float:
-    """Processor time of a process and of all below it, the dead and reaped ones included."""
-    ticks, todo = 0, [str(pid)]
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What a process and all below it use."""
+
+    cpu_s: float
+    """The dead and reaped ones included."""
+    processes: int
+
+
+def use(pid: int) -> Use:
+    """Look at a tree of processes."""
+    ticks, seen, todo = 0, 0, [str(pid)]
     while todo:
         one = todo.pop()
         try:
@@ -60,4 +70,5 @@ def cpu_s(pid: int) -> float:
                 todo += children.read_text(encoding="ascii").split()
         except OSError:
             continue
-    return ticks / os.sysconf("SC_CLK_TCK")
+        seen += 1
+    return Use(ticks / os.sysconf("SC_CLK_TCK"), seen)

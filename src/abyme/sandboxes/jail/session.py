@@ -29,7 +29,7 @@ from abyme.ports import SessionFacts
 from abyme.sandboxes.jail import frames
 from abyme.sandboxes.jail.batches import Batches
 from abyme.sandboxes.jail.ladder import Ladder, Step
-from abyme.sandboxes.jail.processes import cpu_s, gone, number_of, send_signal
+from abyme.sandboxes.jail.processes import Use, gone, number_of, send_signal, use
 from abyme.wire import PACKET_BYTES, PacketReader, WireError, encode, packets
 
 OnEvent = Callable[[ev.CallsRequested | ev.AnswerSubmitted], None]
@@ -42,8 +42,9 @@ MAX_PACKETS_A_WAKE = 64
 MAX_SUBMITS = 1_000
 ANSWER_CHARS = 4 << 20
 """Results go to the guest in frames of about this many characters."""
-CPU_LOOK_S = 0.25
-"""While calls are open the processor time is looked at this often."""
+LOOK_S = 0.2
+"""What a cell uses is looked at this often, while it matters."""
+ENGINE_PROCESSES = 3
 
 
 @dataclass(slots=True)
@@ -62,11 +63,20 @@ class _Cell:
 class JailSession:
     """Implements `abyme.ports.Session`."""
 
-    def __init__(self, wire: socket.socket, control: socket.socket, cell_timeout_s: float) -> None:
+    def __init__(
+        self,
+        wire: socket.socket,
+        control: socket.socket,
+        *,
+        cell_timeout_s: float,
+        max_processes: int | None,
+    ) -> None:
+        """`max_processes`: to be watched from here, where the kernel does not count them."""
         self.facts = SessionFacts(python="", snapshots=False, layers=())
         self._wire = wire
         self._control = control
         self._cell_timeout_s = cell_timeout_s
+        self._max_processes = max_processes
         self._loop = asyncio.get_running_loop()
         self._reader = PacketReader()
         self._outgoing: deque[bytes] = deque()
@@ -125,11 +135,12 @@ class JailSession:
         self._cell = running
         told = {"restore": [frames.result(one) for one in restore], "budget": _plain(budget)}
         self._send({"t": "cell", "cell": cell, "code": code, "batch": self._batches.next, **told})
-        self._timer = self._loop.call_later(self._cell_timeout_s, self._tick)
+        self._set_timer(running)
         try:
             return await running.ended
         finally:
-            self._timer.cancel()
+            if self._timer is not None:
+                self._timer.cancel()
             self._cell = None
 
     async def answer(
@@ -156,6 +167,7 @@ class JailSession:
         """Interrupt the running cell by the ladder."""
         if self._cell is not None and self._dead is None:
             self._take(self._cell.ladder.stop(why, self._loop.time()))
+            self._set_timer(self._cell)
 
     async def aclose(self) -> None:
         """Kill every process of the session. Safe to repeat."""
@@ -223,7 +235,9 @@ class JailSession:
             return
         running.waiting.add(frame.batch)
         running.ladder.calls_opened(self._loop.time())
-        self._watch_cpu(running)
+        if running.cpu_before_s is None and self._pid is not None:
+            running.cpu_before_s = use(self._pid).cpu_s
+        self._set_timer(running)
         asked = ev.CallsRequested(
             cell=frame.cell,
             batch=BatchId(frame.batch),
@@ -236,7 +250,7 @@ class JailSession:
         running = self._current(frame.cell)
         if running.ended.done():
             raise ProtocolViolation("the guest ended a cell twice")
-        compute_s = round(running.ladder.compute_s(self._loop.time(), self._cpu_s(running)), 4)
+        compute_s = round(running.ladder.compute_s(self._loop.time(), self._use(running).cpu_s), 4)
         self._batches.cell_ended()
         if isinstance(frame, frames.RolledBack):
             self._can_roll_back = True
@@ -265,13 +279,24 @@ class JailSession:
         running = self._cell
         if running is None or running.ended.done() or self._dead is not None:
             return
-        cpu = self._cpu_s(running)
-        self._take(running.ladder.due(self._loop.time(), cpu))
-        if self._dead is None:
-            wait_s = running.ladder.wait_s(self._loop.time(), cpu)
-            if running.waiting and running.ladder.step is None:
-                wait_s = min(wait_s, CPU_LOOK_S) if wait_s <= CPU_LOOK_S else CPU_LOOK_S
-            self._timer = self._loop.call_later(wait_s, self._tick)
+        used, now_s = self._use(running), self._loop.time()
+        step = running.ladder.due(now_s, used.cpu_s)
+        most = self._max_processes
+        if step is None and most is not None and used.processes > most + ENGINE_PROCESSES:
+            step = running.ladder.stop("max_processes", now_s)
+        self._take(step)
+        self._set_timer(running, used.cpu_s)
+
+    def _set_timer(self, running: _Cell, cpu_s: float = 0.0) -> None:
+        """Come back when the next step may be due, or to look at what the cell uses."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._dead is not None:
+            return
+        wait_s = running.ladder.wait_s(self._loop.time(), cpu_s)
+        if running.ladder.step is None and (running.waiting or self._max_processes is not None):
+            wait_s = min(wait_s, LOOK_S)
+        self._timer = self._loop.call_later(wait_s, self._tick)
 
     def _take(self, step: Step | None) -> None:
         """Take a step of the ladder."""
@@ -285,10 +310,6 @@ class JailSession:
                 self._control.send(b"i" if step == "interrupt" else b"r")
         else:
             send_signal(self._pidfd, signal.SIGINT)
-        if self._dead is None and self._timer is not None and self._cell is not None:
-            self._timer.cancel()
-            wait_s = self._cell.ladder.wait_s(self._loop.time())
-            self._timer = self._loop.call_later(wait_s, self._tick)
 
     def _on_control(self) -> None:
         """Hear that the supervisor has passed words on, or that there is none."""
@@ -305,18 +326,14 @@ class JailSession:
             self._words_unheard = 0
         self._heard.set()
 
-    def _watch_cpu(self, running: _Cell) -> None:
-        if running.cpu_before_s is None and self._pid is not None:
-            running.cpu_before_s = cpu_s(self._pid)
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer = self._loop.call_later(CPU_LOOK_S, self._tick)
-
-    def _cpu_s(self, running: _Cell) -> float:
-        """Processor time since the cell first waited for a call; 0 before it ever did."""
-        if running.cpu_before_s is None or self._pid is None:
-            return 0.0
-        return max(0.0, cpu_s(self._pid) - running.cpu_before_s)
+    def _use(self, running: _Cell) -> Use:
+        """Processor time since the cell first waited for a call, 0 before; processes now."""
+        looks = running.cpu_before_s is not None or self._max_processes is not None
+        if self._pid is None or not looks:
+            return Use(0.0, 0)
+        now = use(self._pid)
+        before_s = running.cpu_before_s
+        return Use(0.0 if before_s is None else max(0.0, now.cpu_s - before_s), now.processes)
 
     def _watch_frame(self) -> None:
         """See that a frame that has begun ends soon."""

@@ -36,7 +36,8 @@ class Zygote:
     def __init__(self, hash_seed: int) -> None:
         self.hash_seed = hash_seed
         self.python = ""
-        self.way: str | None = None
+        self.counts_processes = True
+        """The kernel limits the processes of each REPL; else its session has to."""
         self.notes: list[str] = []
         self._socket, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._socket.settimeout(0)
@@ -70,7 +71,8 @@ class Zygote:
         if hello["t"] == "refused":
             await self.aclose()
             raise SandboxUnavailable(hello["why"])
-        self.python, self.way = hello["python"], hello["way"]
+        self.python = hello["python"]
+        self.counts_processes = hello["counts_processes"]
 
     async def adopt(self, fds: Sequence[int]) -> None:
         """Give it the run's context, which every REPL will share.
