@@ -7,6 +7,7 @@ host's, as JSON in packets with descriptors. Ends when the host closes its end.
 
 import contextlib
 import fcntl
+import functools
 import gc
 import json
 import os
@@ -18,11 +19,12 @@ from typing import Any, Final
 
 from abyme.guest.adopt import View
 from abyme.guest.calls import Calls
-from abyme.guest.client import Client, Frame, HostGone
+from abyme.guest.client import Client, Frame
 from abyme.guest.interpreter import prepare
 from abyme.guest.interrupts import Interrupts
 from abyme.guest.kernel import policy, seccomp
-from abyme.guest.kernel.lockdown import Confinement, lock_down
+from abyme.guest.kernel.libc import holding_library
+from abyme.guest.kernel.lockdown import Confinement, enter_domain, lock_down
 from abyme.guest.kernel.namespaces import Namespaces, clone_init
 from abyme.guest.repl import Kit, Repl
 from abyme.guest.sink import Sink
@@ -88,6 +90,7 @@ class ForkServer:
         self._namespaces = namespaces
         program = seccomp.compile_filter(policy.rules(own_pid=None))
         self._program = program if namespaces is not None else None
+        holding_library().fork  # noqa: B018 - looked up here, once, and not in every fork
         self._sink = Sink()
         self._namespace = prepare(self._sink)
         self._kit = self._kit_for(NoView())
@@ -146,46 +149,49 @@ class ForkServer:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             kit = self._kit_for(View(fds[2], fds[3])) if len(fds) > 2 else self._kit
             _keep_only(fds[:2])
-            kit.client.connect(SESSION_FD)
-            random.seed(order.seed)
             self._serve(kit, order)
-        except HostGone:
-            pass
         except Exception as error:
             _tell(f"{type(error).__name__}: {error}")
         finally:
             os._exit(1)
 
     def _serve(self, kit: Kit, order: Order) -> None:
+        domain = enter_domain(required=self._namespaces is None)
+        if self._namespaces is None:
+            os.close(CONTROL_FD)
+            self._serve_cells(kit, order, domain)
+        else:
+            work = functools.partial(self._serve_cells, kit, order, domain)
+            supervise(CONTROL_FD, work, functools.partial(self._lock_down, kit, order))
+
+    def _lock_down(self, kit: Kit, order: Order) -> list[str]:
         got = self._namespaces
         spare = ENGINE_PROCESSES if got is not None and got.nested else SHARED_PROCESSES
         processes = order.max_processes + spare
-        layers = lock_down(Confinement(got, order.memory_bytes, processes, kit.maps, self._program))
-        snapshots = got is not None and order.snapshots
-        repl = Repl(
-            kit,
-            output_chars=order.output_chars,
-            alone=got is not None,
-            snapshots=snapshots,
-        )
-        ready = {"t": "ready", "layers": layers, "snapshots": snapshots}
-        gc.freeze()
-        if got is not None:
-            supervise(CONTROL_FD, lambda: _serve_cells(repl, ready))
-        else:
-            os.close(CONTROL_FD)
-            _serve_cells(repl, ready)
+        return lock_down(Confinement(got, order.memory_bytes, processes, kit.maps, self._program))
+
+    def _serve_cells(self, kit: Kit, order: Order, domain: list[str]) -> None:
+        """Confine this process and serve. Once it serves, the host is told of cells only."""
+        alone = self._namespaces is not None
+        snapshots = alone and order.snapshots
+        serving = False
+        try:
+            kit.client.connect(SESSION_FD)
+            random.seed(order.seed)
+            layers = self._lock_down(kit, order)
+            limit = order.output_chars
+            repl = Repl(kit, output_chars=limit, alone=alone, snapshots=snapshots)
+            gc.freeze()
+            serving = True
+            repl.serve({"t": "ready", "layers": layers + domain, "snapshots": snapshots})
+        except Exception as error:
+            if not serving:
+                _tell(f"{type(error).__name__}: {error}")
+        finally:
+            os._exit(1)
 
     def _reply(self, message: Frame) -> None:
         self._control.send(json.dumps(message).encode())
-
-
-def _serve_cells(repl: Repl, ready: Frame) -> None:
-    """Serve to the end. From here on the host is told nothing but what `repl` sends."""
-    try:
-        repl.serve(ready)
-    finally:
-        os._exit(1)
 
 
 def _tell(why: str) -> None:

@@ -19,12 +19,17 @@ WORDS: Final = {b"i": signal.SIGINT, b"r": ROLL_BACK}
 """What the host writes, one byte a word; each is echoed when it has been passed on."""
 
 
-def supervise(control_fd: int, work: Callable[[], None]) -> None:
-    """Run `work` in a child and serve until all is over. Does not return."""
+def supervise(control_fd: int, work: Callable[[], None], confine: Callable[[], object]) -> None:
+    """Run `work` in a child, `confine` this process, serve until all is over. Does not return.
+
+    The child is forked first of all, and confines itself: each page that is written before
+    a fork would be copied once more after it.
+    """
     if fork_unseen() == 0:
         os.close(control_fd)
         work()
         os._exit(0)
+    confine()
     woken, waker = os.pipe()
     os.set_blocking(woken, False)
     os.set_blocking(waker, False)

@@ -2,7 +2,7 @@
 
 Run by path, never imported by the host::
 
-    python -s -S -P -B zygote.py CONTROL_FD     (environment: LC_ALL, PYTHONHASHSEED, TZ)
+    python -s -S -P zygote.py CONTROL_FD     (environment: LC_ALL, PYTHONHASHSEED, TZ)
 
 The launch is a checklist, `main`; each step rests on those above it. Invariant:
 no line of a model's is in this process, ever. It ends when CONTROL_FD is closed.
@@ -79,6 +79,7 @@ def _find_own_package() -> None:
 
 
 def _preload() -> None:
+    sys.modules["ssl"] = None  # type: ignore[assignment]  # asyncio would load OpenSSL for nothing
     for name in PRELOAD:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)

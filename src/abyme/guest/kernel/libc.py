@@ -35,6 +35,14 @@ def library() -> ctypes.CDLL:
     return ctypes.CDLL(None, use_errno=True)
 
 
+@functools.cache
+def holding_library() -> ctypes.PyDLL:
+    """Open the C library for calls that keep the interpreter's lock: a forked child must
+    own it as its parent did.
+    """
+    return ctypes.PyDLL(None, use_errno=True)
+
+
 def machine() -> str:
     """Tell the machine's name as in `NUMBERS`."""
     return platform.machine()
@@ -73,8 +81,7 @@ def fork_unseen() -> int:
     Raises:
         OSError: what the kernel answered.
     """
-    # PyDLL keeps the interpreter's lock, which the child must own as its parent did.
-    return checked(ctypes.PyDLL(None, use_errno=True).fork(), "fork")
+    return checked(holding_library().fork(), "fork")
 
 
 def checked(result: int, what: str) -> int:

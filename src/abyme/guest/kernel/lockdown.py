@@ -53,7 +53,6 @@ def lock_down(wanted: Confinement) -> list[str]:
     credentials.renounce()
     _must(credentials.renounced(), "no_new_privileges")
     layers += ["rlimits", "no_capabilities", "no_new_privileges"]
-    layers += _landlock(required=wanted.namespaces is None)
     program = wanted.program
     if program is None:
         program = seccomp.compile_filter(policy.rules(own_pid=os.getpid()))
@@ -74,12 +73,19 @@ def verify_namespaces() -> None:
 
 
 def _namespaces(got: Namespaces) -> list[str]:
-    _must(os.getpid() == 1, "pid_namespace")
+    _must(1 in (os.getpid(), os.getppid()), "pid_namespace")
     layers = ["empty_root", "network_namespace", "pid_namespace", "ipc_namespace"]
     return layers if got.way == "direct" else ["user_namespace", *layers]
 
 
-def _landlock(*, required: bool) -> list[str]:
+def enter_domain(*, required: bool) -> list[str]:
+    """Enter a Landlock domain, where the kernel has it: the first step, and one for all.
+
+    A supervisor and its REPL must be in the same domain, or it could not signal it.
+
+    Raises:
+        NotJailed: if it is `required` and not there, or does not hold.
+    """
     version = landlock.abi()
     if version == 0:
         _must(not required, "landlock")

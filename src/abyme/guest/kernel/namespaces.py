@@ -17,7 +17,15 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from abyme.guest.kernel.credentials import become_nobody
-from abyme.guest.kernel.libc import checked, library, prctl, syscall
+from abyme.guest.kernel.libc import (
+    NUMBERS,
+    checked,
+    holding_library,
+    library,
+    machine,
+    prctl,
+    syscall,
+)
 
 CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS, CLONE_NEWIPC = 0x20000, 0x2000000, 0x4000000, 0x8000000
 CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x10000000, 0x20000000, 0x40000000
@@ -93,24 +101,22 @@ def enter(namespaces: Namespaces) -> None:
 def clone_init(namespaces: Namespaces) -> int:
     """fork(2) whose child is the first process of a new PID namespace.
 
-    The child's death kills every descendant. Follows what `os.fork` does around
-    the call, and sets the thread id that glibc caches, as its own fork does.
+    The child's death kills every descendant. As with `fork_unseen`, no hook of Python's
+    runs, so the caller must have one thread; the thread id that glibc caches is set, as
+    its own fork does.
 
     Raises:
         OSError: if the kernel says no.
     """
-    python = ctypes.pythonapi
-    python.PyOS_BeforeFork()
-    try:
-        pid = _clone(namespaces.clone_flags)
-    except OSError:
-        python.PyOS_AfterFork_Parent()
-        raise
-    if pid == 0:
-        python.PyOS_AfterFork_Child()
+    call = holding_library().syscall
+    call.restype = ctypes.c_long
+    flags, address = namespaces.clone_flags | signal.SIGCHLD, ctypes.c_void_p(0)
+    if library().prctl(PR_GET_TID_ADDRESS, ctypes.byref(address), 0, 0, 0) == 0:
+        flags |= CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID
     else:
-        python.PyOS_AfterFork_Parent()
-    return pid
+        address = ctypes.c_void_p(0)
+    words = (ctypes.c_ulong(flags), None, None, address, ctypes.c_ulong(0))
+    return checked(call(ctypes.c_long(NUMBERS[machine()]["clone"]), *words), "clone")
 
 
 def root_is_empty() -> bool:
@@ -130,20 +136,6 @@ def network_is_absent() -> bool:
             if flags & 1:  # IFF_UP
                 return False
     return True
-
-
-def _clone(flags: int) -> int:
-    # ctypes.PyDLL keeps the interpreter's lock, so that no other thread runs in between.
-    call = ctypes.PyDLL(None, use_errno=True).syscall
-    call.restype = ctypes.c_long
-    address = ctypes.c_void_p(0)
-    if library().prctl(PR_GET_TID_ADDRESS, ctypes.byref(address), 0, 0, 0) == 0:
-        flags |= CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID
-    else:
-        address = ctypes.c_void_p(0)
-    flags |= signal.SIGCHLD
-    words = (ctypes.c_ulong(flags), None, None, address, ctypes.c_ulong(0))
-    return checked(call(ctypes.c_long(56), *words), "clone")
 
 
 def _works(candidate: Namespaces) -> bool:

@@ -43,6 +43,7 @@ class Zygote:
         self._socket.settimeout(0)
         self._process: subprocess.Popen[bytes] | None = None
         self._waiting: deque[asyncio.Future[Reply]] = deque()
+        self._turn = asyncio.Lock()
         self._dead = False
 
     async def start(self, python: str | None = None) -> None:
@@ -104,7 +105,7 @@ class Zygote:
         program = Path(abyme.guest.__file__).parent / "zygote.py"
         fd = self._theirs.fileno()
         return subprocess.Popen(  # noqa: S603 - our own program, by full path
-            [python, "-s", "-S", "-P", "-B", str(program), str(fd)],
+            [python, "-s", "-S", "-P", str(program), str(fd)],
             pass_fds=[fd],
             env={"LC_ALL": "C.UTF-8", "PYTHONHASHSEED": str(self.hash_seed), "TZ": "UTC0"},
             stdin=subprocess.DEVNULL,
@@ -115,13 +116,14 @@ class Zygote:
         )
 
     async def _ask(self, message: dict[str, Any], fds: Sequence[int]) -> Reply:
-        if self._dead:
-            raise SandboxError("the fork server is gone, and every REPL of the run with it")
-        try:
-            socket.send_fds(self._socket, [json.dumps(message).encode()], list(fds))
-        except OSError as error:
-            raise SandboxError(f"the fork server does not listen: {error}") from None
-        reply = await self._expect(REPLY_TIMEOUT_S)
+        async with self._turn:  # hundreds at once would not fit into the socket
+            if self._dead:
+                raise SandboxError("the fork server is gone, and every REPL of the run with it")
+            try:
+                socket.send_fds(self._socket, [json.dumps(message).encode()], list(fds))
+            except OSError as error:
+                raise SandboxError(f"the fork server does not listen: {error}") from None
+            reply = await self._expect(REPLY_TIMEOUT_S)
         if reply[0]["t"] == "failed":
             raise SandboxError(reply[0]["why"])
         return reply
