@@ -152,7 +152,7 @@ class Surface:
         """
         return self._calls.make("rlm", _requests(prompts, contexts, model, fresh=False))
 
-    def grep(self, pattern: Any, docs: Any = None, limit: int | None = 50, flags: int = 0) -> Any:
+    def grep(self, pattern: Any, docs: Any = None, limit: int | None = 1000, flags: int = 0) -> Any:
         r"""Find lines by a regular expression.
 
         ``for name, line, text in grep(r"^def \w+"): print(name, line, text)``
