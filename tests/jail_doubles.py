@@ -39,6 +39,8 @@ class Repl:
         self.bring = echo
         self.refused = None
         self.made = 0
+        self.stops = None
+        """End the cell for this reason as soon as it asks or submits."""
         self.holds = False
         """Do not answer sub-calls."""
 
@@ -56,6 +58,8 @@ class Repl:
         return finished.output
 
     def on_event(self, event):
+        if self.stops:
+            self.session.end_cell(self.stops)
         if isinstance(event, ev.AnswerSubmitted):
             self.submitted.append(event)
             return

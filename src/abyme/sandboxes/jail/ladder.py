@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 
 Step: TypeAlias = Literal["interrupt", "roll_back", "kill"]
 
-INTERRUPT_GRACE_S = 0.3
+INTERRUPT_GRACE_S = 0.5
 """For an interrupt to be felt: C code that ignores it, or a cell that catches it, is rolled
 back after this."""
 ROLL_BACK_GRACE_S = 2.0
