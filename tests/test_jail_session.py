@@ -160,7 +160,7 @@ def test_threads_that_live_on_cost_the_roll_back(hasty):
         {"t": "unknown"},
         {"t": "submit", "cell": 99, "value": 1, "evidence": []},
         {"t": "submit", "cell": 1, "value": 1, "evidence": [], "more": 1},
-        {"t": "rolled_back", "cell": 1, "code": "x"},
+        {"t": "rolled_back", "code": "x"},
         {"t": "ready", "layers": [], "snapshots": True},
         {"t": "calls", "cell": 1, "batch": -1, "purpose": "llm", "requests": [], "more": False},
         {"t": "calls", "cell": 1, "batch": 0, "purpose": "x", "requests": [], "more": False},

@@ -1,6 +1,6 @@
-"""The loop of one REPL: a cell comes, a snapshot is left behind, the cell runs, is told of.
+"""The loop of one REPL: a snapshot is left behind, a cell comes, runs, is told of.
 
-Decides when there is a snapshot. Before a cell the process forks: the child runs
+Decides when there is a snapshot. Before a cell comes the process forks: the child runs
 the cell and carries the state on; the parent stays behind as it was, and takes over
 if the child dies. When the cell is done the child ends every other process of its
 PID namespace: the snapshot, and whatever the cell has left running. A process with
@@ -77,29 +77,27 @@ class Repl:
         kit.interrupts.install()
         kit.client.send(ready)
         while True:
-            frame = kit.client.receive(CELL)
-            if self._may_run(frame["cell"]):
-                self._run(frame)
+            self._leave_snapshot()
+            self._run(kit.client.receive(CELL))
 
-    def _may_run(self, number: int) -> bool:
-        """Leave a snapshot behind where that is possible; False after a roll-back to it."""
+    def _leave_snapshot(self) -> None:
+        """Fork, where that is possible, while the model thinks: no cell waits for it.
+
+        Returns in the child, which will run the cell; in the parent after each roll-back
+        a new child is made.
+        """
         self._forked = self._snapshots and not other_threads()
-        return self._leave_snapshot(number) if self._forked else True
-
-    def _leave_snapshot(self, number: int) -> bool:
-        """Fork. True in the child, which runs the cell; in the parent after a roll-back False."""
+        if not self._forked:
+            return
         if _signal.getsignal(ROLL_BACK) is not self._on_roll_back:
             _signal.signal(ROLL_BACK, self._on_roll_back)
-        pid = fork_unseen()
-        if pid == 0:
-            return True
-        self._waits = True
-        _, status = os.waitpid(pid, 0)
-        kill_others()
-        self._waits = False
-        code = os.waitstatus_to_exitcode(status)
-        self._kit.client.send({"t": "rolled_back", "cell": number, "code": code})
-        return False
+        while (pid := fork_unseen()) != 0:
+            self._waits = True
+            _, status = os.waitpid(pid, 0)
+            kill_others()
+            self._waits = False
+            code = os.waitstatus_to_exitcode(status)
+            self._kit.client.send({"t": "rolled_back", "code": code})
 
     def _roll_back(self, *_: object) -> None:
         """Handle `ROLL_BACK`, which every process is sent: the snapshot ends the others."""

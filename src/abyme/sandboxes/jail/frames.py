@@ -105,7 +105,6 @@ class Finished(Frame, frozen=True, kw_only=True, tag="finished"):
 class RolledBack(Frame, frozen=True, kw_only=True, tag="rolled_back"):
     """The process that ran the cell is gone; the snapshot goes on. `code` as in subprocess."""
 
-    cell: Number
     code: Annotated[int, Meta(ge=-255, le=255)]
 
 

@@ -247,7 +247,7 @@ class JailSession:
         running.on_event(asked)
 
     def _ended(self, frame: frames.Finished | frames.RolledBack) -> None:
-        running = self._current(frame.cell)
+        running = self._current(frame.cell if isinstance(frame, frames.Finished) else None)
         if running.ended.done():
             raise ProtocolViolation("the guest ended a cell twice")
         compute_s = round(running.ladder.compute_s(self._loop.time(), self._use(running).cpu_s), 4)
@@ -257,7 +257,7 @@ class JailSession:
             limit = running.ladder.limit or _crash(frame.code)
             running.ended.set_result(
                 ev.CellFinished(
-                    cell=frame.cell,
+                    cell=running.number,
                     output="",
                     ended="rolled_back",
                     limit=limit,
@@ -268,9 +268,10 @@ class JailSession:
         self._can_roll_back = frame.can_roll_back
         running.ended.set_result(_finished(frame, running.ladder.limit, compute_s))
 
-    def _current(self, cell: int) -> _Cell:
+    def _current(self, cell: int | None) -> _Cell:
+        """Look the running cell up; a snapshot does not know its number and says None."""
         running = self._cell
-        if running is None or running.number != cell:
+        if running is None or cell not in (None, running.number):
             raise ProtocolViolation("the guest spoke of a cell that is not running")
         return running
 
