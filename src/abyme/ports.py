@@ -188,6 +188,10 @@ class SandboxRun(Protocol):
 class Sandbox(Protocol):
     """A way to isolate guest code. Fails closed: no weaker jail as a fallback."""
 
+    def warm_up(self) -> None:
+        """Start in the background what the next `begin` needs. Only a hint."""
+        ...
+
     async def begin(
         self, *, context: Context, limits: Limits, hash_seed: int | None = None
     ) -> SandboxRun:

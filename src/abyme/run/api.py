@@ -72,6 +72,7 @@ class RLM:
         api_key: by default from the environment (``OPENAI_API_KEY``, ``ABYME_API_KEY``, ...).
         price: dollars per million tokens, ``(input, output)``, where the table has none.
         limits: ceilings of each run.
+        warm: interpreters kept ready for the next questions (0.1 s and 15 MB each).
         on_record: called with every journal record once it is written.
         on_text: called with pieces of root models' replies as they arrive.
 
@@ -91,6 +92,7 @@ class RLM:
         limits: Limits | None = None,
         runs_dir: Path | str | None = None,
         sandbox: str | Sandbox = "jail",
+        warm: int = 1,
         profile: str | None = None,
         seed: int | None = None,
         on_record: Callable[[Record], None] | None = None,
@@ -114,7 +116,7 @@ class RLM:
             profile=profile,
             seed=seed,
         )
-        self._parts = build.Parts(settle(settings), given, sandbox)
+        self._parts = build.Parts(settle(settings), given, sandbox, warm=warm)
         self._on_record = on_record
         self._on_text = on_text
         self._driver: Driver | None = None
@@ -127,6 +129,10 @@ class RLM:
     def spec(self) -> Spec:
         """The settings, settled: endpoints, limits, profile, folders."""
         return self._parts.spec
+
+    def warm_up(self) -> None:
+        """Start an interpreter for the next question while you prepare it. Need not be called."""
+        self._wait(self._parts.warm_up())
 
     def ask(self, question: str, context: Input) -> Answer:
         """Answer `question` over `context`: text, texts, named texts, paths, or a sealed context.
@@ -187,6 +193,7 @@ class RLM:
     async def _run(self, question: str, given: Input) -> Answer:
         seed = self.spec.seed if self.spec.seed is not None else new_seed()
         now = datetime.now(UTC)
+        await self._parts.warm_up()
         context, owned = await asyncio.to_thread(build.open_context, given)
         try:
             run = await self._parts.begin(question, context, seed=seed, now=now)

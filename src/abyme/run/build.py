@@ -4,6 +4,7 @@ Adapters are imported when they are needed, so that importing the package is
 cheap and a run with a scripted model never loads an HTTP client.
 """
 
+import asyncio
 import os
 import platform
 from collections.abc import Callable, Mapping
@@ -72,11 +73,19 @@ class Run:
 class Parts:
     """What outlives a run: models with their connections, a sandbox with warm interpreters."""
 
-    def __init__(self, spec: Spec, given: Mapping[str, Model], sandbox: str | Sandbox) -> None:
+    def __init__(
+        self, spec: Spec, given: Mapping[str, Model], sandbox: str | Sandbox, *, warm: int
+    ) -> None:
         self.spec = spec
         self._given = given
         self._sandbox = sandbox if not isinstance(sandbox, str) else None
+        self._warm = warm
         self._models: dict[str, Model] = {}
+
+    async def warm_up(self) -> None:
+        """Let the sandbox begin to start what the next run needs."""
+        self._ready_sandbox().warm_up()
+        await asyncio.sleep(0)  # lets the interpreter be launched; it boots by itself
 
     async def begin(self, question: str, context: Context, *, seed: int, now: datetime) -> Run:
         """Open everything that one run needs."""
@@ -133,7 +142,7 @@ class Parts:
 
     def _ready_sandbox(self) -> Sandbox:
         if self._sandbox is None:
-            self._sandbox = open_sandbox()
+            self._sandbox = open_sandbox(self._warm)
         return self._sandbox
 
 
@@ -208,11 +217,11 @@ def open_model(endpoint: Endpoint, cache_dir: Path) -> Model:
     return Limited(OpenAICompatible(endpoint), MonotonicClock())
 
 
-def open_sandbox() -> Sandbox:
+def open_sandbox(warm: int) -> Sandbox:
     """Choose the sandbox. Never falls to a weaker one by itself."""
     from abyme.sandboxes.jail import Jail  # noqa: PLC0415
 
-    return Jail()
+    return Jail(warm=warm)
 
 
 def outcome(finished: ev.RunFinished, usage: Any) -> "Outcome":

@@ -121,6 +121,7 @@ def _answer(asked: Asked, shown: "Progress") -> "Answer":
         price=asked.price,
         limits=_limits(asked),
         runs_dir=asked.runs_dir,
+        warm=0,
         on_record=watched.record,
         on_text=shown.text,
     ) as rlm:
@@ -128,6 +129,7 @@ def _answer(asked: Asked, shown: "Progress") -> "Answer":
             from abyme.apps.cli.weights import make_sure_of_weights  # noqa: PLC0415
 
             make_sure_of_weights(rlm.spec, shown, default=asked.model is None)
+        rlm.warm_up()
         with _loaded(asked.paths, shown) as context, _interrupts(rlm, watched):
             return rlm.ask(asked.question, context)
 
