@@ -447,3 +447,13 @@ def test_a_weak_root_must_look_before_it_answers():
     run.checked()
 
     assert run.one(do.Finish).value == 2
+
+
+def test_a_failure_that_no_attempt_is_left_for_is_what_ends_the_run():
+    """Not "max_calls": the user must learn that nobody answered."""
+    run = Run(limits=Limits(max_calls=1))
+    run.ready()
+    run.fail(run.one(do.AskModel).reserved.call, "unreachable", retryable=True)
+
+    finish = run.one(do.Finish)
+    assert (finish.status, finish.reason) == ("failed", "unreachable happened")

@@ -218,9 +218,8 @@ class Tree:
             return self._of_node(call.node, event)
         try:
             return [self.book.send(call, delay_s=delay_s)]
-        except LimitReached as refusal:
-            node = self._nodes[call.node]
-            return self._perform(call.node, node, node.machine.close(str(refusal)))
+        except LimitReached:
+            return self._of_node(call.node, event)  # no attempt is left: the failure stands
 
     # -- sub-calls ---------------------------------------------------------------
 
