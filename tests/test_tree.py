@@ -307,10 +307,10 @@ def test_a_deadline_while_a_cell_runs_ends_the_cell_and_asks_once_more():
     assert run.one(do.EndCell).why == "timeout_s"
     run.done("partial output", ended="interrupted", limit="timeout_s")
     assert "LAST TURN (timeout_s: 60 s are nearly over)" in last_message(run)
-    run.give(ev.DeadlinePassed())
+    run.give(ev.DeadlinePassed(final=True))
 
     assert run.one(do.Finish).status == "partial"
-    assert run.one(do.Finish).reason == "timeout_s: 60 s are over"
+    assert run.one(do.Finish).reason == "timeout_s: 60 s are nearly over"
 
 
 def test_a_child_has_its_own_session_and_its_answer_is_the_parents_result():

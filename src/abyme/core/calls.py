@@ -6,7 +6,7 @@ is what the provider said; where it said nothing and may have worked (cut
 stream, time-out, cancelled), the worst case is taken as spent.
 """
 
-from collections.abc import Sequence
+from collections import deque
 from dataclasses import dataclass, field
 
 from abyme.core import events as ev
@@ -15,8 +15,17 @@ from abyme.core.effects import AskModel
 from abyme.core.ids import BatchId, CallId, NodeId
 from abyme.core.ledger import NOTHING, Amount, Ledger
 from abyme.core.profile import Message, Profile
+from abyme.errors import LimitReached
 
-BILLING_UNKNOWN = frozenset({"stream_cut", "timed_out", "cancelled"})
+BILLING_UNKNOWN = frozenset({"stream_cut", "timed_out", "cancelled", "bad_reply"})
+"""Faults that may hide a reply which the provider has made, and bills."""
+MAX_IN_FLIGHT = 1024
+"""Attempts under way at once; bounds memory. The provider's own pace is `models/limiter`'s."""
+GROWN_BYTES = 6_000
+"""Of a prompt by one cell's error, notes and changed names, as they mostly are."""
+GATEWAY_TIMEOUTS = frozenset({408, 504, 524})
+EXPECTED_OUTPUT_TOKENS = 200
+"""Of a sub-call, before any has been seen."""
 
 
 @dataclass(slots=True)
@@ -37,9 +46,19 @@ class Call:
     """Nonce of the data in the prompt; stripped from the reply."""
     batch: BatchId | None = None
     position: int | None = None
+    expected: Amount = NOTHING
+    """What an ordinary call like it costs; of a turn nothing is promised in advance."""
+    delay_s: float = 0.0
+    """Before the next attempt."""
+    failure: ev.Failure | None = None
+    """Of the last attempt, while another one waits."""
     attempt: int = 0
     cancelled: bool = False
     """Nobody waits for it any more; it is booked all the same."""
+
+
+Refused = tuple[Call, LimitReached]
+"""A call that was not made, and the ceiling that stopped it."""
 
 
 @dataclass(slots=True)
@@ -59,8 +78,11 @@ class CallBook:
 
     ledger: Ledger
     totals: Totals = field(default_factory=Totals)
+    waiting: deque[Call] = field(default_factory=deque)
+    """Calls that the ledger has no room for now, in the order they will be sent."""
     _open: dict[CallId, Call] = field(default_factory=dict)
     _last: int = 0
+    _expected: Amount = NOTHING
     _outputs: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Model -> sub-calls settled, their completion tokens: what to expect of the next."""
 
@@ -86,13 +108,55 @@ class CallBook:
         """List every attempt that has not ended."""
         return list(self._open)
 
-    def send(self, call: Call, *, delay_s: float = 0.0) -> AskModel:
-        """Hold the worst case of the next attempt and say how to make it.
+    def pump(self, *, only: NodeId | None = None) -> tuple[list[AskModel], list[Refused]]:
+        """Send what the ledger has room for now; give back what it will never have room for.
 
-        Raises:
-            LimitReached: the ledger does not allow it; nothing is held.
+        A call that does not fit beside what is held waits, and those behind it with it.
+        With `only`, nothing but turns of that node are sent: the run is ending.
         """
-        worst = pricing.worst(call.model, call.messages, call.max_output_tokens)
+        sent: list[AskModel] = []
+        refused: list[Refused] = []
+        while self.waiting and len(self._open) < MAX_IN_FLIGHT:
+            call = self.waiting[0]
+            if only is not None and (call.purpose != "turn" or call.node != only):
+                break
+            worst = pricing.worst(call.model, call.messages, call.max_output_tokens)
+            try:
+                sent.append(self._send(call, worst))
+            except LimitReached as refusal:
+                if self._could_fit(call, worst):
+                    break
+                refused.append((call, refusal))
+            self.waiting.popleft()
+        return sent, refused
+
+    def expected_open(self) -> Amount:
+        """Tell what the calls in flight and in line are expected to cost."""
+        return self._expected
+
+    def enqueue(self, call: Call, *, first: bool = False) -> None:
+        """Put a call in line; turns and repeated attempts go first."""
+        if not call.attempt:
+            self._expected += call.expected
+        if first:
+            self.waiting.appendleft(call)
+        else:
+            self.waiting.append(call)
+
+    def drop(self, call: Call) -> None:
+        """Expect nothing of a call any more: it has its result, or will have none."""
+        self._expected -= call.expected
+        call.expected = NOTHING
+
+    def _could_fit(self, call: Call, worst: Amount) -> bool:
+        try:
+            self.ledger.check(worst, promised=NOTHING, closing=call.closing)
+        except LimitReached:
+            return False
+        return True
+
+    def _send(self, call: Call, worst: Amount) -> AskModel:
+        """Hold the worst case of the next attempt and say how to make it."""
         self.ledger.reserve(call.call, worst, closing=call.closing)
         call.attempt += 1
         self._open[call.call] = call
@@ -114,7 +178,7 @@ class CallBook:
             max_output_tokens=call.max_output_tokens,
             temperature=call.temperature,
             stop=call.stop,
-            delay_s=delay_s,
+            delay_s=call.delay_s,
         )
 
     def cancel(self, call: CallId) -> None:
@@ -129,6 +193,7 @@ class CallBook:
             return None
         self.ledger.settle(event.call, pricing.actual(call.model, event.usage))
         self._count(event.usage)
+        self.drop(call)
         if call.purpose != "turn":
             calls, tokens = self._outputs.get(call.model.name, (0, 0))
             self._outputs[call.model.name] = (calls + 1, tokens + event.usage.completion_tokens)
@@ -139,10 +204,14 @@ class CallBook:
         call = self._open.pop(event.call, None)
         if call is None:
             return None, None
-        self.ledger.settle(event.call, self._billed(call, event))
-        self.totals.failed_calls += 1
-        self._count(event.usage or ev.Usage())
+        if event.sent:
+            self.ledger.settle(event.call, self._billed(call, event))
+            self.totals.failed_calls += 1
+            self._count(event.usage or ev.Usage())
+        else:
+            self.ledger.release(event.call)
         if call.cancelled:
+            self.drop(call)
             return None, None
         return call, retry.delay_s(event.failure, call.attempt)
 
@@ -152,30 +221,25 @@ class CallBook:
         guess = min(EXPECTED_OUTPUT_TOKENS, model.max_output_tokens)
         return (tokens + guess) // (calls + 1)
 
-    def set_aside_for(self, messages: Sequence[Message], model: ev.ModelFacts, of: Profile) -> None:
-        """Keep enough back for one turn after the next: its prompt is longer by a reply and an
-        output.
+    def set_aside_for(
+        self, messages: tuple[Message, ...], model: ev.ModelFacts, of: Profile
+    ) -> None:
+        """Keep enough back for a closing turn after the next one, whose prompt has grown by
+        a reply and by an output with its error and notes.
         """
-        grown = (
-            *messages,
-            Message("assistant", " " * of.max_output_tokens * 4),
-            Message("user", " " * of.output_chars),
-        )
-        self.ledger.set_aside(pricing.worst(model, grown, of.max_output_tokens))
+        reply_tokens = min(of.max_output_tokens, model.max_output_tokens)
+        grown_bytes = 2 * (reply_tokens + of.output_chars) + GROWN_BYTES
+        self.ledger.set_aside(pricing.closing(model, messages, grown_bytes))
 
     def _billed(self, call: Call, event: ev.CallFailed) -> Amount:
-        if event.usage is not None:
-            return pricing.actual(call.model, event.usage)
-        if event.failure.fault in BILLING_UNKNOWN:
+        failure, usage = event.failure, event.usage
+        unknown = failure.fault in BILLING_UNKNOWN or failure.status in GATEWAY_TIMEOUTS
+        if unknown and (usage is None or usage.estimated):
             return self.ledger.worst(event.call)
-        return Amount(calls=1) if event.failure.fault != "limit" else NOTHING
+        return pricing.actual(call.model, usage or ev.Usage())
 
     def _count(self, usage: ev.Usage) -> None:
         self.totals.calls += 1
         self.totals.prompt_tokens += usage.prompt_tokens
         self.totals.completion_tokens += usage.completion_tokens
         self.totals.cached_tokens += usage.cached_tokens
-
-
-EXPECTED_OUTPUT_TOKENS = 200
-"""Of a sub-call, before any has been seen."""

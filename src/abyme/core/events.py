@@ -180,6 +180,8 @@ class CallFailed(Event, frozen=True, kw_only=True, tag="call_failed"):
     failure: Failure
     usage: Usage | None = None
     """What was billed all the same; None when nothing is known to have been."""
+    sent: bool = True
+    """False: it never left this machine, so that it cost nothing."""
 
 
 class CellStarted(Event, frozen=True, kw_only=True, tag="cell_started"):
@@ -240,7 +242,10 @@ class EvidenceChecked(Event, frozen=True, kw_only=True, tag="evidence_checked"):
 
 
 class DeadlinePassed(Event, frozen=True, kw_only=True, tag="deadline_passed"):
-    """``Limits.timeout_s`` is over, or the grace that a closing turn was given."""
+    """It is time to close: ``Limits.timeout_s`` is nearly over."""
+
+    final: bool = False
+    """It is over, or the grace that a closing turn was given is."""
 
 
 class StopRequested(Event, frozen=True, kw_only=True, tag="stop_requested"):

@@ -1,4 +1,4 @@
-"""Batches of sub-calls: admitted whole or refused whole, sent in waves, answered in order.
+"""Batches of sub-calls: admitted whole or refused whole, answered in order.
 
 Invariant: a batch is answered exactly once, with one result for each request in
 the order asked, or one refusal before anything was sent. Equal requests of one
@@ -6,20 +6,16 @@ run are paid once, unless `fresh`. A failure is a `Result.failure`, never a text
 """
 
 import hashlib
-from collections import deque
 from dataclasses import dataclass, field
 
 from abyme.core import events as ev
 from abyme.core import fences, pricing
 from abyme.core.calls import Call, CallBook
-from abyme.core.effects import AskModel, Result
+from abyme.core.effects import Result
 from abyme.core.ids import BatchId, CallId, NodeId
 from abyme.core.ledger import NOTHING, Amount
 from abyme.core.profile import Message
 from abyme.errors import LimitReached
-
-MAX_IN_FLIGHT = 1024
-"""Attempts under way at once; bounds memory. The provider's own pace is `models/limiter`'s."""
 
 Seat = tuple[NodeId, BatchId, int]
 """Where a result is waited for: node, batch, position."""
@@ -43,7 +39,6 @@ class Fanout:
     book: CallBook
     seed: int
     batches: dict[tuple[NodeId, BatchId], Batch] = field(default_factory=dict)
-    _waiting: deque[Call] = field(default_factory=deque)
     _seats: dict[CallId, list[Seat]] = field(default_factory=dict)
     _keys: dict[bytes, CallId] = field(default_factory=dict)
     _key_of: dict[CallId, bytes] = field(default_factory=dict)
@@ -62,37 +57,10 @@ class Fanout:
         Raises:
             LimitReached: the batch is expected to cost more than is left. Nothing was begun.
         """
-        fresh = [r for r in event.requests if r.fresh or _key(r, model) not in self._keys]
-        distinct = {_key(r, model): r for r in fresh if not r.fresh}
-        priced = [r for r in fresh if r.fresh] + list(distinct.values())
-        self._price(priced, model)
+        self.price(self._to_be_paid(event.requests, model), model)
         self.open(node, event)
         for position, request in enumerate(event.requests):
             self._seat((node, event.batch, position), request, model)
-
-    def pump(self) -> list[AskModel]:
-        """Send what the ledger has room for. A call that will never fit fails alone."""
-        sent: list[AskModel] = []
-        while self._waiting and self.book.in_flight < MAX_IN_FLIGHT:
-            call = self._waiting[0]
-            try:
-                sent.append(self.book.send(call))
-            except LimitReached as refusal:
-                if self.book.in_flight:
-                    break
-                self._waiting.popleft()
-                self.settle(call.call, Result(call=call.call, failure=limit_failure(refusal)))
-                continue
-            self._waiting.popleft()
-        return sent
-
-    def again(self, call: Call, delay_s: float) -> AskModel | None:
-        """Make another attempt, if the ledger allows it."""
-        try:
-            return self.book.send(call, delay_s=delay_s)
-        except LimitReached as refusal:
-            self.settle(call.call, Result(call=call.call, failure=limit_failure(refusal)))
-            return None
 
     def replied(self, call: Call, text: str) -> None:
         """Hand a reply to everybody who waits for it."""
@@ -136,7 +104,9 @@ class Fanout:
                 self._forget(call)
                 orphans.append(call)
         gone = set(orphans)
-        self._waiting = deque(c for c in self._waiting if c.call not in gone)
+        for waits in [c for c in self.book.waiting if c.call in gone]:
+            self.book.waiting.remove(waits)
+            self.book.drop(waits)
         return [call for call in orphans if self.book.get(call) is not None]
 
     def _seat(self, seat: Seat, request: ev.Request, model: ev.ModelFacts) -> None:
@@ -152,7 +122,7 @@ class Fanout:
             self._keys[key] = call.call
             self._key_of[call.call] = key
         self._seats[call.call] = [seat]
-        self._waiting.append(call)
+        self.book.enqueue(call)
 
     def _call(self, seat: Seat, request: ev.Request, model: ev.ModelFacts) -> Call:
         number = self.book.new_id()
@@ -171,29 +141,44 @@ class Fanout:
             max_output_tokens=model.max_output_tokens,
             temperature=None,
             fence=word,
+            expected=self._expected(request, model),
         )
 
-    def _price(self, requests: list[ev.Request], model: ev.ModelFacts) -> None:
-        output = self.book.expected_output(model)
-        total = NOTHING
-        fit: int | None = None
-        for number, request in enumerate(requests):
-            total += pricing.expected(model, _size_bytes(request), output)
-            if fit is None and not self._fits(total):
-                fit = number
-        if fit is None:
-            return
-        try:
-            self.book.ledger.check(total)
-        except LimitReached as refusal:
-            raise BatchRefused(refusal, size=len(requests), fit=fit, total=total) from None
+    def price(self, requests: list[ev.Request], model: ev.ModelFacts) -> None:
+        """See whether a batch is expected to fit beside what is under way.
 
-    def _fits(self, total: Amount) -> bool:
-        try:
-            self.book.ledger.check(total)
-        except LimitReached:
-            return False
-        return True
+        Raises:
+            BatchRefused: with what it would cost, what is left and how many would fit.
+        """
+        total, fit = NOTHING, 0
+        refusal: LimitReached | None = None
+        promised = self.book.expected_open()
+        for request in requests:
+            total += self._expected(request, model)
+            if refusal is not None:
+                continue
+            try:
+                self.book.ledger.check(total, promised=promised)
+                fit += 1
+            except LimitReached as error:
+                refusal = error
+        if refusal is not None:
+            raise BatchRefused(refusal, size=len(requests), fit=fit, total=total)
+
+    def _to_be_paid(self, requests: list[ev.Request], model: ev.ModelFacts) -> list[ev.Request]:
+        """Leave out what equals an earlier call, or one of the same batch."""
+        seen: set[bytes] = set()
+        paid: list[ev.Request] = []
+        for request in requests:
+            key = _key(request, model)
+            if request.fresh or (key not in self._keys and key not in seen):
+                paid.append(request)
+            if not request.fresh:
+                seen.add(key)
+        return paid
+
+    def _expected(self, request: ev.Request, model: ev.ModelFacts) -> Amount:
+        return pricing.expected(model, _size_bytes(request), self.book.expected_output(model))
 
     def _forget(self, call: CallId) -> None:
         key = self._key_of.pop(call, None)

@@ -62,13 +62,19 @@ class Ledger:
         """Keep so much back for the closing turn. Replaces what was kept before."""
         self.aside = closing
 
-    def check(self, asked: Amount, *, closing: bool = False) -> None:
-        """See whether `asked` would fit, without taking it.
+    def check(
+        self, asked: Amount, *, promised: Amount | None = None, closing: bool = False
+    ) -> None:
+        """See whether `asked` would fit beside what is `promised`, without taking it.
+
+        `promised` is by default what is held; with `NOTHING` the question is whether it
+        could ever fit.
 
         Raises:
             LimitReached: naming the first ceiling that would be passed. Nothing changes.
         """
-        used = self.spent + self.held + (NOTHING if closing else self.aside)
+        promised = self.held if promised is None else promised
+        used = self.spent + promised + (NOTHING if closing else self.aside)
         for name, ceiling in self._ceilings():
             have, more = getattr(used, name), getattr(asked, name)
             if ceiling is not None and more and have + more > ceiling:

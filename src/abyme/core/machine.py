@@ -35,7 +35,7 @@ class State(Enum):
 
 
 NEXT: Final[dict[tuple[State, type[ev.Event]], frozenset[State]]] = {
-    (State.OPENING, ev.SessionOpened): frozenset({State.THINKING}),
+    (State.OPENING, ev.SessionOpened): frozenset({State.THINKING, State.DONE}),
     (State.OPENING, ev.SessionLost): frozenset({State.DONE}),
     (State.THINKING, ev.CallSettled): frozenset({State.RUNNING, State.THINKING, State.DONE}),
     (State.THINKING, ev.CallFailed): frozenset({State.DONE}),
@@ -104,6 +104,8 @@ class Held:
     value: Any = None
     evidence: tuple[ev.Place | str, ...] = ()
     checked: tuple[ev.Evidence, ...] = ()
+    draft: bool = False
+    """It was never submitted by a cell that ended cleanly; a later draft replaces it."""
 
 
 @dataclass(slots=True)
@@ -195,6 +197,9 @@ class Machine:
 
     def _lost(self, event: ev.SessionLost) -> Step:
         self._reopened += 1
+        self._submitted = None
+        if self._last_turn_had():
+            return self._end("partial", self._last_reason())
         if event.fatal or self._reopened > MAX_REOPENED or self.state is State.OPENING:
             return self._end("partial" if self.held.value is not None else "failed", event.why)
         lost = ev.CellFinished(cell=self.cell, output="", ended="lost", limit=event.why)
@@ -206,7 +211,7 @@ class Machine:
         reply = replies.parse(self.profile.prefill + text)
         self._transcript.reply(reply.kept or "(empty)")
         if reply.code is None:
-            if self._closing_asked or self.turn >= self.max_turns:
+            if self._last_turn_had():
                 return self._end_in_prose(reply.kept)
             self._transcript.remark(self.profile.no_code)
             self._transcript.remark(self._status(budget, self.turn + 1))
@@ -221,15 +226,18 @@ class Machine:
         notes, self._notes = self._notes, []
         clean = event.ended == "clean"
         submitted, self._submitted = self._submitted, None
-        if submitted is None and event.draft not in (None, "") and self.held.value is None:
-            self.held = Held(event.draft)
+        if event.ended in ("rolled_back", "lost"):
+            submitted = None  # a roll-back discards it with everything else
         if submitted is not None and clean and self._too_early():
             notes.append("answer not taken yet: look at the output first, then submit")
             submitted = None
         if submitted is not None:
             self.held = submitted
+            self.held.draft = not clean
             if not clean:
                 notes.append("the cell did not end cleanly, so its answer is only kept as a draft")
+        elif event.draft not in (None, "") and (self.held.value is None or self.held.draft):
+            self.held = Held(event.draft, draft=True)
         self._seen_output = self._seen_output or bool(event.output.strip())
         self._transcript.cell(event, notes=notes, status=self._status(budget, self.turn + 1))
         if submitted is not None and clean:
@@ -243,7 +251,7 @@ class Machine:
     def _checked(self, event: ev.EvidenceChecked) -> Step:
         self.held.checked = tuple(event.found)
         again = event.missing and not event.found and not self._asked_again
-        if again and not self._closing_asked and self.turn < self.max_turns:
+        if again and not self._last_turn_had():
             self._asked_again = True
             shown = "; ".join(repr(quote[:80]) for quote in event.missing[:3])
             self._transcript.remark(
@@ -256,19 +264,25 @@ class Machine:
 
     def _end_in_prose(self, prose: str) -> Done:
         """End after a last turn without code. Its words are better than nothing, and said to be."""
-        reason = self.closing or f"max_turns: {self.max_turns} turns used"
+        reason = self._last_reason()
         if self.held.value is None and prose:
             self.held = Held(prose)
             reason += "; the answer is the last reply as it stands, it was not submitted"
         return self._end("partial", reason)
 
     def _too_early(self) -> bool:
-        return self.profile.look_first and not self._seen_output
+        return self.profile.look_first and not self._seen_output and not self._last_turn_had()
+
+    def _last_turn_had(self) -> bool:
+        return self._closing_asked or (self.turn >= self.max_turns and self.closing is None)
+
+    def _last_reason(self) -> str:
+        return self.closing or f"max_turns: {self.max_turns} turns used"
 
     def _think(self) -> Step:
         """Want a turn. The last one allowed, and the closing one, are announced as such."""
-        if self.turn >= self.max_turns:
-            return self._end("partial", f"max_turns: {self.max_turns} turns used")
+        if self._last_turn_had():
+            return self._end("partial", self._last_reason())
         self.turn += 1
         last = self.closing or (self.turn == self.max_turns and "this is the last turn allowed")
         if last:
@@ -277,9 +291,12 @@ class Machine:
         return Think(self._transcript.messages, closing=self._closing_asked)
 
     def _status(self, budget: Budget, turn: int) -> str:
+        turn = min(turn, self.max_turns)
         return status_line(budget, turn=turn, max_turns=self.max_turns, sub=self.sub)
 
     def _end(self, status: Literal["answered", "partial", "failed"], reason: str | None) -> Done:
         self.state = State.DONE
+        if self.held.value is None and self._submitted is not None:
+            self.held = self._submitted  # of a cell that was still running
         held = self.held
         return Done(status, held.value, held.checked, None if status == "answered" else reason)

@@ -1,9 +1,9 @@
 """What a call may cost and what it did cost, in tokens and micro-dollars.
 
 Estimates count UTF-8 bytes: English runs at about 4 bytes a token, code at 3,
-JSON at 2.5, Chinese at 3 for one or two tokens. The worst case therefore takes
-2 bytes a token, the expected one 3.5 (design section 6: bytes / 3, to be
-calibrated by returned usage). Money rounds up.
+JSON at 2.5, Chinese at 3 for one or two tokens, digits of some models at 1. A
+byte-level tokenizer never makes more tokens than bytes, so the worst case takes 1;
+the expected one takes 3.5. Money rounds up.
 """
 
 from collections.abc import Iterable
@@ -14,6 +14,8 @@ from abyme.core.profile import Message
 
 MESSAGE_TOKENS = 8
 """Role, separators: what a chat template puts around a message."""
+CLOSING_TOKENS = 1024
+"""Output of a closing turn: one block that submits what is held."""
 
 
 def prompt_bytes(messages: Iterable[Message]) -> int:
@@ -23,8 +25,17 @@ def prompt_bytes(messages: Iterable[Message]) -> int:
 
 def worst(model: ModelFacts, messages: tuple[Message, ...], max_output_tokens: int) -> Amount:
     """Most that one attempt can cost at the declared price."""
-    prompt = -(-prompt_bytes(messages) // 2) + MESSAGE_TOKENS * len(messages)
+    prompt = prompt_bytes(messages) + MESSAGE_TOKENS * len(messages)
     return Amount(1, prompt + max_output_tokens, _usd(model.price, prompt, max_output_tokens))
+
+
+def closing(model: ModelFacts, messages: tuple[Message, ...], grown_bytes: int) -> Amount:
+    """Cost of one short turn when the prompt has grown by so much. As `worst`, but estimated
+    at 2 bytes a token: it is kept back from the first turn on.
+    """
+    prompt = (prompt_bytes(messages) + grown_bytes) // 2
+    prompt += MESSAGE_TOKENS * (len(messages) + 2)
+    return Amount(1, prompt + CLOSING_TOKENS, _usd(model.price, prompt, CLOSING_TOKENS))
 
 
 def expected(model: ModelFacts, size_bytes: int, output_tokens: int) -> Amount:

@@ -23,7 +23,8 @@ class Profile(Struct, frozen=True, kw_only=True):
     output: str
     """Template of what a cell brought.
 
-    Slots: ``{output}``, ``{nonce}``, ``{notes}``, ``{changed}``, ``{status}``.
+    Slots: ``{nonce}``; ``{output}``, ``{guest_notes}``, ``{changed}`` in the guest's words;
+    ``{notes}``, ``{status}`` in the engine's.
     """
     no_code: str
     """Said when a reply holds nothing to run."""

@@ -50,10 +50,16 @@ def parse(text: str) -> Reply:
         start = min(opening.end() + 1, len(text))
         code_end, block_end = _closing(text, start, opening["fence"])
         if opening["lang"].lower() in RUNNABLE:
-            code = text[start:code_end]
+            code = _on_fence_line(opening) + text[start:code_end]
             return _reply(text, textwrap.dedent(code) if opening["indent"] else code, block_end)
         position = block_end
     return Reply(None, text.strip(), None)
+
+
+def _on_fence_line(opening: re.Match[str]) -> str:
+    """Return code that stands behind the language; ``{...}`` there is an attribute list."""
+    rest = opening["rest"].strip()
+    return "" if not rest or rest.startswith("{") else rest + "\n"
 
 
 def _inline(opening: re.Match[str]) -> str | None:
@@ -61,10 +67,11 @@ def _inline(opening: re.Match[str]) -> str | None:
     rest = opening["rest"].rstrip()
     if not rest.endswith(opening["fence"]):
         return None
-    code = rest.removesuffix(opening["fence"]).strip()
-    if opening["lang"].lower() not in RUNNABLE:
-        code = opening["lang"] + rest.removesuffix(opening["fence"]).rstrip()
-    return code or None
+    inside = rest.removesuffix(opening["fence"]).rstrip()
+    if opening["lang"].lower() in RUNNABLE:
+        return inside.strip() or None
+    # ```json {...}``` names a language; ```print(1)``` is code that begins with a word
+    return None if not inside or inside[0].isspace() else opening["lang"] + inside
 
 
 def _closing(text: str, start: int, fence: str) -> tuple[int, int]:
@@ -83,6 +90,7 @@ def _reply(text: str, code: str, end: int) -> Reply:
     rest = text[end:].strip()
     if not rest:
         return Reply(code, text[:end].strip(), None)
-    more = sum(1 for m in _OPENING.finditer(rest) if m["lang"].lower() in RUNNABLE) // 2
+    fences = sum(1 for m in _OPENING.finditer(rest) if m["lang"].lower() in RUNNABLE)
+    more = (fences + 1) // 2  # the last one may be unclosed
     what = f"{more} more block{'s' * (more != 1)}" if more else f"{len(rest):,} characters"
     return Reply(code, text[:end].strip(), f"only the first block ran; {what} after it dropped")

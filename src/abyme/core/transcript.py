@@ -1,7 +1,7 @@
 """What a node's model has been told so far, as messages.
 
 Append-only: a prefix never changes, so that provider and llama.cpp prompt
-caches hit. Everything that comes from a REPL stands between data fences.
+caches hit. Everything that comes from a REPL stands between data fences, in bounds.
 Templates are filled in one pass, never by `str.format`: texts hold braces.
 """
 
@@ -11,6 +11,12 @@ from abyme.core import fences
 from abyme.core.effects import Budget
 from abyme.core.events import CellFinished, ModelFacts, Name
 from abyme.core.profile import Message, Profile
+
+MAX_ERROR_CHARS = 9_000
+MAX_GUEST_NOTES = 12
+MAX_NOTE_CHARS = 300
+MAX_CHANGED = 40
+"""Bounds on what a guest can put into a prompt beside its output."""
 
 _SLOT = re.compile(r"\{(\w+)\}")
 WARN_TURNS = 2
@@ -41,21 +47,21 @@ class Transcript:
         self._messages.append(Message("assistant", kept))
 
     def cell(self, finished: CellFinished, *, notes: list[str], status: str) -> None:
-        """Add what a cell brought."""
+        """Add what a cell brought. All that a guest has worded stands inside the fence."""
         profile = self._profile
-        shown = finished.output.rstrip("\n")
+        shown = cut(finished.output.rstrip("\n"), _with_slack(profile.output_chars))
         if finished.error:
-            shown = f"{shown}\n{finished.error.rstrip()}" if shown else finished.error.rstrip()
-        lines = [f"[{note}]" for note in (*finished.notes, *_endings(finished), *notes)]
-        changed = ", ".join(map(_name, finished.changed))
-        word = fences.nonce(self._seed, self._node, finished.cell)
+            error = cut(finished.error.rstrip(), MAX_ERROR_CHARS)
+            shown = f"{shown}\n{error}" if shown else error
+        changed = ", ".join(_name(name) for name in finished.changed[:MAX_CHANGED])
         text = _fill(
             profile.output,
-            nonce=word,
-            notes="\n".join(lines),
-            changed=f"[new or changed: {changed}]" if changed else "",
-            status=status,
+            nonce=fences.nonce(self._seed, self._node, finished.cell),
             output=shown or profile.no_output,
+            guest_notes="\n".join(_line(note) for note in finished.notes[:MAX_GUEST_NOTES]),
+            changed=f"[new or changed: {changed}]" if changed else "",
+            notes="\n".join(f"[{note}]" for note in (*_endings(finished), *notes)),
+            status=status,
         )
         self._messages.append(Message("user", text.rstrip()))
 
@@ -106,10 +112,38 @@ def _endings(finished: CellFinished) -> list[str]:
             return []
 
 
+def cut(text: str, max_chars: int) -> str:
+    """Keep head and tail. The jail has cut before; this is for a guest that did not."""
+    if len(text) <= max_chars:
+        return text
+    half = max_chars // 2
+    return f"{text[:half]}\n[... {len(text) - 2 * half:,} characters cut ...]\n{text[-half:]}"
+
+
+def _with_slack(output_chars: int) -> int:
+    """Room for what the jail leaves over its limit, and for its own remark."""
+    return output_chars * 9 // 8 + 100
+
+
+def _line(note: str) -> str:
+    return f"[{' '.join(note.split())[:MAX_NOTE_CHARS]}]"
+
+
 def _name(name: Name) -> str:
-    return f"{name.name}: {name.type}" + (f"[{name.size:,}]" if name.size is not None else "")
+    label = name.name if name.name.isidentifier() else "?"
+    kind = "".join(name.type.split())[:40]
+    return f"{label[:60]}: {kind}" + (f"[{name.size:,}]" if name.size is not None else "")
 
 
 def _fill(template: str, **values: str) -> str:
-    """Fill ``{name}`` slots in one pass: a value that holds a slot's name is left alone."""
-    return _SLOT.sub(lambda found: values.get(found[1], found[0]), template)
+    """Fill ``{name}`` slots in one pass: a value that holds a slot's name is left alone.
+
+    A line that holds nothing but empty slots goes with its line end.
+    """
+    filled = (_fill_line(line, values) for line in template.split("\n"))
+    return "\n".join(line for line in filled if line is not None)
+
+
+def _fill_line(line: str, values: dict[str, str]) -> str | None:
+    text = _SLOT.sub(lambda found: values.get(found[1], found[0]), line)
+    return text if text or not _SLOT.search(line) else None

@@ -9,13 +9,13 @@ Does not decide what a node does next (`machine`), what a batch may cost
 (`fanout`) or whether an attempt is repeated (`calls`, `retry`).
 """
 
-from collections import deque
+import json
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import msgspec
-
 from abyme.core import events as ev
+from abyme.core import pricing
 from abyme.core.calls import Call, CallBook
 from abyme.core.effects import (
     AnswerBatch,
@@ -30,7 +30,7 @@ from abyme.core.effects import (
     Result,
     RunCell,
 )
-from abyme.core.fanout import BatchRefused, Fanout, refusal_failure
+from abyme.core.fanout import BatchRefused, Fanout, limit_failure, refusal_failure
 from abyme.core.ids import ROOT, BatchId, CallId, NodeId
 from abyme.core.ledger import Ledger
 from abyme.core.machine import (
@@ -44,10 +44,11 @@ from abyme.core.machine import (
     Step,
     Think,
 )
+from abyme.core.profile import Profile
 from abyme.errors import LimitReached
 
 MAX_LIVE_CHILDREN = 32
-"""REPLs of children open at once; the others wait their turn."""
+"""REPLs of children open at once at each depth; the others wait their turn."""
 
 Effects = list[AnyEffect]
 
@@ -82,7 +83,9 @@ class Tree:
         self._fanout = Fanout(self.book, started.seed)
         self._nodes: dict[NodeId, Node] = {}
         self._children_waiting: deque[tuple[NodeId, Node]] = deque()
-        self._live_children = 0
+        self._live: Counter[int] = Counter()
+        """Open REPLs by depth. A limit over all depths would let parents that wait for
+        children take the places that these need."""
         free = ev.Price(input_usd_micro=0, output_usd_micro=0)
         self._costs_money = {started.root.price, started.sub.price} != {free}
         self._at_s = 0.0
@@ -95,13 +98,40 @@ class Tree:
         if self.finished is not None:
             return self._book_late(record.event)
         effects = self._route(record.node, record.event)
-        effects += self._fanout.pump()
+        effects += self._pump()
         for batch in self._fanout.complete():
             results = tuple(r for r in batch.results if r is not None)
             effects += self._answer(batch.node, batch.batch, results)
         if self.finished is not None:
             return [*self._shut_down(), self.finished]
         return effects
+
+    def _pump(self) -> Effects:
+        """Send what waits and fits; end what will never fit. Once a stop was asked for, only
+        the root's closing turn is sent.
+        """
+        effects: Effects = []
+        while True:
+            only = ROOT if self._stops or self._deadlines else None
+            sent, refused = self.book.pump(only=only)
+            effects += sent
+            if not refused:
+                return effects
+            for call, refusal in refused:
+                effects += self._not_made(call, refusal)
+
+    def _not_made(self, call: Call, refusal: LimitReached) -> Effects:
+        self.book.drop(call)
+        failure = call.failure or limit_failure(refusal)  # that of the last attempt stands
+        if call.purpose != "turn":
+            self._fanout.settle(call.call, Result(call=call.call, failure=failure))
+            return []
+        node = self._nodes.get(call.node)
+        if node is None:
+            return []
+        if call.failure is not None:
+            return self._of_node(call.node, ev.CallFailed(call=call.call, failure=failure))
+        return self._perform(call.node, node, node.machine.close(str(refusal)))
 
     def draft(self) -> Any:
         """Tell what the root would answer if it had to stop now."""
@@ -128,8 +158,8 @@ class Tree:
                 return self._settled(event)
             case ev.CallFailed():
                 return self._failed(event)
-            case ev.DeadlinePassed():
-                return self._deadline()
+            case ev.DeadlinePassed(final=final):
+                return self._deadline(final=final)
             case ev.StopRequested():
                 return self._stop()
             case ev.RunFinished():
@@ -155,7 +185,7 @@ class Tree:
             case None:
                 return []
             case Think():
-                return self._think(node_id, node, step)
+                return self._think(node_id, step)
             case Run(cell=cell, code=code):
                 node.of_cell = len(node.results)
                 restore, node.restore = node.restore, ()
@@ -171,7 +201,7 @@ class Tree:
 
     # -- turns -------------------------------------------------------------------
 
-    def _think(self, node_id: NodeId, node: Node, step: Think) -> Effects:
+    def _think(self, node_id: NodeId, step: Think) -> Effects:
         profile, model = self.started.profile, self.started.root
         if node_id == ROOT:
             self.book.set_aside_for(step.messages, model, profile)
@@ -181,16 +211,14 @@ class Tree:
             purpose="turn",
             model=model,
             messages=step.messages,
-            max_output_tokens=min(profile.max_output_tokens, model.max_output_tokens),
+            max_output_tokens=_output_tokens(profile, model, closing=step.closing),
             temperature=profile.temperature,
             prefill=profile.prefill,
             stop=tuple(profile.stop),
             closing=step.closing and node_id == ROOT,
         )
-        try:
-            return [self.book.send(call)]
-        except LimitReached as refusal:
-            return self._perform(node_id, node, node.machine.close(str(refusal)))
+        self.book.enqueue(call, first=True)
+        return []
 
     def _settled(self, event: ev.CallSettled) -> Effects:
         call = self.book.settled(event)
@@ -208,18 +236,22 @@ class Tree:
         if call.purpose == "turn":
             return self._turn_failed(call, event, delay_s)
         if delay_s is None:
+            self.book.drop(call)
             self._fanout.settle(call.call, Result(call=call.call, failure=event.failure))
             return []
-        again = self._fanout.again(call, delay_s)
-        return [again] if again else []
+        self._again(call, event, delay_s)
+        return []
 
     def _turn_failed(self, call: Call, event: ev.CallFailed, delay_s: float | None) -> Effects:
         if delay_s is None:
             return self._of_node(call.node, event)
-        try:
-            return [self.book.send(call, delay_s=delay_s)]
-        except LimitReached:
-            return self._of_node(call.node, event)  # no attempt is left: the failure stands
+        self._again(call, event, delay_s)
+        return []
+
+    def _again(self, call: Call, event: ev.CallFailed, delay_s: float) -> None:
+        """Put a failed call in line for another attempt; if none fits, its failure stands."""
+        call.failure, call.delay_s = event.failure, delay_s
+        self.book.enqueue(call, first=True)
 
     # -- sub-calls ---------------------------------------------------------------
 
@@ -227,10 +259,11 @@ class Tree:
         refused = self._refusal(node, event)
         if refused is None and not event.requests:
             return self._answer(node_id, event.batch, ())
-        if refused is None and event.purpose == "rlm":
-            return self._children(node_id, node, event)
         if refused is None:
             try:
+                if event.purpose == "rlm":
+                    self._fanout.price(event.requests, self.started.root)
+                    return self._children(node_id, node, event)
                 self._fanout.admit(node_id, event, self._model(event.requests[0]))
             except BatchRefused as refusal:
                 refused = refusal_failure(refusal)
@@ -242,6 +275,8 @@ class Tree:
 
     def _refusal(self, node: Node, event: ev.CallsRequested) -> ev.Failure | None:
         """Say why a batch may not begin at all; its price is looked at afterwards."""
+        if self._stops or self._deadlines:
+            return ev.Failure(fault="cancelled", message="the run is ending; submit what you hold")
         limits = self.started.limits
         need = 1 if event.purpose == "llm" else 2
         if node.depth + need > limits.depth:
@@ -273,16 +308,14 @@ class Tree:
     ) -> Effects:
         """Drop what the cell had under way; remember what a roll-back took from the guest."""
         effects = self._cancel(node_id, self._fanout.abandon(node_id))
-        waiting = self._children_waiting
-        self._children_waiting = deque(
-            (i, child) for i, child in waiting if child.seat and child.seat[0] != node_id
-        )
+        self._forget_waiting(node_id)
         for child_id, child in list(self._nodes.items()):
             if child.seat is not None and child.seat[0] == node_id:
                 effects += self._cut_off(child_id, child)
-        if isinstance(event, ev.CellFinished) and event.ended == "rolled_back":
-            node.restore = tuple(node.results[node.of_cell :])
-        return effects
+        if isinstance(event, ev.CellFinished):
+            lost = event.ended == "rolled_back"
+            node.restore = (*node.restore, *node.results[node.of_cell :]) if lost else ()
+        return effects + self._open_children()
 
     def _cancel(self, node_id: NodeId, calls: list[CallId]) -> Effects:
         for call in calls:
@@ -324,11 +357,23 @@ class Tree:
 
     def _open_children(self) -> Effects:
         effects: Effects = []
-        while self._children_waiting and self._live_children < MAX_LIVE_CHILDREN:
+        full: deque[tuple[NodeId, Node]] = deque()
+        while self._children_waiting:
             child_id, child = self._children_waiting.popleft()
-            self._live_children += 1
+            if self._live[child.depth] >= MAX_LIVE_CHILDREN:
+                full.append((child_id, child))
+                continue
+            self._live[child.depth] += 1
             effects += self._open(child_id, child)
+        self._children_waiting = full
         return effects
+
+    def _forget_waiting(self, node_id: NodeId) -> None:
+        self._children_waiting = deque(
+            (i, child)
+            for i, child in self._children_waiting
+            if child.seat and child.seat[0] != node_id
+        )
 
     def _open(self, node_id: NodeId, node: Node) -> Effects:
         self._nodes[node_id] = node
@@ -362,23 +407,28 @@ class Tree:
         for below_id, below in list(self._nodes.items()):
             if below.seat is not None and below.seat[0] == node_id:
                 effects += self._cut_off(below_id, below)
-        calls = {call.call for call in self.book.of(node_id)} | set(self._fanout.abandon(node_id))
-        effects += self._cancel(node_id, sorted(calls))
+        self._forget_waiting(node_id)
+        turns = [call.call for call in self.book.of(node_id) if call.purpose == "turn"]
+        effects += self._cancel(node_id, sorted({*turns, *self._fanout.abandon(node_id)}))
         node.machine.state = State.DONE
         return [*effects, *self._drop(node_id)]
 
     def _drop(self, node_id: NodeId) -> Effects:
-        if self._nodes.pop(node_id, None) is not None:
-            self._live_children -= 1
+        if (node := self._nodes.pop(node_id, None)) is not None:
+            self._live[node.depth] -= 1
         return [CloseSession(node=node_id)]
 
     # -- limits of the run -------------------------------------------------------
 
-    def _deadline(self) -> Effects:
+    def _deadline(self, *, final: bool) -> Effects:
         self._deadlines += 1
         timeout_s = self.started.limits.timeout_s
-        if self._deadlines > 1 or self._stops:
-            return self._end_now("partial", f"timeout_s: {timeout_s:g} s are over")
+        closing = self._nodes[ROOT].machine.closing
+        if final:
+            over = "" if timeout_s is None else f"timeout_s: {timeout_s:g} s are over"
+            return self._end_now("partial", closing or over)
+        if closing is not None:
+            return []  # it is closing already, and has the time until the final deadline
         return self._close_all(f"timeout_s: {timeout_s:g} s are nearly over", "timeout_s")
 
     def _stop(self) -> Effects:
@@ -391,6 +441,7 @@ class Tree:
         """Ask the root for its closing turn; children are cut off, a running cell is ended."""
         root = self._nodes[ROOT]
         effects: Effects = []
+        self.book.waiting = deque(c for c in self.book.waiting if c.purpose != "turn")
         if root.machine.state is State.THINKING:
             effects += self._cancel(ROOT, [call.call for call in self.book.of(ROOT)])
         elif root.machine.state is State.RUNNING:
@@ -431,5 +482,10 @@ def _child_result(call: CallId | None, done: Done) -> Result:
         message = f"the child ended without an answer: {done.reason or done.status}"
         return Result(call=call, failure=ev.Failure(fault="child_failed", message=message))
     value = done.value
-    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return Result(call=call, text=text)
+
+
+def _output_tokens(profile: Profile, model: ev.ModelFacts, *, closing: bool) -> int:
+    most = min(profile.max_output_tokens, model.max_output_tokens)
+    return min(most, pricing.CLOSING_TOKENS) if closing else most

@@ -271,11 +271,11 @@ class Driver:
         await self._ports.clock.sleep(first_s)
         self.post(ROOT, ev.DeadlinePassed())
         await self._ports.clock.sleep(second_s)
-        self.post(ROOT, ev.DeadlinePassed())
+        self.post(ROOT, ev.DeadlinePassed(final=True))
 
     async def _grace(self) -> None:
         await self._ports.clock.sleep(CLOSING_S)
-        self.post(ROOT, ev.DeadlinePassed())
+        self.post(ROOT, ev.DeadlinePassed(final=True))
 
     # -- the end -----------------------------------------------------------------
 
