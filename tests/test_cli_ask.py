@@ -298,3 +298,40 @@ def test_on_a_terminal_the_tree_is_live_and_no_document_steers_it(files, home) -
     assert b"grep('needle')" in shown
     assert b"hay needle \\x1b]0;owned\\x07" in shown
     assert b"\x1b]0;owned" not in shown
+
+
+# -- streams that are closed or full, as under cron ----------------------------------
+
+
+@pytest.mark.parametrize(
+    ("streams", "ends"),
+    [
+        ("2>&-", (0, "")),
+        ("2>/dev/full", (0, "")),
+        ("<&-", (0, "")),
+        (">&- 2>answer", (1, "standard output cannot be written (Bad file descriptor)")),
+        (">/dev/full 2>answer", (1, "standard output cannot be written (No space left on device)")),
+        (">&- 2>&- <&-", (1, "")),
+    ],
+)
+def test_a_stream_that_is_closed_or_full_costs_no_answer(
+    files, home, tmp_path, streams, ends
+) -> None:
+    code, words = ends
+    with ScriptedEndpoint([LOOK, SUBMIT]) as endpoint:
+        done = subprocess.run(
+            ["sh", "-c", f'exec "$@" {streams}', "sh", *command(endpoint, files)],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            env=environment(home),
+            cwd=tmp_path,
+            check=False,
+        )
+
+    told = (tmp_path / "answer").read_text() if "answer" in streams else done.stderr
+    assert done.returncode == code
+    assert done.stdout == ("" if code else "1 in b.txt\n")
+    assert words in told
+    assert ("\n1 in b.txt\n" in told) == ("answer" in streams)
+    assert not any(word in told for word in ("Traceback", "a bug", "Exception ignored"))

@@ -5,6 +5,7 @@ stdout holds it and nothing else, evidence and progress go to stderr. Does not d
 anything about the run (`run.api`).
 """
 
+import json
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from abyme.apps.cli import failures, options
+from abyme.apps.cli import failures, options, streams
 from abyme.apps.cli.terminal import Terminal, err, out
 from abyme.errors import ConfigError
 
@@ -105,8 +106,8 @@ def command(**given: Any) -> int:
         answer = _answer(asked, shown)
     finally:
         shown.close()
-    _print(answer, asked)
-    return failures.OF_STATUS[answer.status]
+    delivered = _print(answer, asked)
+    return failures.OF_STATUS[answer.status] if delivered else failures.FAILED
 
 
 def _answer(asked: Asked, shown: "Progress") -> "Answer":
@@ -222,14 +223,12 @@ def _limits(asked: Asked) -> "Limits":
 # -- what is printed -----------------------------------------------------------------
 
 
-def _print(answer: "Answer", asked: Asked) -> None:
-    from abyme.apps.cli.answers import as_text, place  # noqa: PLC0415
+def _print(answer: "Answer", asked: Asked) -> bool:
+    """Print all, and tell whether the answer came where it belongs."""
+    from abyme.apps.cli.answers import place  # noqa: PLC0415
 
     stderr = err()
-    if asked.as_json:
-        failures.print_json(_as_json(answer))
-    elif answer.value is not None:
-        out().data(as_text(answer.value))
+    delivered = _print_value(answer, stderr, as_json=asked.as_json)
     for number, evidence in enumerate(answer.evidence, 1):
         if not asked.as_json:
             stderr.say(f"  [{number}] {place(evidence)}")
@@ -237,6 +236,27 @@ def _print(answer: "Answer", asked: Asked) -> None:
         stderr.say(f"{answer.status}: {answer.reason or 'no reason was given'}")
     if not asked.quiet or answer.status != "answered":
         _print_usage(answer, stderr)
+    return delivered
+
+
+def _print_value(answer: "Answer", stderr: Terminal, *, as_json: bool) -> bool:
+    """Write the answer on stdout; it was paid for, so where that fails, on stderr."""
+    from abyme.apps.cli.answers import as_text  # noqa: PLC0415
+
+    try:
+        if as_json:
+            failures.print_json(_as_json(answer))
+        elif answer.value is not None:
+            out().data(as_text(answer.value))
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        streams.give_up(sys.stdout)
+        stderr.say(f"standard output cannot be written ({error.strerror}); the answer is:")
+        text = json.dumps(_as_json(answer)) if as_json else as_text(answer.value)
+        stderr.data(text)
+        return False
+    return True
 
 
 def _print_usage(answer: "Answer", stderr: Terminal) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from abyme.apps.cli import streams
 from abyme.apps.cli.terminal import err
 from abyme.apps.safe_text import safe
 from abyme.errors import AbymeError, ConfigError, ContextError
@@ -39,7 +40,10 @@ def report(error: BaseException, args: Sequence[str]) -> int:
     err().say(f"abyme: {sentence}")
     if _wants_json(args):
         stopped = code == STOPPED
-        print_json(_failure(args, sentence, stopped=stopped))
+        try:
+            print_json(_failure(args, sentence, stopped=stopped))
+        except OSError:
+            streams.give_up(sys.stdout)  # it was said on stderr
     return code
 
 

@@ -5,13 +5,12 @@ before it runs, so that ``abyme --help`` is quick.
 """
 
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 
 import click
 
-from abyme.apps.cli import failures
+from abyme.apps.cli import failures, streams
 
 COMMANDS = {
     "ask": "ask",
@@ -78,7 +77,7 @@ def run(args: Sequence[str]) -> int:
         sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read our output has had enough; keep the interpreter from complaining.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        streams.give_up(sys.stdout)
         return failures.FAILED
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the boundary, see `failures`
         return failures.report(error, args)
@@ -87,4 +86,7 @@ def run(args: Sequence[str]) -> int:
 
 def main() -> None:
     """Entry point of the command."""
-    sys.exit(run(sys.argv[1:]))
+    streams.fill()
+    code = run(sys.argv[1:])
+    streams.flush()
+    sys.exit(code)

@@ -2,7 +2,8 @@
 
 Decides: colours only on a terminal that wants them (`NO_COLOR`, ``TERM=dumb``); a live
 display only on one that can be redrawn. Invariant: no text, however broken, makes
-writing fail, because what the stream's encoding lacks is written as an escape.
+writing fail, because what the stream's encoding lacks is written as an escape; and no
+word beside the answer does, because what cannot be written there is left out.
 Does not decide what is said.
 """
 
@@ -13,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TextIO
 
+from abyme.apps.cli.streams import give_up
 from abyme.apps.safe_text import safe
 from abyme.apps.tree import Line, Style
 
@@ -38,6 +40,8 @@ class Terminal:
     tty: bool
     colour: bool
     redrawable: bool
+    optional: bool = False
+    """What is written here may be lost without harm."""
 
     @property
     def width(self) -> int:
@@ -61,8 +65,13 @@ class Terminal:
     def write(self, text: str) -> None:
         """Write text as it is, but for what the encoding lacks."""
         encoding = self.stream.encoding or "utf-8"
-        self.stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
-        self.stream.flush()
+        try:
+            self.stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+            self.stream.flush()
+        except OSError:
+            if not self.optional:
+                raise
+            give_up(self.stream)
 
     def say(self, text: str) -> None:
         """Write a line or more that is safe to look at."""
@@ -82,7 +91,9 @@ class Terminal:
         return f"\x1b[{_SGR[style]}m{text}\x1b[0m"
 
 
-def terminal(stream: TextIO, env: Mapping[str, str] | None = None) -> Terminal:
+def terminal(
+    stream: TextIO, env: Mapping[str, str] | None = None, *, optional: bool = False
+) -> Terminal:
     """Look at a stream once."""
     env = os.environ if env is None else env
     tty = _is_tty(stream)
@@ -93,6 +104,7 @@ def terminal(stream: TextIO, env: Mapping[str, str] | None = None) -> Terminal:
         tty=tty,
         colour=tty and clever and not env.get("NO_COLOR"),
         redrawable=tty and clever and unicode,
+        optional=optional,
     )
 
 
@@ -103,7 +115,7 @@ def out() -> Terminal:
 
 def err() -> Terminal:
     """Where everything else goes."""
-    return terminal(sys.stderr)
+    return terminal(sys.stderr, optional=True)
 
 
 def _is_tty(stream: TextIO) -> bool:
