@@ -31,10 +31,17 @@ def test_parallel_calls_cannot_overshoot_together():
 def test_refusal_changes_nothing():
     ledger = Ledger(Limits(max_calls=0))
 
-    with pytest.raises(LimitReached, match=r"^max_calls: 0 used \+ 1 asked > 0 allowed$"):
+    with pytest.raises(LimitReached) as caught:
         ledger.reserve(ONE, usd(1))
+    said = "max_calls: 1 needed beside 0 spent, held or kept back, the ceiling is 0"
+    assert str(caught.value) == said
 
     assert ledger.held == Amount()
+
+
+def test_dollars_are_said_in_dollars():
+    with pytest.raises(LimitReached, match=r"max_usd: \$0\.0420 needed beside \$0\.0000 spent"):
+        Ledger(Limits(max_usd="0.001")).reserve(ONE, usd(42_000))
 
 
 def test_what_a_provider_bills_beyond_the_worst_case_is_counted_and_stops_the_next():

@@ -72,3 +72,17 @@ def test_crlf_replies_run():
 def test_ten_thousand_quotes_are_read_in_linear_time():
     """A reply cannot stall the host: the scan is bounded by its length."""
     assert parse("```python\n" + '"""' * 10_001).code is not None
+
+
+def test_code_behind_the_language_is_the_first_line():
+    assert parse("```python import re\nprint(re)\n```").code == "import re\nprint(re)\n"
+
+
+def test_data_on_one_line_is_not_code():
+    assert parse('```json {"a": 1}```').code is None
+
+
+def test_an_unclosed_second_block_is_counted():
+    assert parse("```python\na\n```\n```python\nb").dropped == (
+        "only the first block ran; 1 more block after it dropped"
+    )

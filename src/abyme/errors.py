@@ -58,7 +58,7 @@ class LimitReached(AbymeError):
     """Granting `asked` more of `limit` would pass `ceiling`."""
 
     def __init__(self, limit: str, *, used: int, asked: int, ceiling: int) -> None:
-        super().__init__(f"{limit}: {used:,} used + {asked:,} asked > {ceiling:,} allowed")
+        super().__init__(_ceiling_words(limit, used, asked, ceiling))
         self.limit = limit
         self.used = used
         self.asked = asked
@@ -71,7 +71,7 @@ class ModelError(AbymeError):
     `failure` is one word of `Fault`; `retry_after_s` is the
     provider's own wish, None when it named none. `usage` is an
     `abyme.core.events.Usage`: what was billed all the same, None when nothing
-    is known to have been.
+    is known to have been. `sent` is False for a request that never left this machine.
     """
 
     def __init__(  # noqa: PLR0913  one argument a field
@@ -83,6 +83,7 @@ class ModelError(AbymeError):
         retry_after_s: float | None = None,
         status: int | None = None,
         usage: Any = None,
+        sent: bool = True,
     ) -> None:
         super().__init__(message)
         self.failure = failure
@@ -90,6 +91,7 @@ class ModelError(AbymeError):
         self.retry_after_s = retry_after_s
         self.status = status
         self.usage = usage
+        self.sent = sent
 
 
 class SandboxError(AbymeError):
@@ -106,3 +108,13 @@ class ProtocolViolation(SandboxError):
 
 class JournalError(AbymeError):
     """A run cannot be recorded, found or read back."""
+
+
+def _ceiling_words(limit: str, used: int, asked: int, ceiling: int) -> str:
+    """Dollars for the ledger's micro-dollars; `used` counts what is held and kept back too."""
+
+    def words(amount: int) -> str:
+        return f"${amount / 1e6:,.4f}" if limit == "max_usd" else f"{amount:,}"
+
+    taken = f"{words(used)} spent, held or kept back"
+    return f"{limit}: {words(asked)} needed beside {taken}, the ceiling is {words(ceiling)}"

@@ -12,6 +12,8 @@ import re
 import textwrap
 from dataclasses import dataclass
 
+MAX_CHARS = 400_000
+"""Of a reply that are looked at: a hundred times what the output cap allows."""
 RUNNABLE = frozenset({"", "repl", "python", "py", "python3", "ipython"})
 
 _OPENING = re.compile(
@@ -41,15 +43,16 @@ class Reply:
 
 def parse(text: str) -> Reply:
     """Find the first block of code that can be run."""
-    text = _THINKING.sub("", text, count=1)
+    text = _THINKING.sub("", text[:MAX_CHARS], count=1)
     position = 0
     while opening := _OPENING.search(text, position):
         inline = _inline(opening)
         if inline is not None:
             return _reply(text, inline, opening.end())
         start = min(opening.end() + 1, len(text))
-        code_end, block_end = _closing(text, start, opening["fence"])
-        if opening["lang"].lower() in RUNNABLE:
+        runs = opening["lang"].lower() in RUNNABLE
+        code_end, block_end = _closing(text, start, opening["fence"], python=runs)
+        if runs:
             code = _on_fence_line(opening) + text[start:code_end]
             return _reply(text, textwrap.dedent(code) if opening["indent"] else code, block_end)
         position = block_end
@@ -74,12 +77,15 @@ def _inline(opening: re.Match[str]) -> str | None:
     return None if not inside or inside[0].isspace() else opening["lang"] + inside
 
 
-def _closing(text: str, start: int, fence: str) -> tuple[int, int]:
+def _closing(text: str, start: int, fence: str, *, python: bool) -> tuple[int, int]:
     """Return where the code ends and where the block ends."""
     closing = re.compile(rf"^[ \t]*{re.escape(fence[0])}{{{len(fence)},}}[ \t\r]*$", re.MULTILINE)
-    shadows = [m.span() for m in _LONG_STRING.finditer(text, start) if m["long"]]
+    strings = _LONG_STRING.finditer(text, start) if python else iter(())
+    shadow = (start, start)
     for found in closing.finditer(text, start):
-        if not any(a < found.start() < b for a, b in shadows):
+        while shadow[1] <= found.start() and (string := next(strings, None)) is not None:
+            shadow = string.span() if string["long"] else shadow
+        if not shadow[0] < found.start() < shadow[1]:
             return found.start(), found.end()
     return len(text), len(text)
 

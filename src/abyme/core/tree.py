@@ -188,7 +188,7 @@ class Tree:
                 return self._think(node_id, step)
             case Run(cell=cell, code=code):
                 node.of_cell = len(node.results)
-                restore, node.restore = node.restore, ()
+                restore = node.restore  # until a cell commits: it may be rolled back again
                 budget = self._budget(node)
                 return [RunCell(node=node_id, cell=cell, code=code, restore=restore, budget=budget)]
             case Check(evidence=evidence):
@@ -422,14 +422,13 @@ class Tree:
 
     def _deadline(self, *, final: bool) -> Effects:
         self._deadlines += 1
-        timeout_s = self.started.limits.timeout_s
+        limit = f"timeout_s: {self.started.limits.timeout_s} s"
         closing = self._nodes[ROOT].machine.closing
         if final:
-            over = "" if timeout_s is None else f"timeout_s: {timeout_s:g} s are over"
-            return self._end_now("partial", closing or over)
+            return self._end_now("partial", closing or f"{limit} are over")
         if closing is not None:
             return []  # it is closing already, and has the time until the final deadline
-        return self._close_all(f"timeout_s: {timeout_s:g} s are nearly over", "timeout_s")
+        return self._close_all(f"{limit} are nearly over", "timeout_s")
 
     def _stop(self) -> Effects:
         self._stops += 1

@@ -106,7 +106,13 @@ class Limited:
         self, request: ModelRequest, on_text: Callable[[str], None] | None = None
     ) -> ModelReply:
         """Send it when there is room; see `abyme.ports.Model`."""
-        await self._enter()
+        try:
+            await self._enter()
+        except asyncio.CancelledError:
+            # Told as a failure, so that the ledger learns that nothing was sent.
+            raise ModelError(
+                "cancelled before it was sent", failure="cancelled", retryable=False, sent=False
+            ) from None
         sent_s = self._clock.now_s()
         try:
             reply = await self.model.complete(request, on_text)

@@ -22,6 +22,7 @@ from abyme.errors import AbymeError, ModelError, SandboxError
 from abyme.ports import Clock, Context, Journal, Model, ModelRequest, SandboxRun, Session
 
 T = TypeVar("T")
+Found = tuple[list[ev.Evidence], list[str]]
 
 CLOSING_S = 60.0
 """Of ``timeout_s``, or after a stop: for the closing turn."""
@@ -56,6 +57,13 @@ class Driver:
         self._inbox: deque[tuple[NodeId, ev.AnyEvent]] = deque()
         self._wake = asyncio.Event()
         self._sessions: dict[NodeId, Session] = {}
+        self._opening: set[NodeId] = set()
+        self._unwanted: set[NodeId] = set()
+        """Closed while they were opening."""
+        self._closings: set[asyncio.Task[None]] = set()
+        self._checks: dict[NodeId, asyncio.Future[Found]] = {}
+        self._sent: set[CallId] = set()
+        """Attempts that were handed to a model."""
         self._contexts: dict[NodeId, Context] = {}
         self._calls: dict[CallId, asyncio.Task[Any]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -91,8 +99,9 @@ class Driver:
 
     def stop(self) -> None:
         """Ask for an end: the first time with what is there, the second time at once."""
-        self.post(ROOT, ev.StopRequested())
-        self._spawn(self._grace())
+        if self.tree.finished is None:
+            self.post(ROOT, ev.StopRequested())
+            self._spawn(self._grace())
 
     @property
     def elapsed_s(self) -> float:
@@ -146,10 +155,9 @@ class Driver:
             case do.OpenSession():
                 self._spawn(self._open(effect))
             case do.CloseSession(node=node):
-                self._spawn(self._close(node))
+                self._begin_close(node)
             case do.EndCell(node=node, why=why):
-                if session := self._sessions.get(node):
-                    session.end_cell(why)
+                self._spawn(self._end_cell(node, why))
             case do.CheckEvidence():
                 self._spawn(self._check(effect))
             case do.Finish():
@@ -174,10 +182,13 @@ class Driver:
             prefill=effect.prefill,
         )
         model = self._ports.models[reserved.model]
+        self._sent.add(reserved.call)
         try:
             reply = await model.complete(request, self._listener(effect))
         except ModelError as error:
-            return ev.CallFailed(call=reserved.call, failure=_failure(error), usage=error.usage)
+            return ev.CallFailed(
+                call=reserved.call, failure=_failure(error), usage=error.usage, sent=error.sent
+            )
         return ev.CallSettled(
             call=reserved.call, text=reply.text, finish=reply.finish, usage=reply.usage
         )
@@ -188,9 +199,11 @@ class Driver:
         """Journal the end of an attempt, of one cancelled before it began too."""
         call = effect.reserved.call
         del self._calls[call]
+        sent = call in self._sent
+        self._sent.discard(call)
         if task.cancelled():
             failure = ev.Failure(fault="cancelled", message="nobody waits for it any more")
-            self.post(effect.node, ev.CallFailed(call=call, failure=failure))
+            self.post(effect.node, ev.CallFailed(call=call, failure=failure, sent=sent))
         elif task.exception() is None:
             self.post(effect.node, task.result())
 
@@ -202,26 +215,45 @@ class Driver:
 
     async def _open(self, effect: do.OpenSession) -> None:
         node, preview, context = effect.node, None, None
+        self._opening.add(node)
         try:
             if effect.text is not None:
                 context, preview = await asyncio.to_thread(self._ports.seal, effect.text)
                 self._contexts[node] = context
             seed = fences.repl_seed(self._started.seed, node)
-            session = await self._ports.sandbox.open(node=node, seed=seed, context=context)
-        except AbymeError as error:
+            self._sessions[node] = await self._ports.sandbox.open(
+                node=node, seed=seed, context=context
+            )
+        except (AbymeError, OSError) as error:  # no descriptors left, no memory: this node's end
             self.post(node, ev.SessionLost(why=str(error), fatal=True))
             return
-        self._sessions[node] = session
-        facts = session.facts
-        self.post(
-            node,
-            ev.SessionOpened(
-                python=facts.python,
-                snapshots=facts.snapshots,
-                layers=list(facts.layers),
-                preview=preview,
-            ),
+        finally:
+            self._opening.discard(node)
+        if node in self._unwanted:
+            self._begin_close(node)
+            return
+        facts = self._sessions[node].facts
+        opened = ev.SessionOpened(
+            python=facts.python,
+            snapshots=facts.snapshots,
+            layers=list(facts.layers),
+            preview=preview,
         )
+        self.post(node, opened)
+
+    def _begin_close(self, node: NodeId) -> None:
+        if node in self._opening:
+            self._unwanted.add(node)
+            return
+        closing = asyncio.get_running_loop().create_task(self._close(node))
+        self._closings.add(closing)
+        closing.add_done_callback(self._closings.discard)
+        closing.add_done_callback(self._done)
+
+    async def _end_cell(self, node: NodeId, why: str) -> None:
+        """End a cell; as a task it comes after that of a cell begun in the same group."""
+        if session := self._sessions.get(node):
+            session.end_cell(why)
 
     async def _run_cell(self, effect: do.RunCell) -> None:
         node = effect.node
@@ -256,16 +288,25 @@ class Driver:
         session, context = self._sessions.pop(node, None), self._contexts.pop(node, None)
         if session is not None:
             await session.aclose()
+        if check := self._checks.get(node):
+            await asyncio.wait({check})  # it reads the context in a thread
         if context is not None:
             context.close()
 
     async def _check(self, effect: do.CheckEvidence) -> None:
-        context = self._contexts.get(effect.node, self._ports.context)
+        node = effect.node
+        context = self._contexts.get(node, self._ports.context)
         found: list[ev.Evidence] = []
         missing: list[str] = []
         if effect.evidence:
-            found, missing = await asyncio.to_thread(context.check, effect.evidence)
-        self.post(effect.node, ev.EvidenceChecked(found=found, missing=missing))
+            loop = asyncio.get_running_loop()
+            self._checks[node] = loop.run_in_executor(None, context.check, effect.evidence)
+            try:
+                found, missing = await asyncio.shield(self._checks[node])
+            finally:
+                if self._checks[node].done():
+                    del self._checks[node]
+        self.post(node, ev.EvidenceChecked(found=found, missing=missing))
 
     async def _deadlines(self, first_s: float, second_s: float) -> None:
         await self._ports.clock.sleep(first_s)
@@ -301,15 +342,15 @@ class Driver:
         return finished
 
     async def _abandon(self) -> None:
-        closing = [asyncio.ensure_future(self._close(node)) for node in list(self._sessions)]
         tasks = [task for task in self._tasks if task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, *closing, return_exceptions=True)
-        for node in list(self._sessions):  # one that was just being opened
-            await self._close(node)
-        for context in self._contexts.values():
-            context.close()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._checks:
+            await asyncio.wait(set(self._checks.values()))
+        for node in {*self._sessions, *self._contexts}:
+            self._begin_close(node)
+        await asyncio.gather(*self._closings, return_exceptions=True)
 
     def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.get_running_loop().create_task(work)

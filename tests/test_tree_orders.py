@@ -1,0 +1,193 @@
+"""Contract: engine/tree under any order. An honest world answers effects in random order.
+
+Whatever the order, with calls that fail, sessions that are lost, cells that leave calls
+behind, nested children, stops and deadlines: the run ends, no ceiling is passed, holds
+are what is in flight, every batch is answered at most once with as many results as were
+asked, and the records replay to the same effects.
+"""
+
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+
+import pytest
+from core_doubles import Run, facts
+
+from abyme.core import effects as do
+from abyme.core import events as ev
+from abyme.core.ids import ROOT, BatchId
+from abyme.core.ledger import Amount
+from abyme.core.limits import Limits
+from abyme.core.tree import Tree
+
+PRICE = ev.Price(input_usd_micro=1_250_000, output_usd_micro=10_000_000)
+FAULTS = ("timed_out", "server", "rate_limited", "auth", "stream_cut")
+MAX_STEPS = 4000
+
+
+@dataclass
+class Cell:
+    number: int
+    asked: dict = field(default_factory=dict)
+    """Batch -> requests, while it is not answered."""
+    ending: bool = False
+
+
+class World:
+    """Performs effects honestly, in an order of its own."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        pick = self.random.choice
+        limits = Limits(
+            max_usd=pick(["0.2", "0.5", "2", "5"]),
+            max_calls=pick([5, 30, 200]),
+            max_turns=pick([1, 3, 6]),
+            depth=pick([1, 2, 3, 4]),
+            timeout_s=pick([None, 100.0]),
+        )
+        self.run = Run(root=facts("a:root", PRICE), sub=facts("a:sub", PRICE), limits=limits)
+        self.opening, self.checks, self.cancelled = set(), set(), set()
+        self.calls, self.cells = {}, {}
+        self.batches = Counter()
+        self.perform(self.run.effects)
+
+    def perform(self, effects) -> None:  # noqa: C901 - one case an effect
+        for effect in effects:
+            match effect:
+                case do.OpenSession(node=node):
+                    self.opening.add(node)
+                case do.CloseSession(node=node):
+                    self.opening.discard(node)
+                    self.checks.discard(node)
+                    self.cells.pop(node, None)
+                case do.AskModel(reserved=reserved):
+                    assert reserved.call not in self.calls, "sent twice"
+                    self.calls[reserved.call] = effect
+                case do.CancelCall(call=call):
+                    self.cancelled.add(call)
+                case do.RunCell(node=node, cell=cell):
+                    self.cells[node] = Cell(cell)
+                case do.AnswerBatch():
+                    self.answered(effect)
+                case do.EndCell(node=node):
+                    if node in self.cells:
+                        self.cells[node].ending = True
+                case do.CheckEvidence(node=node):
+                    self.checks.add(node)
+
+    def answered(self, effect: do.AnswerBatch) -> None:
+        cell = self.cells.get(effect.node)
+        if cell is None:
+            return
+        asked = cell.asked.pop(effect.batch)  # KeyError: answered twice
+        if effect.refused is None:
+            assert len(effect.results) == asked
+
+    def give(self, event, node=ROOT) -> None:
+        self.perform(self.run.give(event, node))
+        ledger = self.run.tree.book.ledger
+        total = ledger.spent + ledger.held
+        for name, ceiling in ledger._ceilings():
+            assert ceiling is None or getattr(total, name) <= ceiling
+        assert ledger.held == sum(ledger._holds.values(), Amount())
+        assert set(ledger._holds) == set(self.calls)
+
+    def step(self) -> None:
+        actions = [("open", node) for node in sorted(self.opening)]
+        actions += [("call", call) for call in self.calls]
+        actions += [("check", node) for node in sorted(self.checks)]
+        for node, cell in self.cells.items():
+            leaves = self.random.random() < 0.1  # a cell that does not wait for its calls
+            if not cell.asked or cell.ending or leaves:
+                actions.append(("end", node))
+            if not cell.asked and not cell.ending:
+                actions += [("ask", node), ("submit", node)]
+        if self.random.random() < 0.01:
+            final = self.random.random() < 0.3
+            self.give(self.random.choice([ev.StopRequested(), ev.DeadlinePassed(final=final)]))
+        elif actions:
+            kind, which = self.random.choice(actions)
+            getattr(self, kind)(which)
+        else:
+            assert self.cells, "nothing is under way and the run has not ended"
+
+    def open(self, node) -> None:
+        self.opening.discard(node)
+        if self.random.random() < 0.05:
+            self.give(ev.SessionLost(why="no", fatal=self.random.random() < 0.5), node)
+        else:
+            self.give(ev.SessionOpened(python="3", snapshots=True, layers=[]), node)
+
+    def call(self, call) -> None:
+        effect = self.calls.pop(call)
+        node, worst = effect.node, effect.reserved
+        if call in self.cancelled:
+            failure = ev.Failure(fault="cancelled", message="c")
+            sent = self.random.random() < 0.5
+            self.give(ev.CallFailed(call=call, failure=failure, sent=sent), node)
+        elif self.random.random() < 0.2:
+            fault = self.random.choice(FAULTS)
+            failure = ev.Failure(fault=fault, message=fault, retryable=fault != "auth")
+            self.give(ev.CallFailed(call=call, failure=failure), node)
+        else:
+            code = self.random.choice(["```repl\nx\n```"] * 5 + ["prose"])
+            usage = ev.Usage(
+                completion_tokens=int(worst.worst_tokens * self.random.random()),
+                cost_usd_micro=int(worst.worst_usd_micro * self.random.random()),
+            )
+            text = code if worst.purpose == "turn" else "ok"
+            self.give(ev.CallSettled(call=call, text=text, finish="stop", usage=usage), node)
+
+    def check(self, node) -> None:
+        self.checks.discard(node)
+        missing = self.random.choice([[], ["quote"]])
+        self.give(ev.EvidenceChecked(found=[], missing=missing), node)
+
+    def ask(self, node) -> None:
+        self.batches[node] += 1
+        batch, cell = BatchId(self.batches[node]), self.cells[node]
+        requests = [
+            ev.Request(
+                prompt=f"p{self.random.randrange(8)}"
+                + "y" * self.random.choice([0, 3000, 100_000]),
+                fresh=self.random.random() < 0.1,
+            )
+            for _ in range(self.random.choice([0, 1, 2, 5, 12]))
+        ]
+        cell.asked[batch] = len(requests)
+        purpose = self.random.choice(["llm", "llm", "rlm"])
+        asked = ev.CallsRequested(cell=cell.number, batch=batch, purpose=purpose, requests=requests)
+        self.give(asked, node)
+
+    def submit(self, node) -> None:
+        evidence = self.random.choice([[], ["quote"]])
+        cell = self.cells[node].number
+        self.give(ev.AnswerSubmitted(cell=cell, value=1, evidence=evidence), node)
+
+    def end(self, node) -> None:
+        cell = self.cells.pop(node)
+        if self.random.random() < 0.07:
+            self.give(ev.SessionLost(why="dead", fatal=self.random.random() < 0.1), node)
+            return
+        ended = self.random.choice(["clean", "clean", "raised", "rolled_back"])
+        ended = "interrupted" if cell.ending else ended
+        self.give(ev.CellFinished(cell=cell.number, output="out", ended=ended), node)
+
+
+@pytest.mark.parametrize("group", range(8))
+def test_any_order_of_what_happens_ends_within_the_ceilings(group):
+    for seed in range(group * 25, group * 25 + 25):
+        world = World(seed)
+        for _ in range(MAX_STEPS):
+            if world.run.tree.finished is not None:
+                break
+            world.step()
+        assert world.run.tree.finished is not None, f"seed {seed} did not end"
+        for call in list(world.calls):
+            world.cancelled.add(call)
+            world.call(call)
+
+        assert world.run.tree.book.ledger.held == Amount()
+        again = Tree(world.run.started)
+        assert [again.step(r) for r in world.run.records] == world.run.history
