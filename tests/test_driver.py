@@ -212,3 +212,65 @@ def test_an_unknown_price_is_carried_as_no_cost():
     driver, _, _ = make({"submit": submits}, [code("submit")], root=facts("test:root", None))
 
     assert drive(driver).status == "answered"
+
+
+def test_a_cell_that_begins_in_the_same_group_as_a_stop_is_ended():
+    async def hangs(session, cell):
+        await asyncio.Event().wait()
+
+    async def stops_then_replies(request):
+        if len(root.requests) == 1:
+            driver.stop()
+            return code("hang")
+        return code("submit")
+
+    root = ScriptedModel(stops_then_replies)
+    driver, _, _journal = make({"hang": hangs, "submit": submits}, root)
+    finished = drive(driver)
+
+    assert (finished.status, finished.value) == ("partial", "done")
+
+
+def test_a_child_that_cannot_be_opened_is_a_failure_of_that_call():
+    async def asks(session, cell):
+        results = await session.ask(cell, "count", purpose="rlm")
+        session.submit(cell, results[0].failure.fault)
+        return clean(cell)
+
+    driver, sandbox, _ = make({"ask": asks}, [code("ask")])
+    opens = sandbox.open
+
+    async def open_once(**given):
+        if sandbox.sessions:
+            raise OSError(24, "Too many open files")
+        return await opens(**given)
+
+    sandbox.open = open_once
+
+    assert drive(driver).value == "child_failed"
+
+
+def test_an_attempt_cancelled_before_it_was_sent_is_said_to_be_unsent():
+    clock = FakeClock()
+    waits = asyncio.Event()
+    limited = ModelError("slow", failure="rate_limited", retryable=True, retry_after_s=30.0)
+
+    def reply(request):
+        waits.set()
+        raise limited
+
+    driver, _, journal = make({}, ScriptedModel(reply), clock=clock, limits=Limits(timeout_s=None))
+
+    async def main():
+        run = asyncio.ensure_future(driver.run())
+        await waits.wait()
+        await asyncio.sleep(0)
+        driver.stop()
+        driver.stop()
+        return await run
+
+    assert asyncio.run(main()).status == "stopped"
+    failed = [r.event for r in journal.records if isinstance(r.event, ev.CallFailed)]
+    assert [(e.failure.fault, e.sent) for e in failed if e.failure.fault == "cancelled"] == [
+        ("cancelled", False)
+    ] * (len(failed) - 1)
