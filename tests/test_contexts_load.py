@@ -229,6 +229,48 @@ def test_gitignore_files_hold_nested_ones_too(tmp_path):
     ]
 
 
+def test_a_folder_of_a_work_tree_obeys_what_lies_above_it(tmp_path):
+    write(
+        tmp_path,
+        {
+            ".gitignore": "never seen by the tree below\n*.txt\n",
+            "tree/.git/info/exclude": "private\n*.tmp\n",
+            "tree/.gitignore": "*.log\n/src/top.md\nbuild/\n!kept.tmp\n",
+            "tree/src/.gitignore": "!good.log\n",
+            "tree/src/deep/a.txt": "1",
+            "tree/src/deep/a.log": "2",
+            "tree/src/deep/good.log": "3",
+            "tree/src/top.md": "4",
+            "tree/src/deep/private/x": "5",
+            "tree/src/deep/kept.tmp": "6",
+            "tree/build/b.txt": "7",
+        },
+    )
+    inner = load_paths([tmp_path / "tree/src/deep"])
+    assert inner.skipped == [
+        *(("a.log", "ignored by .gitignore"), ("private/", "ignored by .git/info/exclude")),
+    ]
+    assert loaded_texts(inner) == {"a.txt": "1", "good.log": "3", "kept.tmp": "6"}
+    outer = load_paths([tmp_path / "tree/src"])
+    assert ("top.md", "ignored by .gitignore") in outer.skipped
+    outer.context.close()
+    assert loaded_texts(load_paths([tmp_path / "tree/build"])) == {"b.txt": "7"}
+
+
+def test_a_linked_work_tree_obeys_the_exclude_file_of_its_repository(tmp_path):
+    write(
+        tmp_path,
+        {
+            "main/.git/info/exclude": "*.tmp\n",
+            "main/.git/worktrees/side/commondir": "../..\n",
+            "side/.git": f"gitdir: {tmp_path}/main/.git/worktrees/side\n",
+            "side/a.txt": "1",
+            "side/a.tmp": "2",
+        },
+    )
+    assert loaded_texts(load_paths([tmp_path / "side"])) == {"a.txt": "1"}
+
+
 def test_a_file_that_is_named_is_read_although_it_is_ignored(tmp_path):
     write(tmp_path, {".gitignore": "*\n", "a.log": "1"})
     assert loaded_texts(load_paths([tmp_path / "a.log"])) == {"a.log": "1"}

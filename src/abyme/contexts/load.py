@@ -20,9 +20,10 @@ from typing import BinaryIO, Final, NamedTuple, TypeAlias
 
 from abyme.contexts.arena import ArenaWriter
 from abyme.contexts.decode import Decoded, NotText, decode
+from abyme.contexts.ignored import open_plain
 from abyme.contexts.sealed import SealedContext, Source, finish
 from abyme.contexts.stream import Streamed, spooled, stream
-from abyme.contexts.walk import STDIN, Found, Skipped, Walk, open_plain
+from abyme.contexts.walk import STDIN, Found, Skipped, Walk
 from abyme.errors import ContextError
 from abyme.layout import WIDTH, Shape
 

@@ -1,7 +1,7 @@
 """Paths that a user named -> the files to read, and what is left out and why.
 
 Decides names and what is not followed. Folders are walked in sorted order;
-`.gitignore` files hold, `.git` is never entered; a link inside a folder is not
+what git ignores is left out (`ignored`), `.git` is never entered; a link inside a folder is not
 followed (its target is read where it lies, or lies outside of what was named).
 
 Invariant: every name occurs once; nothing that was met is left out silently,
@@ -16,15 +16,12 @@ import os
 import stat
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
+from abyme.contexts.ignored import GITIGNORE, Rules, ignored_by, rules_above
 from abyme.errors import ContextError
 
-if TYPE_CHECKING:
-    from pathspec import GitIgnoreSpec
-
 STDIN: Final = "-"
-_GITIGNORE_BYTES: Final = 1 << 20
 _SPACES: Final = "\xa0\u202f\u3000"
 _PIPES: Final = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")
 
@@ -95,7 +92,7 @@ class Walk:
 
     def _folder(self, root: str, prefix: str) -> None:
         """Walk a folder, depth first, without recursion: depth is the input's choice."""
-        waiting: list[tuple[str, str, tuple[Rules, ...]]] = [(root, "", ())]
+        waiting: list[tuple[str, str, tuple[Rules, ...]]] = [(root, "", rules_above(root))]
         while waiting:
             path, inside, rules = waiting.pop()
             try:
@@ -104,17 +101,18 @@ class Walk:
             except OSError as error:
                 self.skipped.append(Skipped(shown(prefix + inside), _why(error)))
                 continue
-            if any(entry.name == ".gitignore" for entry in entries):
-                rules = (*rules, Rules(path, inside))
+            if any(entry.name == GITIGNORE for entry in entries):
+                rules = (*rules, Rules(os.path.join(path, GITIGNORE), inside=inside))
             folders = []
             for entry in entries:
                 within = inside + entry.name
                 folder = entry.is_dir(follow_symlinks=False)
                 if entry.name == ".git":  # a file in a worktree
                     continue
-                if rules and _ignored(rules, within, folder=folder):
+                source = ignored_by(rules, within, folder=folder)
+                if source is not None:
                     name = shown(prefix + within + "/" * folder)
-                    self.skipped.append(Skipped(name, "ignored by .gitignore"))
+                    self.skipped.append(Skipped(name, f"ignored by {source}"))
                 elif folder:
                     folders.append((entry.path, within + "/", rules))
                 else:
@@ -150,41 +148,6 @@ class Walk:
         return name
 
 
-class Rules:
-    """One `.gitignore` file; patterns are relative to the folder it lies in."""
-
-    def __init__(self, path: str, inside: str) -> None:
-        self._inside = inside
-        self._spec: "GitIgnoreSpec | None" = None  # noqa: UP037  (imported below)
-        try:
-            with open(os.path.join(path, ".gitignore"), "rb", opener=open_plain) as file:
-                lines = file.read(_GITIGNORE_BYTES).decode("utf-8", "surrogateescape")
-        except OSError:
-            return
-        from pathspec import GitIgnoreSpec  # noqa: PLC0415  (only where there is a .gitignore)
-
-        try:
-            self._spec = GitIgnoreSpec.from_lines(lines.removeprefix("\ufeff").splitlines())
-        except ValueError:  # git itself reads on; a broken file must not end the walk
-            return
-
-    def verdict(self, within: str) -> bool | None:
-        """Whether the file ignores a path, takes it back, or does not speak of it."""
-        if self._spec is None:
-            return None
-        return self._spec.check_file(within[len(self._inside) :]).include
-
-
-def _ignored(rules: tuple[Rules, ...], within: str, *, folder: bool) -> bool:
-    """Ask the innermost `.gitignore` that speaks of a path (gitignore(5))."""
-    path = within + "/" * folder
-    for rule in reversed(rules):
-        verdict = rule.verdict(path)
-        if verdict is not None:
-            return verdict
-    return False
-
-
 def shown(name: str) -> str:
     """Escape what is not UTF-8 in a name, and what would command a terminal."""
     if name.isprintable():
@@ -194,11 +157,6 @@ def shown(name: str) -> str:
         char if char.isprintable() or char in _SPACES else char.encode("unicode_escape").decode()
         for char in name
     )
-
-
-def open_plain(path: str, flags: int) -> int:
-    """Open for reading; never waits for a pipe and never follows a link put in its place."""
-    return os.open(path, flags | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
 
 
 def _file_name(path: str) -> str:
