@@ -48,7 +48,7 @@ class World:
         )
         self.run = Run(root=facts("a:root", PRICE), sub=facts("a:sub", PRICE), limits=limits)
         self.opening, self.checks, self.cancelled = set(), set(), set()
-        self.calls, self.cells = {}, {}
+        self.calls, self.cells, self.live = {}, {}, set()
         self.batches = Counter()
         self.perform(self.run.effects)
 
@@ -57,12 +57,15 @@ class World:
             match effect:
                 case do.OpenSession(node=node):
                     self.opening.add(node)
+                    self.live.add(node)
                 case do.CloseSession(node=node):
+                    self.live.discard(node)
                     self.opening.discard(node)
                     self.checks.discard(node)
                     self.cells.pop(node, None)
                 case do.AskModel(reserved=reserved):
                     assert reserved.call not in self.calls, "sent twice"
+                    assert reserved.purpose == "sub" or effect.node in self.live
                     self.calls[reserved.call] = effect
                 case do.CancelCall(call=call):
                     self.cancelled.add(call)

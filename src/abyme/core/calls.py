@@ -143,6 +143,10 @@ class CallBook:
         else:
             self.waiting.append(call)
 
+    def forget_turns(self, node: NodeId) -> None:
+        """Never send a turn of a node that still waits in line."""
+        self.waiting = deque(c for c in self.waiting if c.purpose != "turn" or c.node != node)
+
     def drop(self, call: Call) -> None:
         """Expect nothing of a call any more: it has its result, or will have none."""
         self._expected -= call.expected

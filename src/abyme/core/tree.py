@@ -10,8 +10,6 @@ Does not decide what a node does next (`machine`), what a batch may cost
 """
 
 import json
-from collections import Counter, deque
-from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from abyme.core import events as ev
@@ -44,33 +42,11 @@ from abyme.core.machine import (
     Step,
     Think,
 )
+from abyme.core.nodes import Node, Nodes
 from abyme.core.profile import Profile
 from abyme.errors import LimitReached
 
-MAX_LIVE_CHILDREN = 32
-"""REPLs of children open at once at each depth; the others wait their turn."""
-
 Effects = list[AnyEffect]
-
-
-@dataclass(slots=True)
-class Node:
-    """A node, and what the tree keeps for it."""
-
-    machine: Machine
-    depth: int
-    text: str | None
-    """Its own context; None: the run's."""
-    seat: tuple[NodeId, BatchId, int] | None = None
-    """Where its parent waits for it."""
-    call: CallId | None = None
-    """Its number among its parent's calls."""
-    children: int = 0
-    results: list[Result] = field(default_factory=list)
-    """Of all its cells, in order: the guest's `calls`."""
-    of_cell: int = 0
-    """Length of `results` when the running cell began."""
-    restore: tuple[Result, ...] = ()
 
 
 class Tree:
@@ -81,11 +57,7 @@ class Tree:
         self.book = CallBook(Ledger(started.limits))
         self.finished: Finish | None = None
         self._fanout = Fanout(self.book, started.seed)
-        self._nodes: dict[NodeId, Node] = {}
-        self._children_waiting: deque[tuple[NodeId, Node]] = deque()
-        self._live: Counter[int] = Counter()
-        """Open REPLs by depth. A limit over all depths would let parents that wait for
-        children take the places that these need."""
+        self._nodes = Nodes()
         free = ev.Price(input_usd_micro=0, output_usd_micro=0)
         self._costs_money = {started.root.price, started.sub.price} != {free}
         self._at_s = 0.0
@@ -151,7 +123,8 @@ class Tree:
     def _route(self, node_id: NodeId, event: ev.AnyEvent) -> Effects:  # noqa: PLR0911 - one a case
         match event:
             case ev.RunStarted():
-                return self._open(ROOT, self._new_node(ROOT, event.question, event.preview))
+                self._nodes.add(self._new_node(ROOT, event.question, event.preview))
+                return [OpenSession(node=ROOT, text=None)]
             case ev.CallReserved():
                 return []
             case ev.CallSettled():
@@ -263,7 +236,7 @@ class Tree:
             try:
                 if event.purpose == "rlm":
                     self._fanout.price(event.requests, self.started.root)
-                    return self._children(node_id, node, event)
+                    return self._children(node, event)
                 self._fanout.admit(node_id, event, self._model(event.requests[0]))
             except BatchRefused as refusal:
                 refused = refusal_failure(refusal)
@@ -308,10 +281,7 @@ class Tree:
     ) -> Effects:
         """Drop what the cell had under way; remember what a roll-back took from the guest."""
         effects = self._cancel(node_id, self._fanout.abandon(node_id))
-        self._forget_waiting(node_id)
-        for child_id, child in list(self._nodes.items()):
-            if child.seat is not None and child.seat[0] == node_id:
-                effects += self._cut_off(child_id, child)
+        effects += self._cut_off_below(node_id)
         if isinstance(event, ev.CellFinished):
             lost = event.ended == "rolled_back"
             node.restore = (*node.restore, *node.results[node.of_cell :]) if lost else ()
@@ -335,58 +305,28 @@ class Tree:
             sub=started.sub,
             seed=started.seed,
         )
-        return Node(machine, depth=0, text=None)
+        return Node(node_id, machine)
 
-    def _children(self, node_id: NodeId, node: Node, event: ev.CallsRequested) -> Effects:
-        self._fanout.open(node_id, event)
+    def _children(self, node: Node, event: ev.CallsRequested) -> Effects:
+        self._fanout.open(node.id, event)
         for position, request in enumerate(event.requests):
-            seat = (node_id, event.batch, position)
+            seat = (node.id, event.batch, position)
             call = self.book.new_id()
-            if self._is_cycle(node, request):
+            if self._nodes.is_cycle(node, request):
                 message = "an ancestor was asked the same on the same context; split it first"
                 failure = ev.Failure(fault="cycle", message=message)
                 self._fanout.place(seat, Result(call=call, failure=failure))
                 continue
-            child_id = NodeId(f"{node_id}.{node.children}")
+            child_id = NodeId(f"{node.id}.{node.children}")
             node.children += 1
             child = self._new_node(child_id, request.prompt, node.machine.preview)
             child.depth, child.seat, child.call = node.depth + 1, seat, call
             child.text = node.text if request.text is None else request.text
-            self._children_waiting.append((child_id, child))
+            self._nodes.wait(child)
         return self._open_children()
 
     def _open_children(self) -> Effects:
-        effects: Effects = []
-        full: deque[tuple[NodeId, Node]] = deque()
-        while self._children_waiting:
-            child_id, child = self._children_waiting.popleft()
-            if self._live[child.depth] >= MAX_LIVE_CHILDREN:
-                full.append((child_id, child))
-                continue
-            self._live[child.depth] += 1
-            effects += self._open(child_id, child)
-        self._children_waiting = full
-        return effects
-
-    def _forget_waiting(self, node_id: NodeId) -> None:
-        self._children_waiting = deque(
-            (i, child)
-            for i, child in self._children_waiting
-            if child.seat and child.seat[0] != node_id
-        )
-
-    def _open(self, node_id: NodeId, node: Node) -> Effects:
-        self._nodes[node_id] = node
-        return [OpenSession(node=node_id, text=node.text)]
-
-    def _is_cycle(self, node: Node, request: ev.Request) -> bool:
-        text = node.text if request.text is None else request.text
-        above: Node | None = node
-        while above is not None:
-            if above.machine.question == request.prompt and above.text == text:
-                return True
-            above = self._nodes.get(above.seat[0]) if above.seat else None
-        return False
+        return [OpenSession(node=n.id, text=n.text) for n in self._nodes.admitted()]
 
     def _ended(self, node_id: NodeId, node: Node, done: Done) -> Effects:
         if node.seat is None:
@@ -401,21 +341,21 @@ class Tree:
         self._fanout.place(node.seat, _child_result(node.call, done))
         return [*self._drop(node_id), *self._open_children()]
 
-    def _cut_off(self, node_id: NodeId, node: Node) -> Effects:
+    def _cut_off(self, node: Node) -> Effects:
         """End a child and everything below it: its parent no longer waits."""
-        effects: Effects = []
-        for below_id, below in list(self._nodes.items()):
-            if below.seat is not None and below.seat[0] == node_id:
-                effects += self._cut_off(below_id, below)
-        self._forget_waiting(node_id)
-        turns = [call.call for call in self.book.of(node_id) if call.purpose == "turn"]
-        effects += self._cancel(node_id, sorted({*turns, *self._fanout.abandon(node_id)}))
+        effects = self._cut_off_below(node.id)
+        self.book.forget_turns(node.id)
+        turns = [call.call for call in self.book.of(node.id) if call.purpose == "turn"]
+        effects += self._cancel(node.id, sorted({*turns, *self._fanout.abandon(node.id)}))
         node.machine.state = State.DONE
-        return [*effects, *self._drop(node_id)]
+        return [*effects, *self._drop(node.id)]
+
+    def _cut_off_below(self, parent: NodeId) -> Effects:
+        self._nodes.forget_waiting(parent)
+        return [effect for child in self._nodes.below(parent) for effect in self._cut_off(child)]
 
     def _drop(self, node_id: NodeId) -> Effects:
-        if (node := self._nodes.pop(node_id, None)) is not None:
-            self._live[node.depth] -= 1
+        self._nodes.drop(node_id)
         return [CloseSession(node=node_id)]
 
     # -- limits of the run -------------------------------------------------------
@@ -440,7 +380,7 @@ class Tree:
         """Ask the root for its closing turn; children are cut off, a running cell is ended."""
         root = self._nodes[ROOT]
         effects: Effects = []
-        self.book.waiting = deque(c for c in self.book.waiting if c.purpose != "turn")
+        self.book.forget_turns(ROOT)
         if root.machine.state is State.THINKING:
             effects += self._cancel(ROOT, [call.call for call in self.book.of(ROOT)])
         elif root.machine.state is State.RUNNING:
@@ -475,8 +415,7 @@ class Tree:
         )
 
 
-def _child_result(call: CallId | None, done: Done) -> Result:
-    call = call or CallId(0)
+def _child_result(call: CallId, done: Done) -> Result:
     if done.value is None:
         message = f"the child ended without an answer: {done.reason or done.status}"
         return Result(call=call, failure=ev.Failure(fault="child_failed", message=message))

@@ -1,0 +1,105 @@
+"""The nodes of the tree: which there are, which wait for a place, who is whose ancestor.
+
+Decides when a child may have a REPL. Invariant: at each depth at most
+`MAX_LIVE_CHILDREN` are open, and a node that was forgotten is never opened.
+Does not decide what a node does (`machine`) or what it may spend (`ledger`).
+"""
+
+from collections import Counter, deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from abyme.core import events as ev
+from abyme.core.effects import Result
+from abyme.core.ids import BatchId, CallId, NodeId
+from abyme.core.machine import Machine
+
+MAX_LIVE_CHILDREN = 32
+"""REPLs of children open at once at each depth; the others wait their turn. A limit over
+all depths would let parents that wait for children take the places that these need."""
+
+
+@dataclass(slots=True)
+class Node:
+    """A node, and what the tree keeps for it."""
+
+    id: NodeId
+    machine: Machine
+    depth: int = 0
+    text: str | None = None
+    """Its own context; None: the run's."""
+    seat: tuple[NodeId, BatchId, int] | None = None
+    """Where its parent waits for it."""
+    call: CallId = CallId(0)  # noqa: RUF009 - a number
+    """Its number among the run's calls."""
+    children: int = 0
+    results: list[Result] = field(default_factory=list)
+    """Of all its cells, in order: the guest's `calls`."""
+    of_cell: int = 0
+    """Length of `results` when the running cell began."""
+    restore: tuple[Result, ...] = ()
+
+
+@dataclass(slots=True)
+class Nodes:
+    """Open nodes by id, and children that wait for a place."""
+
+    _open: dict[NodeId, Node] = field(default_factory=dict)
+    _waiting: deque[Node] = field(default_factory=deque)
+    _live: Counter[int] = field(default_factory=Counter)
+
+    def __iter__(self) -> Iterator[NodeId]:
+        return iter(list(self._open))
+
+    def __getitem__(self, node: NodeId) -> Node:
+        return self._open[node]
+
+    def get(self, node: NodeId) -> Node | None:
+        """Look an open node up."""
+        return self._open.get(node)
+
+    def add(self, node: Node) -> None:
+        """Take a node in that needs no place: the root."""
+        self._open[node.id] = node
+
+    def wait(self, node: Node) -> None:
+        """Let a child wait for a place."""
+        self._waiting.append(node)
+
+    def admitted(self) -> list[Node]:
+        """Give places to those who wait, as far as there are any."""
+        admitted: list[Node] = []
+        full: deque[Node] = deque()
+        for node in self._waiting:
+            if self._live[node.depth] >= MAX_LIVE_CHILDREN:
+                full.append(node)
+                continue
+            self._live[node.depth] += 1
+            self._open[node.id] = node
+            admitted.append(node)
+        self._waiting = full
+        return admitted
+
+    def below(self, parent: NodeId) -> list[Node]:
+        """List the open children of a node."""
+        return [n for n in self._open.values() if n.seat is not None and n.seat[0] == parent]
+
+    def forget_waiting(self, parent: NodeId) -> None:
+        """Never open the children of a node that are not open yet."""
+        self._waiting = deque(n for n in self._waiting if n.seat and n.seat[0] != parent)
+
+    def drop(self, node: NodeId) -> None:
+        """Let an open child go; its place is free."""
+        gone = self._open.pop(node, None)
+        if gone is not None:
+            self._live[gone.depth] -= 1
+
+    def is_cycle(self, node: Node, request: ev.Request) -> bool:
+        """Tell whether a request repeats an ancestor's question on the ancestor's context."""
+        text = node.text if request.text is None else request.text
+        above: Node | None = node
+        while above is not None:
+            if above.machine.question == request.prompt and above.text == text:
+                return True
+            above = self._open.get(above.seat[0]) if above.seat else None
+        return False
