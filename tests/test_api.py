@@ -9,6 +9,7 @@ import abyme
 from abyme import RLM, ConfigError, ContextError, Limits
 from abyme.core import events as ev
 from abyme.journals.folder import RunFolder
+from abyme.run.spec import Settings, settle
 from abyme.testing import ScriptedEndpoint, ScriptedModel
 
 
@@ -256,3 +257,32 @@ def test_an_endpoint_names_its_only_model_itself(tmp_path):
 
         assert endpoint.requests[0]["model"] == "the-one"
         assert rlm.spec.root.name == "custom:the-one"
+
+
+@pytest.mark.parametrize(
+    ("settings", "keys"),
+    [
+        ({"model": "openai:m", "sub_model": "openai:s"}, ("given", "given")),
+        ({"model": "openai:m", "sub_model": "anthropic:s"}, ("given", "anthropic")),
+        (
+            {"model": "openai:m", "sub_model": "s", "sub_base_url": "https://h.example"},
+            ("given", "general"),
+        ),
+        ({"model": "m", "sub_model": "s", "base_url": "https://h.example"}, ("given", "given")),
+        (
+            {"model": "m", "base_url": "https://h.example", "sub_base_url": "http://h.example"},
+            ("given", "general"),
+        ),
+        ({"model": "local:coder-1.5b", "sub_model": "openai:s"}, (None, "given")),
+    ],
+)
+def test_a_given_key_goes_to_the_root_models_host_and_no_other(settings, keys):
+    env = {"ABYME_API_KEY": "general", "ANTHROPIC_API_KEY": "anthropic"}
+    spec = settle(Settings(**settings, api_key="given", price=(1.0, 1.0)), env)
+    assert (spec.root.api_key, spec.sub.api_key) == keys
+
+
+def test_a_sub_model_without_a_key_of_its_own_is_told_why_the_given_one_is_not_sent():
+    settings = Settings(model="openai:m", sub_model="anthropic:s", api_key="given")
+    with pytest.raises(ConfigError, match=r"^the sub-model: anthropic needs a key: .* other host"):
+        settle(settings, {})

@@ -9,7 +9,7 @@ import pytest
 from abyme.core.events import Price
 from abyme.errors import ConfigError
 from abyme.models.names import resolve
-from abyme.models.presets import PRESETS
+from abyme.models.presets import PRESETS, Preset
 from abyme.models.prices import FREE, parse_price
 
 OPENAI = {"OPENAI_API_KEY": "sk-openai"}
@@ -79,8 +79,17 @@ def test_a_custom_address_takes_the_general_key_before_openais() -> None:
     assert resolve("m", base_url=url, env=OPENAI).api_key == "sk-openai"
     assert resolve("m", base_url=url, env=BOTH).api_key == "general"
     assert resolve("m", base_url=url, env={}).api_key is None
-    named = resolve("deepseek:m", base_url=url, env=BOTH | {"DEEPSEEK_API_KEY": "deep"})
-    assert (named.api_key, named.model) == ("deep", "m")
+    assert resolve("openai:m", base_url=url, env=OPENAI).api_key == "sk-openai"
+
+
+@pytest.mark.parametrize("provider", [p for p in PRESETS.values() if p.key_names])
+def test_a_providers_own_key_goes_to_no_other_host(provider: Preset) -> None:
+    own = {provider.key_names[0]: "own"} if provider.name != "openai" else {}
+    name, url = f"{provider.name}:m", "https://llm.example/v1"
+
+    assert resolve(name, base_url=url, env=own).api_key is None
+    assert resolve(name, base_url=url, env=own | {"ABYME_API_KEY": "general"}).api_key == "general"
+    assert resolve(name, base_url=url, api_key="given", env=own).api_key == "given"
 
 
 def test_with_an_address_a_model_keeps_its_colons() -> None:

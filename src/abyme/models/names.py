@@ -92,6 +92,21 @@ def resolve(
     return _endpoint(model, preset, preset.base_url, key=key, price=price, env=env)
 
 
+def origin(name: str | None, base_url: str | None) -> str | None:
+    """Scheme, host and port that a name and an address stand for; None if there is no host.
+
+    Raises:
+        ConfigError: a bad address.
+    """
+    if base_url is None:
+        preset = PRESETS.get((name or "").partition(":")[0])
+        base_url = preset.base_url if preset else None
+    if base_url is None:
+        return None
+    parts = split_url(base_url)
+    return f"{parts.scheme}://{parts.netloc.lower()}"
+
+
 def split_url(text: str) -> SplitResult:
     """Bring a base URL into the form that paths are appended to.
 
@@ -166,10 +181,10 @@ def _custom(
     owner = _owner(parts.hostname)
     if owner is not None:
         variables = (*owner.key_names, GENERAL_KEY)
-    elif named is not None:
-        variables = (*named.key_names, GENERAL_KEY)
-    else:
+    elif named is None or OPENAI_KEY in named.key_names:
         variables = (GENERAL_KEY, OPENAI_KEY)
+    else:
+        variables = (GENERAL_KEY,)
     key = _key(api_key, variables, env)
     if key is None and owner is not None:
         raise ConfigError(f"{owner.name} needs a key: set {variables[0]}, or give --api-key")

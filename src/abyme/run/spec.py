@@ -8,13 +8,13 @@ a missing key, an unknown price under a dollar ceiling, an empty question.
 import os
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from abyme.core.events import ModelFacts, Price
 from abyme.core.limits import Limits
 from abyme.errors import ConfigError
-from abyme.models.names import Endpoint, resolve
+from abyme.models.names import Endpoint, origin, resolve
 from abyme.models.presets import PRESETS
 from abyme.models.prices import FREE, parse_price
 from abyme.run import profiles
@@ -130,7 +130,15 @@ def _sub_endpoint(
         provider, colon, _ = name.partition(":")
         if not (colon and (provider in PRESETS or provider == "local")):
             url = settings.base_url
-    return _endpoint(settings, name, url, env, price)
+    roots = origin(settings.model, settings.base_url)
+    if settings.api_key is None or roots in {None, origin(name, url)}:
+        return _endpoint(settings, name, url, env, price)
+    try:
+        return _endpoint(replace(settings, api_key=None), name, url, env, price)
+    except ConfigError as error:
+        raise ConfigError(
+            f"the sub-model: {error} (the given key is the root model's, and goes to no other host)"
+        ) from None
 
 
 def _endpoint(
