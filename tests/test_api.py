@@ -286,3 +286,21 @@ def test_a_sub_model_without_a_key_of_its_own_is_told_why_the_given_one_is_not_s
     settings = Settings(model="openai:m", sub_model="anthropic:s", api_key="given")
     with pytest.raises(ConfigError, match=r"^the sub-model: anthropic needs a key: .* other host"):
         settle(settings, {})
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"model": 5}, "a model is a name such as openai:gpt-5 or a Model, not 5"),
+        ({"sub_model": b"m"}, "a model is a name such as openai:gpt-5 or a Model, not b'm'"),
+        ({"limits": {}}, r"limits must be a Limits, such as Limits\(max_usd=1\), not {}"),
+    ],
+)
+def test_settings_of_another_kind_are_refused(settings, words):
+    with pytest.raises(ConfigError, match=f"^{words}$"):
+        RLM(**{"model": ScriptedModel([])} | settings)
+
+
+def test_a_question_that_is_no_text_is_refused(ask):
+    with pytest.raises(ConfigError, match=r"^a question is a str, not NoneType$"):
+        ask("text", question=None)

@@ -4,6 +4,7 @@ Units are in the names: ``_usd`` dollars, ``_s`` seconds, ``_bytes`` bytes,
 ``_chars`` code points. ``None`` switches a ceiling off and ``0`` really means zero.
 """
 
+import math
 from decimal import Decimal, InvalidOperation
 
 from msgspec import Struct, structs
@@ -12,12 +13,17 @@ from abyme.errors import ConfigError
 
 MICRO = 1_000_000
 
+FRACTIONS = frozenset({"timeout_s", "cell_timeout_s"})
+"""Fields of any number; all others but `max_usd` are whole."""
+CAN_BE_OFF = frozenset({"max_calls", "max_tokens", "timeout_s"})
+AT_LEAST_ONE = frozenset({"max_turns", "max_processes"})
+
 
 class Limits(Struct, frozen=True, kw_only=True):
     """Ceilings for one whole run, every descendant included.
 
     Raises:
-        ConfigError: at construction, if a value is negative or not a number.
+        ConfigError: at construction, if a value is negative, no number, or None where no ceiling can be off.
     """
 
     max_usd: float | int | str | None = 5
@@ -44,11 +50,8 @@ class Limits(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
-            value = getattr(self, name)
-            if value is not None and name != "max_usd" and value < 0:
-                raise ConfigError(f"Limits.{name} must be >= 0 or None, got {value}")
-        if self.max_turns < 1:
-            raise ConfigError(f"Limits.max_turns must be >= 1, got {self.max_turns}")
+            if name != "max_usd":
+                _check(name, getattr(self, name))
         usd_micro(self.max_usd, name="Limits.max_usd")
         if isinstance(self.max_usd, Decimal):
             structs.force_setattr(self, "max_usd", str(self.max_usd))
@@ -57,6 +60,19 @@ class Limits(Struct, frozen=True, kw_only=True):
     def max_usd_micro(self) -> int | None:
         """The dollar ceiling in millionths, as the ledger counts it."""
         return usd_micro(self.max_usd, name="Limits.max_usd")
+
+
+def _check(name: str, value: object) -> None:
+    off = name in CAN_BE_OFF
+    if value is None and off:
+        return
+    least = 1 if name in AT_LEAST_ONE else 0
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    fraction = name in FRACTIONS and isinstance(value, float) and math.isfinite(value)
+    if not (whole or fraction) or value < least:  # type: ignore[operator]  # a number by now
+        noun = "a number" if name in FRACTIONS else "a whole number"
+        or_none = " or None" if off else ""
+        raise ConfigError(f"Limits.{name} must be {noun} >= {least}{or_none}, got {value!r}")
 
 
 def usd_micro(value: Decimal | float | str | None, *, name: str) -> int | None:

@@ -103,6 +103,11 @@ class RLM:
             for role, one in (("root", model), ("sub", sub_model))
             if one is not None and not isinstance(one, str)
         }
+        for one in given.values():
+            if not callable(getattr(one, "complete", None)):
+                raise ConfigError(f"a model is a name such as openai:gpt-5 or a Model, not {one!r}")
+        if not isinstance(limits, Limits | None):
+            raise ConfigError(f"limits must be a Limits, such as Limits(max_usd=1), not {limits!r}")
         settings = Settings(
             model=build.name_of("root", model),
             sub_model=build.name_of("sub", sub_model),
@@ -110,7 +115,7 @@ class RLM:
             sub_base_url=sub_base_url,
             api_key=api_key,
             price=price,
-            limits=limits or Limits(),
+            limits=Limits() if limits is None else limits,
             runs_dir=Path(runs_dir) if runs_dir is not None else None,
             sandbox=sandbox if isinstance(sandbox, str) else "jail",
             profile=profile,
@@ -146,6 +151,8 @@ class RLM:
 
     async def aask(self, question: str, context: Input) -> Answer:
         """`ask` for asynchronous callers."""
+        if not isinstance(question, str):
+            raise ConfigError(f"a question is a str, not {type(question).__name__}")
         if not question.strip():
             raise ConfigError("the question is empty: say what you want to know of the context")
         if not self._lock.acquire(blocking=False):
