@@ -54,6 +54,8 @@ class Client:
         self._interrupts = interrupts
         self._poll = select.poll()
         self._reader = PacketReader()
+        self._parts: list[str] = []
+        """Pieces of the text that the next frame ends."""
         self._sending = _thread.allocate_lock()
         self._guard = _thread.allocate_lock()
         self._waiters: dict[int, _Waiter] = {}
@@ -162,7 +164,13 @@ class Client:
         frame = self._reader.feed(packet)
         if frame is None:
             return
-        box = CELL if frame["t"] == "cell" else frame["batch"]
+        if frame["t"] == "part":
+            self._parts.append(frame["text"])
+            return
+        parts, self._parts = self._parts, []
+        if not _join(frame, parts):
+            return
+        box = frame["batch"] if frame["t"] == "answer" else CELL
         with self._guard:
             waiter = self._waiters.get(box)
             if waiter is not None:
@@ -174,3 +182,14 @@ class Client:
         """Only under the guard."""
         if waiter.follows and waiter.wake.locked():
             waiter.wake.release()
+
+
+def _join(frame: Frame, parts: list[str]) -> bool:
+    """Make a long text whole. False if its beginning went to a process that is gone."""
+    wanted = frame["parts"]
+    if len(parts) < wanted:
+        return False
+    if wanted:
+        holder, key = (frame, "code") if frame["t"] == "cell" else (frame["results"][0], "text")
+        holder[key] = "".join([*parts[-wanted:], holder[key]])
+    return True

@@ -78,7 +78,10 @@ class Repl:
         kit.client.send(ready)
         while True:
             self._leave_snapshot()
-            self._run(kit.client.receive(CELL))
+            restored: list[Frame] = []
+            while (frame := kit.client.receive(CELL))["t"] == "restore":
+                restored += frame["results"]
+            self._run({**frame, "restore": restored})
 
     def _leave_snapshot(self) -> None:
         """Fork, where that is possible, while the model thinks: no cell waits for it.

@@ -4,10 +4,12 @@ Decides what a guest may say. Whatever does not fit is a `ProtocolViolation`;
 the guest may be hostile, so nothing here is believed beyond its type and size,
 and an error's text never carries what the guest sent.
 
-Host to guest::
+Host to guest (cut by `told`; `parts` counts the `part` frames right before)::
 
-    cell     cell, code, batch (first free number), restore [result], budget
-    answer   batch, results [result], refused (failure or null), budget, more
+    part     text
+    restore  results [result], parts
+    cell     cell, code, batch (first free number), budget, parts
+    answer   batch, results [result], refused (failure or null), budget, more, parts
 
     result:  call, text or failure;  failure: fault, message, ...
 

@@ -15,18 +15,15 @@ import os
 import signal
 import socket
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
-
-import msgspec
 
 from abyme.core import events as ev
 from abyme.core.effects import Budget, Result
 from abyme.core.ids import BatchId
 from abyme.errors import ProtocolViolation, SandboxError, SandboxUnavailable
 from abyme.ports import SessionFacts
-from abyme.sandboxes.jail import frames
+from abyme.sandboxes.jail import frames, told
 from abyme.sandboxes.jail.batches import Batches
 from abyme.sandboxes.jail.ladder import Ladder, Step
 from abyme.sandboxes.jail.processes import Use, gone, number_of, send_signal, use
@@ -40,8 +37,6 @@ READY_TIMEOUT_S = 20.0
 FRAME_TIMEOUT_S = 10.0
 MAX_PACKETS_A_WAKE = 64
 MAX_SUBMITS = 1_000
-ANSWER_CHARS = 4 << 20
-"""Results go to the guest in frames of about this many characters."""
 LOOK_S = 0.2
 """What a cell uses is looked at this often, while it matters."""
 ENGINE_PROCESSES = 3
@@ -133,10 +128,11 @@ class JailSession:
         ladder = Ladder(now_s, self._cell_timeout_s, self._can_roll_back)
         running = _Cell(cell, on_event, ladder, self._loop.create_future())
         self._cell = running
-        told = {"restore": [frames.result(one) for one in restore], "budget": _plain(budget)}
-        self._send({"t": "cell", "cell": cell, "code": code, "batch": self._batches.next, **told})
-        self._set_timer(running)
         try:
+            self._send(
+                told.cell(cell, code, batch=self._batches.next, restore=restore, budget=budget)
+            )
+            self._set_timer(running)
             return await running.ended
         finally:
             if self._timer is not None:
@@ -157,11 +153,7 @@ class JailSession:
             return
         running.waiting.discard(batch)
         running.ladder.calls_closed(self._loop.time())
-        plain = [frames.result(one) for one in results]
-        told = {"refused": frames.failure(refused), "budget": _plain(budget)}
-        for group, more in _groups(plain):
-            frame = {"t": "answer", "batch": batch, "results": group, "more": more, **told}
-            self._send(frame)
+        self._send(told.answer(batch, results, refused, budget))
 
     def end_cell(self, why: str) -> None:
         """Interrupt the running cell by the ladder."""
@@ -347,11 +339,19 @@ class JailSession:
             violation = ProtocolViolation("the guest began a frame and did not end it")
             self._frame_timer = self._loop.call_later(FRAME_TIMEOUT_S, self._die, violation)
 
-    def _send(self, frame: dict[str, Any]) -> None:
-        self._outgoing.extend(packets(encode(frame)))
+    def _send(self, told_frames: Iterable[told.Told]) -> None:
+        """Send frames, as far as the guest takes them now; what cannot be sent ends the session."""
+        try:
+            for frame in told_frames:
+                self._outgoing.extend(packets(encode(frame)))
+        except (WireError, ValueError, MemoryError) as error:
+            self._die(SandboxError(f"what the REPL was to be told cannot be sent: {error}"))
+            return
         self._flush()
 
     def _flush(self) -> None:
+        if self._dead is not None:
+            return
         try:
             while self._outgoing:
                 self._wire.send(self._outgoing[0])
@@ -378,6 +378,8 @@ class JailSession:
         if self._dead is not None:
             return
         self._dead = error
+        self._outgoing.clear()
+        self._loop.remove_writer(self._wire)
         for end in (self._wire, self._control):
             self._loop.remove_reader(end)
             end.close()
@@ -413,22 +415,3 @@ def _crash(code: int) -> str:
     if code == OUT_OF_MEMORY:
         return "memory_bytes"
     return f"crashed (signal {-code})" if code < 0 else f"exited (status {code})"
-
-
-def _groups(results: list[dict[str, object]]) -> list[tuple[list[dict[str, object]], bool]]:
-    """Cut results into frames; the last one says that there are no more."""
-    groups: list[list[dict[str, object]]] = [[]]
-    chars = 0
-    for one in results:
-        size = len(str(one["text"] or ""))
-        if groups[-1] and chars + size > ANSWER_CHARS:
-            groups.append([])
-            chars = 0
-        groups[-1].append(one)
-        chars += size
-    return [(group, group is not groups[-1]) for group in groups]
-
-
-def _plain(budget: Budget) -> dict[str, object]:
-    plain: dict[str, object] = msgspec.to_builtins(budget)
-    return plain
