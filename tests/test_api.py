@@ -6,9 +6,10 @@ import stat
 import pytest
 
 import abyme
-from abyme import RLM, ConfigError, ContextError, Limits
+from abyme import RLM, ConfigError, ContextError, JournalError, Limits
 from abyme.core import events as ev
 from abyme.journals.folder import RunFolder
+from abyme.journals.writer import JournalWriter
 from abyme.run.spec import Settings, settle
 from abyme.testing import ScriptedEndpoint, ScriptedModel
 
@@ -304,3 +305,48 @@ def test_settings_of_another_kind_are_refused(settings, words):
 def test_a_question_that_is_no_text_is_refused(ask):
     with pytest.raises(ConfigError, match=r"^a question is a str, not NoneType$"):
         ask("text", question=None)
+
+
+def full_disk_at(monkeypatch, event):
+    """Let the journal fail from the first record of a kind on."""
+    append, flush = JournalWriter.append, JournalWriter.flush
+    seen = []
+
+    def appended(self, record):
+        seen.extend([record.event] if isinstance(record.event, event) else [])
+        append(self, record)
+
+    def flushed(self):
+        if seen:
+            raise JournalError("cannot write events.jsonl: No space left on device")
+        flush(self)
+
+    monkeypatch.setattr(JournalWriter, "append", appended)
+    monkeypatch.setattr(JournalWriter, "flush", flushed)
+
+
+def test_an_error_that_ends_a_run_names_its_folder_and_what_was_spent(ask, tmp_path, monkeypatch):
+    full_disk_at(monkeypatch, ev.CallSettled)
+    with pytest.raises(JournalError, match="No space left") as caught:
+        ask("text", code("submit(1)"))
+    (run,) = (tmp_path / "runs").iterdir()
+    assert (caught.value.run, caught.value.usage.calls) == (run, 1)
+
+
+def test_an_answer_that_cannot_be_recorded_is_given_all_the_same(ask, monkeypatch):
+    full_disk_at(monkeypatch, ev.RunFinished)
+    answer, _ = ask("text", code("submit(1)"))
+    assert (answer.value, answer.status, answer.usage.calls) == (1, "answered", 1)
+    assert answer.unrecorded == "cannot write events.jsonl: No space left on device"
+
+
+def test_an_answer_without_its_file_is_given_all_the_same(ask, monkeypatch):
+    def full(*_):
+        raise JournalError("cannot write answer.json: No space left on device")
+
+    monkeypatch.setattr(RunFolder, "write_answer", full)
+    answer, _ = ask("text", code("submit(1)"))
+    assert (answer.value, answer.unrecorded) == (
+        1,
+        "cannot write answer.json: No space left on device",
+    )

@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 
 from abyme.apps.cli import main
+from abyme.errors import JournalError
+from abyme.journals.folder import RunFolder
+from abyme.journals.writer import JournalWriter
 from abyme.testing import Fault, ScriptedEndpoint
 
 KEY = "sk-canary-0123456789"
@@ -335,3 +338,38 @@ def test_a_stream_that_is_closed_or_full_costs_no_answer(
     assert words in told
     assert ("\n1 in b.txt\n" in told) == ("answer" in streams)
     assert not any(word in told for word in ("Traceback", "a bug", "Exception ignored"))
+
+
+def test_a_run_that_breaks_names_its_folder_and_what_was_spent(
+    abyme, files, home, monkeypatch
+) -> None:
+    def full(self: JournalWriter) -> None:
+        if any(b"call_settled" in record for record in self._group):
+            raise JournalError("cannot write events.jsonl: No space left on device")
+        flush(self)
+
+    flush = JournalWriter.flush
+    monkeypatch.setattr(JournalWriter, "flush", full)
+    with ScriptedEndpoint([LOOK]) as endpoint:
+        code, out, err = abyme(endpoint, "where?", files, "--json")
+
+    (run,) = (home / "runs").iterdir()
+    answer = json.loads(out)
+    assert (code, answer["status"], answer["run"]) == (1, "failed", str(run))
+    assert (answer["usage"]["calls"], "No space left" in answer["error"]) == (1, True)
+    assert err.splitlines()[-1].startswith("failed · 1 call · ")
+    assert err.splitlines()[-1].endswith(f" · {run}")
+
+
+def test_an_answer_that_is_not_recorded_is_printed_and_that_is_said(
+    abyme, files, monkeypatch
+) -> None:
+    def full(*_: object) -> None:
+        raise JournalError("cannot write answer.json: No space left on device")
+
+    monkeypatch.setattr(RunFolder, "write_answer", full)
+    with ScriptedEndpoint([LOOK, SUBMIT]) as endpoint:
+        code, out, err = abyme(endpoint, "where?", files, "--quiet")
+
+    assert (code, out) == (0, "1 in b.txt\n")
+    assert "the end of the run is not recorded: cannot write answer.json: No space left" in err

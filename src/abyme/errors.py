@@ -43,7 +43,14 @@ Fault: TypeAlias = Literal[
 
 
 class AbymeError(Exception):
-    """Base class: catch this to catch everything raised on purpose."""
+    """Base class: catch this to catch everything raised on purpose.
+
+    If it ended a run that had begun, `run` is the run's folder (a `Path`), and `usage` what was
+    spent until then (an `abyme.run.api.Usage`).
+    """
+
+    run: Any = None
+    usage: Any = None
 
 
 class ConfigError(AbymeError):

@@ -23,7 +23,8 @@ class Limits(Struct, frozen=True, kw_only=True):
     """Ceilings for one whole run, every descendant included.
 
     Raises:
-        ConfigError: at construction, if a value is negative, no number, or None where no ceiling can be off.
+        ConfigError: at construction, if a value is negative, no finite number, or None where
+            a ceiling cannot be off.
     """
 
     max_usd: float | int | str | None = 5

@@ -4,15 +4,17 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import aclosing
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias, TypeVar
 
+from abyme.core.effects import Finish
 from abyme.core.events import Evidence, Record, RunFinished
 from abyme.core.ids import NodeId
 from abyme.core.limits import Limits
-from abyme.errors import ConfigError
+from abyme.errors import AbymeError, ConfigError, JournalError
 from abyme.ports import Context, Model, Sandbox
 from abyme.run import build
 from abyme.run.driver import Driver
@@ -49,6 +51,8 @@ class Answer:
     """The run's folder."""
     reason: str | None = None
     """What kept it from being `answered`."""
+    unrecorded: str | None = None
+    """Why the end of the run is not in its folder: a full disk."""
 
     @property
     def response(self) -> str:
@@ -145,7 +149,8 @@ class RLM:
         Raises:
             ConfigError: an empty question.
             ContextError: nothing to read.
-            JournalError: the run cannot be recorded.
+            JournalError: the run cannot be recorded; like any error that ends a run that has
+                begun, it carries `run` and `usage`.
         """
         return self._wait(self.aask(question, context))
 
@@ -204,38 +209,48 @@ class RLM:
         context, owned = await asyncio.to_thread(build.open_context, given)
         try:
             run = await self._parts.begin(question, context, seed=seed, now=now)
-            try:
-                return await self._drive(run)
-            finally:
-                await run.aclose()
+            return await self._drive(run)
         finally:
             if owned:
                 context.close()
 
     async def _drive(self, run: build.Run) -> Answer:
+        """Drive a run to its end. An answer that was paid for is given, recorded or not."""
         ports = run.ports(on_record=self._on_record, on_text=self._on_text)
         driver = Driver(run.started, ports)
         self._driver, self._loop = driver, asyncio.get_running_loop()
-        finished = await driver.run()
-        answer = self._answer(driver, finished, run.folder.path)
-        run.folder.write_answer(build.outcome(finished, answer.usage))
-        return answer
+        try:
+            async with aclosing(run):
+                answer = self._answer(driver, await driver.run(), run.folder.path)
+                run.folder.write_answer(build.outcome(answer))
+                return answer
+        except JournalError as error:
+            if driver.tree.finished is None:
+                error.run, error.usage = run.folder.path, self._usage(driver)
+                raise
+            answer = self._answer(driver, driver.tree.finished, run.folder.path)
+            return replace(answer, unrecorded=str(error))
+        except AbymeError as error:
+            error.run, error.usage = run.folder.path, self._usage(driver)
+            raise
 
-    def _answer(self, driver: Driver, finished: RunFinished, folder: Path) -> Answer:
+    def _usage(self, driver: Driver) -> Usage:
         totals, spent = driver.tree.book.totals, driver.tree.book.ledger.spent
         priced = self.spec.root.price is not None and self.spec.sub.price is not None
-        usage = Usage(
+        return Usage(
             calls=totals.calls,
             prompt_tokens=totals.prompt_tokens,
             completion_tokens=totals.completion_tokens,
             cost_usd=spent.usd_micro / 1e6 if priced else None,
             wall_s=round(driver.elapsed_s, 3),
         )
+
+    def _answer(self, driver: Driver, finished: RunFinished | Finish, folder: Path) -> Answer:
         return Answer(
             value=finished.value,
             status=finished.status,
-            evidence=finished.evidence,
-            usage=usage,
+            evidence=list(finished.evidence),
+            usage=self._usage(driver),
             run=folder,
             reason=finished.reason,
         )

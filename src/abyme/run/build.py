@@ -28,6 +28,7 @@ from abyme.run.spec import GIVEN, Spec
 if TYPE_CHECKING:
     from abyme.journals.folder import Outcome, RunFolder
     from abyme.journals.writer import JournalWriter
+    from abyme.run.api import Answer
 
 PREVIEW_CHARS = 1400
 ANY_MODEL = "default"
@@ -224,15 +225,16 @@ def open_sandbox(warm: int) -> Sandbox:
     return Jail(warm=warm)
 
 
-def outcome(finished: ev.RunFinished, usage: Any) -> "Outcome":
+def outcome(answer: "Answer") -> "Outcome":
     """Sum a run up for its folder."""
     from abyme.journals.folder import Outcome, RunUsage  # noqa: PLC0415
 
+    usage = answer.usage
     return Outcome(
-        status=finished.status,
-        value=finished.value,
-        evidence=finished.evidence,
-        reason=finished.reason,
+        status=answer.status,
+        value=answer.value,
+        evidence=answer.evidence,
+        reason=answer.reason,
         usage=RunUsage(
             calls=usage.calls,
             prompt_tokens=usage.prompt_tokens,

@@ -1,9 +1,14 @@
 """How a value and its evidence are written for people."""
 
 import json
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from abyme.apps.safe_text import safe_line
 from abyme.core.events import Evidence
+
+if TYPE_CHECKING:
+    from abyme.run.api import Usage
 
 EXCERPT_CHARS = 160
 
@@ -17,3 +22,13 @@ def place(evidence: Evidence) -> str:
     """``path:line: excerpt``."""
     quote = safe_line(evidence.quote, EXCERPT_CHARS)
     return f"{safe_line(evidence.path)}:{evidence.line}: {quote}"
+
+
+def spent(status: str, usage: "Usage", run: Path) -> str:
+    """How a run ended, what it used, and where it lies."""
+    from abyme.apps.amounts import count, duration, usd  # noqa: PLC0415
+
+    cost = None if usage.cost_usd is None else round(usage.cost_usd * 1e6)
+    tokens = f"{usage.prompt_tokens:,} + {usage.completion_tokens:,} tokens"
+    parts = [count(usage.calls, "call"), tokens, usd(cost), duration(usage.wall_s)]
+    return f"{status} · {' · '.join(parts)} · {run}"

@@ -10,7 +10,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from decimal import Decimal
 from pathlib import Path
 from types import FrameType
@@ -225,7 +225,7 @@ def _limits(asked: Asked) -> "Limits":
 
 def _print(answer: "Answer", asked: Asked) -> bool:
     """Print all, and tell whether the answer came where it belongs."""
-    from abyme.apps.cli.answers import place  # noqa: PLC0415
+    from abyme.apps.cli.answers import place, spent  # noqa: PLC0415
 
     stderr = err()
     delivered = _print_value(answer, stderr, as_json=asked.as_json)
@@ -234,8 +234,10 @@ def _print(answer: "Answer", asked: Asked) -> bool:
             stderr.say(f"  [{number}] {place(evidence)}")
     if answer.status != "answered":
         stderr.say(f"{answer.status}: {answer.reason or 'no reason was given'}")
+    if answer.unrecorded is not None:
+        stderr.say(f"the end of the run is not recorded: {answer.unrecorded}")
     if not asked.quiet or answer.status != "answered":
-        _print_usage(answer, stderr)
+        stderr.say(spent(answer.status, answer.usage, answer.run))
     return delivered
 
 
@@ -259,18 +261,7 @@ def _print_value(answer: "Answer", stderr: Terminal, *, as_json: bool) -> bool:
     return True
 
 
-def _print_usage(answer: "Answer", stderr: Terminal) -> None:
-    from abyme.apps.amounts import count, duration, usd  # noqa: PLC0415
-
-    usage = answer.usage
-    cost = None if usage.cost_usd is None else round(usage.cost_usd * 1e6)
-    tokens = f"{usage.prompt_tokens:,} + {usage.completion_tokens:,} tokens"
-    parts = [count(usage.calls, "call"), tokens, usd(cost), duration(usage.wall_s)]
-    stderr.say(f"{answer.status} · {' · '.join(parts)} · {answer.run}")
-
-
 def _as_json(answer: "Answer") -> dict[str, Any]:
-    usage = answer.usage
     found: dict[str, Any] = {
         "answer": answer.value,
         "status": answer.status,
@@ -278,13 +269,7 @@ def _as_json(answer: "Answer") -> dict[str, Any]:
             {"path": e.path, "line": e.line, "start": e.start, "end": e.end, "quote": e.quote}
             for e in answer.evidence
         ],
-        "usage": {
-            "calls": usage.calls,
-            "prompt_tokens": usage.prompt_tokens,
-            "completion_tokens": usage.completion_tokens,
-            "cost_usd": usage.cost_usd,
-            "wall_s": usage.wall_s,
-        },
+        "usage": asdict(answer.usage),
         "run": str(answer.run),
     }
     if answer.status == "failed":

@@ -9,6 +9,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -38,10 +39,15 @@ def report(error: BaseException, args: Sequence[str]) -> int:
         return USAGE
     sentence, code = _judge(error)
     err().say(f"abyme: {sentence}")
+    begun = error if isinstance(error, AbymeError) and error.run is not None else None
+    if begun is not None:
+        from abyme.apps.cli.answers import spent  # noqa: PLC0415
+
+        err().say(spent("failed", begun.usage, begun.run))
     if _wants_json(args):
         stopped = code == STOPPED
         try:
-            print_json(_failure(args, sentence, stopped=stopped))
+            print_json(_failure(args, sentence, begun, stopped=stopped))
         except OSError:
             streams.give_up(sys.stdout)  # it was said on stderr
     return code
@@ -93,14 +99,16 @@ def _wants_json(args: Sequence[str]) -> bool:
     return "--json" in before
 
 
-def _failure(args: Sequence[str], sentence: str, *, stopped: bool) -> dict[str, Any]:
+def _failure(
+    args: Sequence[str], sentence: str, begun: AbymeError | None, *, stopped: bool
+) -> dict[str, Any]:
     if args[:1] != ["ask"]:
         return {"error": sentence}
     return {
         "answer": None,
         "status": "stopped" if stopped else "failed",
         "evidence": [],
-        "usage": NO_USAGE,
-        "run": None,
+        "usage": asdict(begun.usage) if begun else NO_USAGE,
+        "run": str(begun.run) if begun else None,
         "error": sentence,
     }
