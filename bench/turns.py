@@ -1,12 +1,13 @@
-"""An empty turn: root model (simulated, instant), journal, jail, back.
+"""An empty turn: root model (simulated), journal, jail, back.
 
-With 1, 2,000 and 20,000 documents.
+With 1, 2,000 and 20,000 documents. Once with a model that answers at once, and once with one
+that thinks for 10 ms: the snapshot for a roll-back is made while the model thinks, so a
+model that takes no time at all waits for it, and a real one does not.
 
 Floor: the same cell sent through a pipe to a bare CPython that only executes it.
 """
 
 import asyncio
-import itertools
 import subprocess
 import sys
 import tempfile
@@ -46,12 +47,18 @@ def context(documents: int) -> str | dict[str, str]:
     return {f"doc{i}.txt": f"document {i}\n" * 10 for i in range(documents)}
 
 
-def turns_ms(documents: int, runs_dir: Path) -> tuple[float, float]:
-    """Median milliseconds of an empty turn, and of the cell alone, by the journal's stamps."""
-    replies = ["```repl\npass\n```"] * TURNS + ["```repl\nsubmit(1)\n```"]
+def turns_ms(documents: int, think_s: float, runs_dir: Path) -> float:
+    """Median milliseconds of an empty turn, the model's thinking left out."""
+    replies = iter(["```repl\npass\n```"] * TURNS + ["```repl\nsubmit(1)\n```"])
+
+    async def think(_: object) -> str:
+        if think_s:
+            await asyncio.sleep(think_s)
+        return next(replies)
+
     records: list[ev.Record] = []
     rlm = RLM(
-        model=ScriptedModel(replies),
+        model=ScriptedModel(think),
         runs_dir=runs_dir,
         limits=Limits(max_turns=TURNS + 2),
         on_record=records.append,
@@ -59,32 +66,27 @@ def turns_ms(documents: int, runs_dir: Path) -> tuple[float, float]:
     answer = rlm.ask("bench", context(documents))
     rlm.close()
     assert answer.status == "answered", answer
-    begun = [r.at_s for r in records if isinstance(r.event, ev.CellStarted)]
-    ended = [r.at_s for r in records if isinstance(r.event, ev.CellFinished)]
-    turns = sorted(b - a for a, b in itertools.pairwise(begun))
-    cells = sorted(b - a for a, b in zip(begun, ended, strict=True))
-    return turns[len(turns) // 2] * 1e3, cells[len(cells) // 2] * 1e3
+    settled = [r.at_s for r in records if isinstance(r.event, ev.CallSettled)]
+    reserved = [r.at_s for r in records if isinstance(r.event, ev.CallReserved)]
+    turns = sorted(asked - came for came, asked in zip(settled, reserved[1:], strict=False))
+    assert len(settled) == TURNS + 1
+    return turns[len(turns) // 2] * 1e3
 
 
 def run(noise: Noise) -> list[Figure]:
+    works = [(n, t) for t in (0.0, 0.01) for n in (1, 2000, 20_000)]
     with tempfile.TemporaryDirectory() as folder:
-        floors, whole, cells = (
-            [],
-            {n: [] for n in (1, 2000, 20000)},
-            {n: [] for n in (1, 2000, 20000)},
-        )
+        floors, taken = [], {work: [] for work in works}
         for _ in range(3):
             noise.tick()
             floors.append(floor_ms())
-            for documents in (1, 2000, 20000):
-                turn, cell = turns_ms(documents, Path(folder))
-                whole[documents].append(turn)
-                cells[documents].append(cell)
+            for documents, think_s in works:
+                taken[documents, think_s].append(turns_ms(documents, think_s, Path(folder)))
     figures = [Figure("floor: bare CPython over a pipe, one no-op cell", "ms", tuple(floors))]
-    for documents, samples in whole.items():
-        name = f"empty turn, roll-back snapshot on, {documents:,} document{'s' * (documents > 1)}"
+    for (documents, think_s), samples in taken.items():
+        model = f"{think_s * 1e3:.0f} ms model" if think_s else "instant model"
+        name = f"empty turn, snapshot on, {documents:,} documents, {model}"
         figures.append(Figure(name, "ms", tuple(samples), "< 3"))
-        figures.append(Figure("  of that the cell", "ms", tuple(cells[documents])))
     return figures
 
 

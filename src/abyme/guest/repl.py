@@ -28,6 +28,7 @@ from abyme.guest.interrupts import Interrupts
 from abyme.guest.kernel.libc import fork_unseen
 from abyme.guest.sink import Sink, show
 from abyme.guest.surface import Surface, View
+from abyme.wire import encode
 
 RESERVE_BYTES: Final = 32 << 20
 OUT_OF_MEMORY: Final = 77
@@ -101,6 +102,25 @@ class Repl:
             self._waits = False
             code = os.waitstatus_to_exitcode(status)
             self._kit.client.send({"t": "rolled_back", "code": code})
+        self._rehearse()
+
+    def _rehearse(self) -> None:
+        """Go through the motions of a cell.
+
+        A page is copied on its first write after a fork; 300 of them are written by every
+        cell, and that is best done while the model thinks.
+        """
+        kit = self._kit
+        engine = kit.surface.names
+        with contextlib.suppress(Exception):  # what a cell has broken is for the next to tell
+            kit.view.restore()
+            kit.namespace.update(engine)
+            before = cells.fingerprints(kit.namespace, engine)
+            self._runner.rehearse()
+            frame = {"t": "finished", "changed": cells.changed(before, before), "draft": None}
+            encode({**frame, "notes": self._taken_back(), "output": show("", 0, 1).text})
+            kit.client.connected()
+            kit.surface.draft()
 
     def _roll_back(self, *_: object) -> None:
         """Handle `ROLL_BACK`, which every process is sent: the snapshot ends the others."""
