@@ -5,13 +5,15 @@ go into the run's first record, so that a replay does not depend on the files.
 """
 
 import tomllib
-from importlib import resources
-from importlib.resources.abc import Traversable
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from abyme.core.profile import Profile
 from abyme.errors import ConfigError
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
 
 
 def load(name: str) -> Profile:
@@ -42,7 +44,9 @@ def names() -> list[str]:
     return sorted(name.removesuffix(".toml") for name in files if name.endswith(".toml"))
 
 
-def _folder() -> Traversable:
+def _folder() -> "Traversable":
+    from importlib import resources  # noqa: PLC0415  10 ms, for a run only
+
     return resources.files("abyme.core") / "prompts"
 
 
