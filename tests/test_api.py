@@ -350,3 +350,11 @@ def test_an_answer_without_its_file_is_given_all_the_same(ask, monkeypatch):
         1,
         "cannot write answer.json: No space left on device",
     )
+
+
+def test_paths_are_kept_with_the_run_as_they_were_given(ask, tmp_path):
+    (tmp_path / "a.txt").write_text("alpha")
+    answer, _ = ask(tmp_path / "a.txt", code("submit(1)"))
+    assert RunFolder(answer.run).spec().sources == [str(tmp_path / "a.txt")]
+    answer, _ = ask("text", code("submit(1)"))
+    assert RunFolder(answer.run).spec().sources == []

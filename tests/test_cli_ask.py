@@ -65,7 +65,7 @@ def test_the_answer_is_all_of_stdout_and_evidence_is_on_stderr(abyme, files, hom
     lines = err.splitlines()
     assert (code, out) == (0, "1 in b.txt\n")
     assert lines[0].startswith("read 2 files (")
-    assert "1 binary" in lines[0]
+    assert lines[0].endswith("skipped 1: c.bin (binary)")
     assert lines[-2] == "  [1] b.txt:2: hay needle \\x1b]0;owned\\x07"
     assert lines[-1].startswith("answered · 2 calls · ")
     assert lines[-1].endswith(f" · {run}")
@@ -373,3 +373,20 @@ def test_an_answer_that_is_not_recorded_is_printed_and_that_is_said(
 
     assert (code, out) == (0, "1 in b.txt\n")
     assert "the end of the run is not recorded: cannot write answer.json: No space left" in err
+
+
+def test_a_run_keeps_the_paths_as_given_and_show_names_all_that_was_skipped(
+    abyme, files, home, capsysbinary
+) -> None:
+    for number in range(5):
+        (files / f"{number}.bin").write_bytes(b"\0\0")
+    with ScriptedEndpoint([LOOK, SUBMIT]) as endpoint:
+        abyme(endpoint, "where?", files)
+
+    (run,) = (home / "runs").iterdir()
+    assert main.run(["show", "latest", "--full"]) == 0
+    shown = capsysbinary.readouterr().out.decode().splitlines()
+    assert json.loads((run / "run.json").read_text())["sources"] == [str(files)]
+    assert [line for line in shown if line.startswith("skipped")] == [
+        *(f"skipped   {name}.bin (binary)" for name in "01234c"),
+    ]

@@ -145,7 +145,9 @@ def test_binary_files_are_skipped_and_leave_the_others_whole(tmp_path, monkeypat
     assert loaded.skipped == [
         *(("b.bin", "binary"), ("c.bin", "binary"), ("e.txt", "broken utf-16-le")),
     ]
-    assert loaded.summary() == "read 2 files (10 bytes), skipped 3: 2 binary, 1 broken utf-16-le"
+    assert loaded.summary() == "read 2 files (10 bytes), skipped 3: {}".format(
+        "b.bin (binary), c.bin (binary), e.txt (broken utf-16-le)"
+    )
     assert loaded_texts(loaded) == {"a.txt": "alpha", "d.txt": "delta"}
 
 
@@ -297,7 +299,18 @@ def test_a_folder_deeper_than_python_recurses_is_read(tmp_path):
 def test_files_over_the_limit_are_skipped(tmp_path):
     write(tmp_path, a_txt="1234", b_txt="12345")
     loaded = load_paths([tmp_path], max_file_bytes=4)
-    assert loaded.summary() == "read 1 file (4 bytes), skipped 1: 1 over 4 bytes"
+    assert loaded.summary() == "read 1 file (4 bytes), skipped 1: b.txt (over 4 bytes)"
+    loaded.context.close()
+
+
+def test_the_first_skipped_are_named_and_all_are_in_the_manifest(tmp_path):
+    write(tmp_path, {f"{n}.bin": b"\0\0" for n in range(5)}, a_txt="a")
+    loaded = load_paths([tmp_path])
+    named = "0.bin (binary), 1.bin (binary), 2.bin (binary), ..."
+    assert loaded.summary() == f"read 1 file (1 byte), skipped 5: {named}"
+    listed = [(item.name, item.reason) for item in loaded.context.manifest.skipped]
+    assert listed == [(f"{n}.bin", "binary") for n in range(5)]
+    assert loaded.context.sources == [str(tmp_path)]
     loaded.context.close()
 
 
@@ -325,7 +338,11 @@ def test_many_files_stay_in_order_and_whole(tmp_path):
         ({"a_txt": "", "b_txt": ""}, ".", "nothing to read: the input is empty"),
         ({"a_txt": ""}, "a.txt", "nothing to read: the input is empty"),
         ({"a_bin": b"\0\1\0\0"}, "a.bin", "nothing to read: a.bin: binary"),
-        ({"a_bin": b"\0\1\0\0", "b_bin": b"\0\0"}, ".", "nothing to read: skipped 2: 2 binary"),
+        (
+            {"a_bin": b"\0\1\0\0", "b_bin": b"\0\0"},
+            ".",
+            "nothing to read: skipped 2: a.bin (binary), b.bin (binary)",
+        ),
     ],
 )
 def test_nothing_to_read_is_said_in_words(tmp_path, files, path, message):

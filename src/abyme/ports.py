@@ -90,6 +90,11 @@ class Context(Protocol):
         ...
 
     @property
+    def sources(self) -> Sequence[str]:
+        """Paths as the user gave them; empty for a context made of Python values."""
+        ...
+
+    @property
     def manifest(self) -> object:
         """Names, sizes and hashes, for the run's folder."""
         ...

@@ -11,16 +11,19 @@ Does not choose files (`walk`) or encodings (`decode`).
 
 import os
 import stat
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple, TypeAlias
 
+from msgspec import structs
+
 from abyme.contexts.arena import ArenaWriter
 from abyme.contexts.decode import Decoded, NotText, decode
 from abyme.contexts.ignored import open_plain
+from abyme.contexts.manifest import SkippedFacts
 from abyme.contexts.sealed import SealedContext, Source, finish
 from abyme.contexts.stream import Streamed, spooled, stream
 from abyme.contexts.walk import STDIN, Found, Skipped, Walk
@@ -29,6 +32,8 @@ from abyme.layout import WIDTH, Shape
 
 STREAMED_BYTES: Final = 4 << 20
 MAX_THREADS: Final = 4
+_NAMED: Final = 3
+"""Skipped files that one line names."""
 _BATCH_FILES: Final = 64
 _BATCH_BYTES: Final = 2 << 20
 
@@ -147,6 +152,9 @@ class _Loader:
         shape: Shape = "text" if self._walk.single else "documents"
         names = [file.name for file in self._read]
         context = finish(self._writer, shape, names, self._sources)
+        context.sources = self._walk.given
+        skipped = [SkippedFacts(name=item.name, reason=item.reason) for item in self._skipped]
+        context.manifest = structs.replace(context.manifest, skipped=skipped)
         return Loaded(context, self._read, self._skipped)
 
     def close(self) -> None:
@@ -225,11 +233,12 @@ def _batches(found: Sequence[Found]) -> Iterator[list[Found]]:
 
 
 def skipped_words(skipped: Sequence[Skipped]) -> str:
-    """Count what was skipped, by reason: ``skipped 41: 30 binary, 11 links``."""
+    """Count what was skipped, and name the first few: ``skipped 2: a.bin (binary), b (link)``."""
     if not skipped:
         return ""
-    reasons = Counter(item.reason for item in skipped).most_common()
-    return f"skipped {len(skipped):,}: " + ", ".join(f"{n:,} {reason}" for reason, n in reasons)
+    named = [f"{item.name} ({item.reason})" for item in skipped[:_NAMED]]
+    more = ["..."] if len(skipped) > _NAMED else []
+    return f"skipped {len(skipped):,}: " + ", ".join([*named, *more])
 
 
 def size_words(size_bytes: int) -> str:

@@ -21,11 +21,19 @@ class DocumentFacts(Struct, frozen=True, kw_only=True):
     """Of the characters as they lie in the arena."""
 
 
+class SkippedFacts(Struct, frozen=True, kw_only=True):
+    """Something that was met and is not in the context."""
+
+    name: str
+    reason: str
+
+
 class Manifest(Struct, frozen=True, kw_only=True):
     """A context as it was sealed, in the order of its documents."""
 
     shape: Shape
     documents: list[DocumentFacts]
+    skipped: list[SkippedFacts] = []
 
     @property
     def chars(self) -> int:

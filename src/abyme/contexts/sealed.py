@@ -40,6 +40,8 @@ class SealedContext:
         self._texts = Texts(index, self._area)
         self._checker = Checker(self._texts, self.label)
         self.manifest = manifest
+        self.sources: Sequence[str] = ()
+        """Paths that it was read from, as they were given."""
 
     @property
     def shape(self) -> Shape:

@@ -55,18 +55,18 @@ class Walk:
         self.single = False
         """One file alone, or standard input: the context is a text."""
         self._taken: set[str] = set()
-        self._given: set[str] = set()
-        given = [os.fspath(path) for path in paths]
-        if not given:
+        self._met: set[str] = set()
+        self.given = [os.fspath(path) for path in paths]
+        if not self.given:
             raise ContextError("nothing to read: no path was given")
-        for path in given:
-            self._take(path, alone=len(set(given)) == 1)
+        for path in self.given:
+            self._take(path, alone=len(set(self.given)) == 1)
 
     def _take(self, path: str, *, alone: bool) -> None:
         real = path if path == STDIN else os.path.realpath(path)
-        if real in self._given:
+        if real in self._met:
             return
-        self._given.add(real)
+        self._met.add(real)
         if path == STDIN:
             self.single = alone
             self.found.append(Found(self._unique("stdin", path), STDIN, None))

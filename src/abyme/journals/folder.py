@@ -74,6 +74,17 @@ class Outcome(Struct, frozen=True, kw_only=True):
     usage: RunUsage = RunUsage()
 
 
+class _Skipped(Struct):
+    name: str
+    reason: str
+
+
+class _Skipping(Struct):
+    """Of manifest.json, what a reader of a run is told."""
+
+    skipped: list[_Skipped] = []
+
+
 @dataclass(frozen=True, slots=True)
 class RunFolder:
     """One run on disk."""
@@ -131,6 +142,17 @@ class RunFolder:
             JournalError: if it is absent or damaged.
         """
         return self._read("manifest.json", object)
+
+    def skipped(self) -> list[tuple[str, str]]:
+        """Read from manifest.json what was not read, and why; none where it does not say.
+
+        Raises:
+            JournalError: if it is damaged.
+        """
+        if not (self.path / "manifest.json").exists():
+            return []
+        listed = self._read("manifest.json", _Skipping).skipped
+        return [(item.name, item.reason) for item in listed]
 
     def recording(self) -> reader.Recording:
         """Read the journal.

@@ -7,7 +7,7 @@ cheap and a run with a scripted model never loads an HTTP client.
 import asyncio
 import os
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -114,7 +114,7 @@ class Parts:
                 started_at=now.isoformat(timespec="seconds"),
             )
             folder = folders.create(spec.runs_dir, now=now)
-            folder.write_spec(_run_spec(spec, started))
+            folder.write_spec(_run_spec(spec, started, context.sources))
             folder.write_manifest(context.manifest)
             journal = folder.open_journal()
         except BaseException:
@@ -245,7 +245,7 @@ def outcome(answer: "Answer") -> "Outcome":
     )
 
 
-def _run_spec(spec: Spec, started: ev.RunStarted) -> Any:
+def _run_spec(spec: Spec, started: ev.RunStarted, sources: Sequence[str]) -> Any:
     from abyme.journals.folder import RunSpec, redact_url  # noqa: PLC0415
 
     return RunSpec(
@@ -255,6 +255,7 @@ def _run_spec(spec: Spec, started: ev.RunStarted) -> Any:
         base_url=redact_url(spec.root.base_url),
         sub_base_url=redact_url(spec.sub.base_url),
         limits=spec.limits,
+        sources=list(sources),
         sandbox=spec.sandbox,
         profile=started.profile.name,
         abyme=version(),

@@ -80,6 +80,8 @@ def _lines(
     yield [("model     ", "dim"), (safe_line(models), "")]
     amount = f"{started.context_documents:,} documents, {started.context_chars:,} characters"
     yield [("context   ", "dim"), (amount, "")]
+    if full:
+        yield from _skipped(folder)
     yield []
     yield from draw(view, width=terminal.width)[:-1]
     for node in view.nodes.values():
@@ -87,6 +89,13 @@ def _lines(
     yield []
     yield from _ending(folder, recording, view)
     yield totals(view)
+
+
+def _skipped(folder: "RunFolder") -> Iterator["Line"]:
+    from abyme.apps.safe_text import safe_line  # noqa: PLC0415
+
+    for name, reason in folder.skipped():
+        yield [("skipped   ", "dim"), (safe_line(f"{name} ({reason})"), "")]
 
 
 def _cells(node: "NodeView", *, full: bool) -> Iterator["Line"]:
