@@ -286,3 +286,41 @@ def test_an_interpreter_that_cannot_start_is_said():
 
     with pytest.raises(SandboxUnavailable, match="cannot start"):
         asyncio.run(begin())
+
+
+RAISES = "def late(*_): raise TimeoutError('late')\nsignal.signal(signal.SIGALRM, late)\n"
+
+
+@pytest.mark.parametrize("handler", ["", RAISES])
+def test_a_timer_of_a_cell_ends_with_the_cell(repl, handler):
+    armed = f"import signal, time\n{handler}x = 41\nsignal.setitimer(signal.ITIMER_REAL, 0.05)\n"
+    repl.out(armed)
+    wait = "deadline = time.monotonic() + 0.1\nwhile time.monotonic() < deadline: pass\n"
+
+    assert repl.out(f"{wait}x + 1, signal.getitimer(signal.ITIMER_REAL)[0]") == "(42, 0.0)\n"
+
+
+def test_a_cell_finds_handlers_and_mask_as_they_were(repl):
+    look = (
+        "import signal\n"
+        "[signal.getsignal(n) == signal.SIG_DFL for n in (1, 14, 15)],"
+        " signal.pthread_sigmask(0, [])"
+    )
+    before = repl.out(look)
+    repl.out(
+        "for n in (1, 14, 15): signal.signal(n, lambda *_: 1 / 0)\n"
+        "_ = signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65)), signal.raise_signal(15)"
+    )
+
+    assert repl.out(look) == before
+    assert before == "([True, True, True], set())\n"
+
+
+def test_a_handler_that_raises_all_the_time_ends_with_its_cell(repl):
+    repl.out("x = 41")
+    repl.cell(
+        "import signal\nsignal.signal(signal.SIGALRM, lambda *_: 1 / 0)\n"
+        "signal.setitimer(signal.ITIMER_REAL, 0.0001, 0.0001)\nwhile True: pass"
+    )
+
+    assert keeps_state(repl)

@@ -3,14 +3,21 @@
 Decides when a KeyboardInterrupt may be raised: only while a cell's own code runs,
 at most once a cell, and never inside a frame on the wire (`shield`), where it
 would leave half a frame behind. Raised in the main thread, as Python does.
+
+Invariant: no timer, handler or mask that a cell has set outlives the cell: nothing of
+a model's code may run, raise or kill between cells.
 """
 
 import _signal  # type: ignore[import-not-found]  # no enums: they cost page faults after a fork
 import _thread
 from collections.abc import Callable
 from types import FrameType, TracebackType
+from typing import Any
 
 MESSAGE = "the cell was stopped"
+EVERY = tuple(n for n in range(1, 65) if n not in (9, 19, 32, 33))
+"""Signals that can be handled; glibc keeps 32 and 33 to itself."""
+TIMERS = (_signal.ITIMER_REAL, _signal.ITIMER_VIRTUAL, _signal.ITIMER_PROF)
 
 
 class Interrupts:
@@ -24,6 +31,7 @@ class Interrupts:
         self._pending = False
         self._main = _thread.get_ident()
         self._handler = self._on_signal  # one bound method, to be compared by identity
+        self._pristine: tuple[tuple[int, Any], ...] = ()
 
     def install(self) -> None:
         """Take SIGINT back from whatever a cell did to it."""
@@ -44,8 +52,43 @@ class Interrupts:
         except BaseException as error:
             # An interrupt can hit right before the line above took effect; it is the only one.
             self._running = False
-            return error
-        return None
+            ended: BaseException | None = error
+        else:
+            ended = None
+        self._disarm()
+        return ended
+
+    def remember(self) -> None:
+        """Take the handlers that signals have now for those that they have in every cell."""
+        self._pristine = tuple((n, _signal.getsignal(n)) for n in EVERY if n != _signal.SIGINT)
+
+    def _disarm(self) -> None:
+        """Take timers, handlers and the mask back. Nothing is asked of a signal that comes now.
+
+        A handler of the cell's may be due at every step, and may raise: then the step has
+        been taken all the same, and no new signal comes after the first one.
+        """
+        try:  # noqa: SIM105 - `suppress` is Python code, in which a handler may raise as well
+            _signal.pthread_sigmask(_signal.SIG_BLOCK, EVERY)
+        except BaseException:  # noqa: S110 - see above
+            pass
+        try:
+            self._stop_timers()
+        except BaseException:
+            self._stop_timers()
+        pending = _signal.sigpending()
+        for number, handler in self._pristine:
+            if number in pending:
+                _signal.signal(number, _signal.SIG_IGN)  # drops what was sent already
+            if _signal.getsignal(number) is not handler and handler is not None:
+                _signal.signal(number, handler)
+        _signal.set_wakeup_fd(-1)
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
+
+    @staticmethod
+    def _stop_timers() -> None:
+        for timer in TIMERS:
+            _signal.setitimer(timer, 0)
 
     def __enter__(self) -> None:
         """Put interrupts off. Other threads are never interrupted and do not count."""

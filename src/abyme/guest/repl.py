@@ -76,6 +76,9 @@ class Repl:
         kit = self._kit
         kit.client.expect(CELL)
         kit.interrupts.install()
+        if self._snapshots:
+            _signal.signal(ROLL_BACK, self._on_roll_back)
+        kit.interrupts.remember()
         kit.client.send(ready)
         while True:
             self._leave_snapshot()
@@ -93,8 +96,6 @@ class Repl:
         self._forked = self._snapshots and not other_threads()
         if not self._forked:
             return
-        if _signal.getsignal(ROLL_BACK) is not self._on_roll_back:
-            _signal.signal(ROLL_BACK, self._on_roll_back)
         while (pid := fork_unseen()) != 0:
             self._waits = True
             _, status = os.waitpid(pid, 0)
