@@ -86,6 +86,8 @@ def test_a_cell_that_ignores_interrupts_is_rolled_back(hasty, code):
         ("import ctypes; ctypes.string_at(0)", "crashed (signal 11)"),
         ("import os; os.kill(os.getpid(), 9)", "crashed (signal 9)"),
         ("import os; os.close(3); llm_query('x')", "exited (status 1)"),
+        ("import os; os.dup2(0, 3)", "exited (status 1)"),
+        ("import os; r, w = os.pipe(); os.dup2(w, 3)", "exited (status 1)"),
         ("hog = []\nwhile True: hog.append(bytearray(1 << 20))", "memory_bytes"),
         ("import ctypes; ctypes.CDLL(None).syscall(0x40000000)", "crashed (signal 31)"),
     ],
@@ -324,3 +326,25 @@ def test_a_handler_that_raises_all_the_time_ends_with_its_cell(repl):
     )
 
     assert keeps_state(repl)
+
+
+def test_a_cell_that_rebinds_every_builtin_loses_nothing(repl):
+    repl.out("x = 41")
+    repl.cell(
+        "import builtins\nfor n in list(vars(builtins)):\n"
+        "    if n != '__build_class__': setattr(builtins, n, None)"
+    )
+
+    assert keeps_state(repl)
+
+
+@pytest.mark.parametrize("code", ["os._exit(3)", "while True: pass"])
+def test_a_snapshot_that_a_cell_has_stopped_is_woken_up(hasty, code):
+    with hasty.repl() as repl:
+        needs_snapshots(repl)
+        repl.out("x = 41\nimport os, signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)")
+        finished = repl.cell(
+            f"signal.signal(2, signal.SIG_IGN)\nos.kill(os.getppid(), signal.SIGSTOP)\n{code}"
+        )
+        assert (finished.ended, finished.limit) == ("rolled_back", "cell_timeout_s")
+        assert keeps_state(repl)

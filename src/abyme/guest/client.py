@@ -11,6 +11,7 @@ beyond the kind and the batch they carry.
 """
 
 import _thread
+import os
 import select
 import socket
 from typing import Any
@@ -49,6 +50,7 @@ class Client:
 
     _socket: socket.socket
     _fd: int
+    _identity: tuple[int, int]
 
     def __init__(self, interrupts: Interrupts) -> None:
         self._interrupts = interrupts
@@ -65,6 +67,7 @@ class Client:
         """Take a descriptor for the host's; before that nothing can be sent."""
         self._socket = socket.socket(fileno=fd)
         self._fd = fd
+        self._identity = _identity(fd)
         self._poll.register(fd, select.POLLIN)
 
     def send(self, frame: Frame) -> None:
@@ -74,16 +77,28 @@ class Client:
             WireError: if it is longer than the wire allows; nothing was sent.
             HostGone: if nobody listens.
         """
-        data = encode(frame)
+        self.send_packets(list(packets(encode(frame))))
+
+    def send_packets(self, ready: list[bytes]) -> None:
+        """Send a frame that has been made ready before, when more could go wrong.
+
+        Raises:
+            HostGone: if nobody listens.
+        """
         with self._interrupts, self._sending:
             try:
-                for packet in packets(data):
+                for packet in ready:
                     self._socket.send(packet)
             except OSError:
                 raise HostGone from None
 
     def connected(self) -> bool:
         """Tell whether the descriptor is still the host's and the host still there."""
+        try:
+            if _identity(self._fd) != self._identity:
+                return False  # a cell has put something else there
+        except OSError:
+            return False
         bad = select.POLLHUP | select.POLLERR | select.POLLNVAL
         poll = select.poll()  # another thread may be in the other one
         poll.register(self._fd, select.POLLIN)
@@ -182,6 +197,11 @@ class Client:
         """Only under the guard."""
         if waiter.follows and waiter.wake.locked():
             waiter.wake.release()
+
+
+def _identity(fd: int) -> tuple[int, int]:
+    found = os.fstat(fd)
+    return found.st_dev, found.st_ino
 
 
 def _join(frame: Frame, parts: list[str]) -> bool:

@@ -23,7 +23,10 @@ STOOD_ON: Final = (
     *("any", "bool", "bytes", "callable", "compile", "dict", "enumerate", "eval", "getattr", "id"),
     *("int", "isinstance", "iter", "len", "list", "map", "max", "min", "next", "print", "range"),
     *("repr", "set", "sorted", "str", "sum", "tuple", "type", "zip", "input", "exit", "quit"),
-    *("__import__", "__build_class__"),
+    *("__import__", "__build_class__", "issubclass", "hasattr", "setattr", "BaseException"),
+    *("Exception", "OSError", "ValueError", "TypeError", "KeyError", "AttributeError"),
+    *("ImportError", "StopIteration", "RecursionError", "MemoryError", "KeyboardInterrupt"),
+    *("SystemExit", "BlockingIOError", "ChildProcessError", "ProcessLookupError"),
 )
 NOBODY: Final = "nobody can be asked here: the text is in `context`, print what you need"
 

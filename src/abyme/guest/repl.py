@@ -28,7 +28,7 @@ from abyme.guest.interrupts import Interrupts
 from abyme.guest.kernel.libc import fork_unseen
 from abyme.guest.sink import Sink, show
 from abyme.guest.surface import Surface, View
-from abyme.wire import encode
+from abyme.wire import encode, packets
 
 RESERVE_BYTES: Final = 32 << 20
 OUT_OF_MEMORY: Final = 77
@@ -187,11 +187,12 @@ class Repl:
         kit = self._kit
         if finished["interrupted"]:
             kit.client.abandon()
+        ready = list(packets(encode(finished)))  # what fails until here is rolled back
         if self._alone:
             kill_others()
             reap()
         kit.calls.open = False
-        kit.client.send(finished)
+        kit.client.send_packets(ready)
 
 
 def has_room() -> bool:

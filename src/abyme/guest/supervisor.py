@@ -54,6 +54,7 @@ def _pass_on(control_fd: int) -> None:
         os._exit(0)
     with contextlib.suppress(ProcessLookupError):
         os.kill(-1, WORDS[word])
+        os.kill(-1, signal.SIGCONT)  # a cell may have stopped its snapshot, or itself
     os.write(control_fd, word)
 
 
