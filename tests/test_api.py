@@ -358,3 +358,9 @@ def test_paths_are_kept_with_the_run_as_they_were_given(ask, tmp_path):
     assert RunFolder(answer.run).spec().sources == [str(tmp_path / "a.txt")]
     answer, _ = ask("text", code("submit(1)"))
     assert RunFolder(answer.run).spec().sources == []
+
+
+def test_quotes_that_are_not_in_the_context_are_missing(ask):
+    answer, _ = ask("alpha beta", code("submit(1, evidence=['gamma', 'beta', 'delta'])"))
+    assert [place.quote for place in answer.evidence] == ["beta"]
+    assert answer.missing == ["gamma", "delta"]

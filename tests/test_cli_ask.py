@@ -390,3 +390,14 @@ def test_a_run_keeps_the_paths_as_given_and_show_names_all_that_was_skipped(
     assert [line for line in shown if line.startswith("skipped")] == [
         *(f"skipped   {name}.bin (binary)" for name in "01234c"),
     ]
+
+
+def test_evidence_that_is_not_in_the_context_is_left_out_and_that_is_said(abyme, files) -> None:
+    wrong = "```repl\nsubmit(1, evidence=['no such', 'hay needle'])\n```"
+    with ScriptedEndpoint([wrong]) as endpoint:
+        code, out, err = abyme(endpoint, "where?", files, "--quiet")
+
+    said = "1 piece of evidence was not found in the context and is left out: 'no such'"
+    assert (code, out) == (0, "1\n")
+    assert err.splitlines()[0].startswith("  [1] b.txt:2: ")
+    assert err.splitlines()[1] == said

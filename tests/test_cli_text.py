@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from abyme.apps.amounts import count, duration, size, usd
+from abyme.apps.cli.answers import left_out
 from abyme.apps.cli.terminal import Terminal, terminal
 from abyme.apps.safe_text import safe, safe_line
 
@@ -125,3 +126,10 @@ def test_amounts_read_like_amounts() -> None:
     ]
     assert [duration(1.25), duration(75), duration(7_320)] == ["1.2 s", "1 min 15 s", "2 h 02 min"]
     assert [size(999), size(1_117_320_768), size(38_100_000)] == ["999 B", "1.1 GB", "38.1 MB"]
+
+
+def test_evidence_that_is_left_out_is_counted_and_the_first_is_named() -> None:
+    assert left_out(["a\x1b", "b", "c", "d"]) == (
+        "4 pieces of evidence were not found in the context and are left out: "
+        "'a\\x1b', 'b', 'c', ..."
+    )

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias, TypeVar
 
 from abyme.core.effects import Finish
-from abyme.core.events import Evidence, Record, RunFinished
-from abyme.core.ids import NodeId
+from abyme.core.events import Evidence, EvidenceChecked, Record, RunFinished
+from abyme.core.ids import ROOT, NodeId
 from abyme.core.limits import Limits
 from abyme.errors import AbymeError, ConfigError, JournalError
 from abyme.ports import Context, Model, Sandbox
@@ -46,6 +46,8 @@ class Answer:
     status: Literal["answered", "partial", "failed", "stopped"]
     evidence: list[Evidence]
     """Places that the host found in its own copy of the context."""
+    missing: list[str]
+    """Quotes that were submitted as evidence and are not in the context."""
     usage: Usage
     run: Path
     """The run's folder."""
@@ -216,19 +218,27 @@ class RLM:
 
     async def _drive(self, run: build.Run) -> Answer:
         """Drive a run to its end. An answer that was paid for is given, recorded or not."""
-        ports = run.ports(on_record=self._on_record, on_text=self._on_text)
+        missing: list[str] = []
+
+        def seen(record: Record) -> None:
+            if record.node == ROOT and isinstance(record.event, EvidenceChecked):
+                missing[:] = record.event.missing
+            if self._on_record is not None:
+                self._on_record(record)
+
+        ports = run.ports(on_record=seen, on_text=self._on_text)
         driver = Driver(run.started, ports)
         self._driver, self._loop = driver, asyncio.get_running_loop()
         try:
             async with aclosing(run):
-                answer = self._answer(driver, await driver.run(), run.folder.path)
+                answer = self._answer(driver, await driver.run(), run.folder.path, missing)
                 run.folder.write_answer(build.outcome(answer))
                 return answer
         except JournalError as error:
             if driver.tree.finished is None:
                 error.run, error.usage = run.folder.path, self._usage(driver)
                 raise
-            answer = self._answer(driver, driver.tree.finished, run.folder.path)
+            answer = self._answer(driver, driver.tree.finished, run.folder.path, missing)
             return replace(answer, unrecorded=str(error))
         except AbymeError as error:
             error.run, error.usage = run.folder.path, self._usage(driver)
@@ -245,11 +255,14 @@ class RLM:
             wall_s=round(driver.elapsed_s, 3),
         )
 
-    def _answer(self, driver: Driver, finished: RunFinished | Finish, folder: Path) -> Answer:
+    def _answer(
+        self, driver: Driver, finished: RunFinished | Finish, folder: Path, missing: list[str]
+    ) -> Answer:
         return Answer(
             value=finished.value,
             status=finished.status,
             evidence=list(finished.evidence),
+            missing=missing,
             usage=self._usage(driver),
             run=folder,
             reason=finished.reason,

@@ -1,6 +1,7 @@
 """How a value and its evidence are written for people."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from abyme.run.api import Usage
 
 EXCERPT_CHARS = 160
+FEW = 3
 
 
 def as_text(value: object) -> str:
@@ -22,6 +24,20 @@ def place(evidence: Evidence) -> str:
     """``path:line: excerpt``."""
     quote = safe_line(evidence.quote, EXCERPT_CHARS)
     return f"{safe_line(evidence.path)}:{evidence.line}: {quote}"
+
+
+def left_out(missing: Sequence[str]) -> str:
+    """Say which evidence is none."""
+    from abyme.apps.amounts import count  # noqa: PLC0415
+
+    quotes = [f"'{safe_line(quote, EXCERPT_CHARS)}'" for quote in missing[:FEW]]
+    more = ["..."] if len(missing) > FEW else []
+    one = len(missing) == 1
+    number = count(len(missing), "piece of evidence", "pieces of evidence")
+    words = (
+        "was not found in the context and is" if one else "were not found in the context and are"
+    )
+    return f"{number} {words} left out: {', '.join([*quotes, *more])}"
 
 
 def spent(status: str, usage: "Usage", run: Path) -> str:

@@ -225,13 +225,15 @@ def _limits(asked: Asked) -> "Limits":
 
 def _print(answer: "Answer", asked: Asked) -> bool:
     """Print all, and tell whether the answer came where it belongs."""
-    from abyme.apps.cli.answers import place, spent  # noqa: PLC0415
+    from abyme.apps.cli.answers import left_out, place, spent  # noqa: PLC0415
 
     stderr = err()
     delivered = _print_value(answer, stderr, as_json=asked.as_json)
     for number, evidence in enumerate(answer.evidence, 1):
         if not asked.as_json:
             stderr.say(f"  [{number}] {place(evidence)}")
+    if answer.missing:
+        stderr.say(left_out(answer.missing))
     if answer.status != "answered":
         stderr.say(f"{answer.status}: {answer.reason or 'no reason was given'}")
     if answer.unrecorded is not None:
