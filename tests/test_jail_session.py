@@ -201,13 +201,9 @@ def test_a_batch_number_is_used_once(repl):
 def test_an_answer_that_comes_after_its_cell_is_dropped(jail, repl):
     repl.holds = True
     repl.cell("import threading\nt = threading.Thread(target=llm_query, args=['late'])\nt.start()")
-    late = repl.session.answer(
-        repl.batches[0].batch if repl.batches else 0,
-        results=[Result(call=1, text="x")],
-        refused=None,
-        budget=BUDGET,
-    )
-    jail.wait(late)
+    batch = repl.batches[0].batch if repl.batches else 0
+    late = [Result(call=1, text="x")]
+    jail.wait(repl.session.answer(batch, results=late, refused=None, budget=BUDGET))
 
     assert repl.out("1") == "1\n"
 

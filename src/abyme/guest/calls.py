@@ -87,7 +87,8 @@ class Calls:
 
     def begin(self, frame: Frame) -> None:
         """Take from a cell's frame what sub-calls need."""
-        self.cell, self.next_batch, self.open = frame["cell"], frame["batch"], True
+        self.cell, self.open = frame["cell"], True
+        self.next_batch = max(self.next_batch, frame["batch"])  # a thread may still wait for one
         self.told(frame["budget"])
         for result in frame["restore"]:
             self._record("", result)
@@ -147,7 +148,8 @@ class Calls:
             frame = self.client.receive(batch)
             results += frame["results"]
             if frame["refused"] is not None:
-                raise LimitReached(frame["refused"]["message"], frame["refused"]["fault"])
+                kind = ModelError if frame["refused"]["fault"] == "cancelled" else LimitReached
+                raise kind(frame["refused"]["message"], frame["refused"]["fault"])
             if not frame["more"]:
                 self.told(frame["budget"])
                 return results

@@ -75,11 +75,22 @@ class Batches:
         self._done.add(frame.batch)
         return [batch.request(position) for position in range(len(batch.requests))]
 
+    def cell_begins(self) -> int:
+        """Give the first number that is free for a cell."""
+        self.next = max(self.next, self._highest + 1)
+        return self.next
+
     def cell_ended(self) -> None:
         """Forget what did not arrive; the next cell's numbers are new ones."""
         self.next = max(self.next, self._highest + 1)
         self._coming.clear()
         self._done.clear()
+
+    def late(self, number: int) -> None:
+        """Note that a number was used for a cell that has ended."""
+        if self.next <= number <= self.next + frames.MAX_BATCH:
+            self._highest = max(self._highest, number)
+            self._done.add(number)
 
     def _open(self, number: int) -> Batch:
         if number < self.next or number in self._done or number > self.next + frames.MAX_BATCH:

@@ -3,8 +3,9 @@
 Decides what a guest's frame means and when the session is dead. The schema of the frames
 is in `frames`, on top of that file; here is what follows from it. Invariant: the
 guest may be hostile. Frames are bounded in size, number and time; a frame out of
-place (of another cell, of a batch that is open already) ends the session with
-`ProtocolViolation`; nothing a guest sends moves a budget, a deadline or the run's end.
+place (of a cell that never was, of a batch that is open already) ends the session with
+`ProtocolViolation`; what a thread sends for a cell that has ended is dropped;
+nothing a guest sends moves a budget, a deadline or the run's end.
 
 Does not decide what is asked of a model, or whether: that is `on_event`'s receiver.
 """
@@ -40,6 +41,8 @@ MAX_SUBMITS = 1_000
 LOOK_S = 0.2
 """What a cell uses is looked at this often, while it matters."""
 ENGINE_PROCESSES = 3
+TOO_LATE = ev.Failure(fault="cancelled", message="the cell that asked has ended")
+NOTHING_LEFT = Budget(usd=None, calls=None, tokens=None, seconds=None, turns=0, depth=0)
 
 
 @dataclass(slots=True)
@@ -83,6 +86,7 @@ class JailSession:
         self._frame_timer: asyncio.TimerHandle | None = None
         self._can_roll_back = False
         self._batches = Batches()
+        self._cells_ended: set[int] = set()
         self._words_unheard = 0
         self._heard: asyncio.Event = asyncio.Event()
         self._dead: SandboxError | None = None
@@ -130,7 +134,9 @@ class JailSession:
         self._cell = running
         try:
             self._send(
-                told.cell(cell, code, batch=self._batches.next, restore=restore, budget=budget)
+                told.cell(
+                    cell, code, batch=self._batches.cell_begins(), restore=restore, budget=budget
+                )
             )
             self._set_timer(running)
             return await running.ended
@@ -209,6 +215,9 @@ class JailSession:
                 raise ProtocolViolation("the guest sent a frame that does not belong here")
 
     def _in_cell(self, frame: frames.Piece | frames.Calls | frames.Submit) -> None:
+        if frame.cell in self._cells_ended:
+            self._too_late(frame)
+            return
         running = self._current(frame.cell)
         if isinstance(frame, frames.Submit):
             running.submits += 1
@@ -238,12 +247,21 @@ class JailSession:
         )
         running.on_event(asked)
 
+    def _too_late(self, frame: frames.Piece | frames.Calls | frames.Submit) -> None:
+        """Drop what a thread has sent that outlived its cell; it is told, if it waits."""
+        if isinstance(frame, frames.Submit):
+            return
+        self._batches.late(frame.batch)
+        if isinstance(frame, frames.Calls) and not frame.more:
+            self._send(told.answer(frame.batch, (), TOO_LATE, NOTHING_LEFT))
+
     def _ended(self, frame: frames.Finished | frames.RolledBack) -> None:
         running = self._current(frame.cell if isinstance(frame, frames.Finished) else None)
         if running.ended.done():
             raise ProtocolViolation("the guest ended a cell twice")
         compute_s = round(running.ladder.compute_s(self._loop.time(), self._use(running).cpu_s), 4)
         self._batches.cell_ended()
+        self._cells_ended.add(running.number)
         if isinstance(frame, frames.RolledBack):
             self._can_roll_back = True
             limit = running.ladder.limit or _crash(frame.code)

@@ -1,0 +1,114 @@
+"""Contract: sandboxes/jail/session, with a guest of the test's own at the other end of the wire."""
+
+import asyncio
+import socket
+from types import SimpleNamespace
+
+import pytest
+from jail_doubles import BUDGET
+
+from abyme.errors import ProtocolViolation
+from abyme.sandboxes.jail.session import JailSession
+from abyme.wire import PACKET_BYTES, PacketReader, encode, packets
+
+FINISHED = {
+    "t": "finished",
+    "output": "",
+    "dropped_chars": 0,
+    "error": None,
+    "interrupted": False,
+    "changed": [],
+    "draft": None,
+    "notes": [],
+    "can_roll_back": True,
+}
+REQUEST = {"prompt": "p", "text": None, "model": None, "fresh": False}
+
+
+class Guest:
+    """Says what the test says, and reads what the host says."""
+
+    def __init__(self, **settings):
+        wire, self.wire = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        control, self.control = socket.socketpair()
+        self.session = JailSession(wire, control, cell_timeout_s=60, max_processes=None, **settings)
+        self.session.facts = SimpleNamespace(layers=("pid_namespace",))
+        self.events = []
+        self.reader = PacketReader()
+        self.wire.setblocking(False)
+
+    def cell(self, number, code="", restore=()):
+        run = self.session.run_cell(
+            number, code, restore=restore, budget=BUDGET, on_event=self.events.append
+        )
+        return asyncio.ensure_future(run)
+
+    def says(self, **frame):
+        for packet in packets(encode(frame)):
+            self.wire.send(packet)
+
+    def finishes(self, number, **more):
+        self.says(**{**FINISHED, "cell": number, **more})
+
+    def asks(self, number, batch):
+        self.says(
+            t="calls", cell=number, batch=batch, purpose="llm", requests=[REQUEST], more=False
+        )
+
+    async def hears(self):
+        loop = asyncio.get_running_loop()
+        while True:
+            packet = await loop.sock_recv(self.wire, PACKET_BYTES + 1)
+            heard = self.reader.feed(packet)
+            if heard is not None:
+                return heard
+
+
+def with_guest(play, **settings):
+    """Run an async test function with a guest."""
+
+    async def run():
+        guest = Guest(**settings)
+        try:
+            await play(guest)
+        finally:
+            await guest.session.aclose()
+            guest.wire.close()
+            guest.control.close()
+
+    asyncio.run(run())
+
+
+def test_a_thread_that_asks_after_its_cell_has_ended_is_refused_and_the_session_lives():
+    async def play(guest):
+        first = guest.cell(1)
+        assert (await guest.hears())["batch"] == 0
+        guest.finishes(1)
+        guest.asks(1, batch=0)
+        guest.says(t="submit", cell=1, value=1, evidence=[])
+        refused = await guest.hears()
+        assert (refused["batch"], refused["refused"]["fault"]) == (0, "cancelled")
+        assert (await first).ended == "clean"
+
+        second = guest.cell(2)
+        assert (await guest.hears())["batch"] == 1
+        guest.asks(1, batch=1)
+        assert (await guest.hears())["batch"] == 1
+        guest.asks(2, batch=2)
+        guest.finishes(2)
+        await second
+        assert [event.batch for event in guest.events] == [2]
+
+    with_guest(play)
+
+
+@pytest.mark.parametrize("number", [0, 2, 3])
+def test_a_frame_for_a_cell_that_never_was_ends_the_session(number):
+    async def play(guest):
+        running = guest.cell(1)
+        await guest.hears()
+        guest.asks(number, batch=0)
+        with pytest.raises(ProtocolViolation, match="not running"):
+            await running
+
+    with_guest(play)
