@@ -76,3 +76,21 @@ def test_a_real_survey_finds_this_host_ready(capsysbinary) -> None:
     code, out = doctor(capsysbinary, "--json")
 
     assert (code, json.loads(out)["ready"]) == (0, True)
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_a_folder_that_cannot_be_written_is_exit_1(
+    monkeypatch, capsysbinary, tmp_path, place
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("ABYME_HOME", str(tmp_path / place))
+    surveyed(monkeypatch, ON)
+
+    code, out = doctor(capsysbinary)
+
+    runs, cache = tmp_path / place / "runs", tmp_path / place / "cache"
+    assert code == 1
+    assert out.splitlines()[-1] == (
+        f"No run can start here: cannot write {runs} (runs) and {cache} (cache); "
+        "ABYME_HOME names another folder"
+    )

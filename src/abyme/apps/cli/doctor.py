@@ -48,6 +48,10 @@ def examine() -> dict[str, Any]:
     except SandboxError as error:
         problem = str(error)
     folders = {"runs": data_dir() / "runs", "cache": cache_dir()}
+    writable = {name: _is_writable(path) for name, path in folders.items()}
+    if problem is None and not all(writable.values()):
+        closed = [f"{folders[name]} ({name})" for name in folders if not writable[name]]
+        problem = f"cannot write {' and '.join(closed)}; ABYME_HOME names another folder"
     return {
         "ready": problem is None,
         "problem": problem,
@@ -56,8 +60,7 @@ def examine() -> dict[str, Any]:
         "kernel": f"{platform.system()} {platform.release()} {platform.machine()}",
         "layers": layers,
         "folders": {
-            name: {"path": str(path), "writable": _is_writable(path)}
-            for name, path in folders.items()
+            name: {"path": str(path), "writable": writable[name]} for name, path in folders.items()
         },
     }
 
@@ -68,7 +71,7 @@ def _is_writable(path: Path) -> bool:
 
     while not path.exists() and path != path.parent:
         path = path.parent
-    return os.access(path, os.W_OK)
+    return path.is_dir() and os.access(path, os.W_OK | os.X_OK)
 
 
 def _print(report: dict[str, Any], terminal: Terminal) -> None:
