@@ -47,8 +47,38 @@ def test_several_paths_keep_names_apart(tmp_path, monkeypatch):
     write(tmp_path, x__a_txt="1", y__a_txt="2", z__x__a_txt="3", a_txt="4")
     monkeypatch.chdir(tmp_path)
     paths = ["x", "y", "z/x", "a.txt", str(tmp_path / "x" / "a.txt"), "x"]
-    expected = {"x/a.txt": "1", "y/a.txt": "2", "z/x/a.txt": "3", "a.txt": "4", "x/a.txt~2": "1"}
+    expected = {"x/a.txt": "1", "y/a.txt": "2", "z/x/a.txt": "3", "a.txt": "4"}
     assert loaded_texts(load_paths(paths)) == expected
+
+
+@pytest.mark.parametrize(
+    "paths", [["src", "src/in"], ["src/in", "src"], ["src/in/a.py", "./src", "src/link/a.py"]]
+)
+def test_paths_that_overlap_read_each_file_once_under_a_name_that_exists(
+    tmp_path, monkeypatch, paths
+):
+    write(tmp_path, src__in__a_py="1", src__b_py="2", src__in__c_py="3")
+    (tmp_path / "src" / "link").symlink_to("in")
+    monkeypatch.chdir(tmp_path)
+    loaded = load_paths([*paths, "."])
+    assert all(Path(file.name).exists() for file in loaded.read)
+    assert loaded_texts(loaded) == {"src/in/a.py": "1", "src/b.py": "2", "src/in/c.py": "3"}
+
+
+def test_what_one_path_ignores_and_another_names_is_read(tmp_path, monkeypatch):
+    write(tmp_path, {".gitignore": "build/\n", "build/a.txt": "1"})
+    monkeypatch.chdir(tmp_path)
+    assert loaded_texts(load_paths([".", "build"]))["build/a.txt"] == "1"
+
+
+def test_a_folder_that_may_not_be_read_is_named(tmp_path, monkeypatch):
+    def closed(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "scandir", closed)
+    with pytest.raises(ContextError) as caught:
+        load_paths([tmp_path])
+    assert str(caught.value) == f"nothing to read: {tmp_path}: permission denied"
 
 
 def test_a_relative_path_is_its_name_and_an_absolute_one_is_not(tmp_path, monkeypatch):

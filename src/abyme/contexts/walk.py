@@ -4,8 +4,8 @@ Decides names and what is not followed. Folders are walked in sorted order;
 what git ignores is left out (`ignored`), `.git` is never entered; a link inside a folder is not
 followed (its target is read where it lies, or lies outside of what was named).
 
-Invariant: every name occurs once; nothing that was met is left out silently,
-but for the content of a `.git` folder.
+Invariant: every name occurs once, and so does every file, by its real path;
+nothing that was met is left out silently, but for the content of a `.git` folder.
 Does not open files, and never blocks on a pipe or a device.
 """
 
@@ -56,6 +56,7 @@ class Walk:
         """One file alone, or standard input: the context is a text."""
         self._taken: set[str] = set()
         self._met: set[str] = set()
+        """Real paths of what was named, and of the files that are read."""
         self.given = [os.fspath(path) for path in paths]
         if not self.given:
             raise ContextError("nothing to read: no path was given")
@@ -78,8 +79,9 @@ class Walk:
         except ValueError as error:  # a NUL in the path
             raise ContextError(f"cannot read {shown(path)!r}: {error}") from error
         if stat.S_ISDIR(status.st_mode):
-            prefix = "" if alone else self._unique(_folder_name(path), real) + "/"
-            self._folder(path, prefix)
+            name = "" if alone else _file_name(path)
+            prefix = self._unique(name or "root", real) + "/" if name not in {"", "."} else ""
+            self._folder(path, real, prefix)
             return
         name = self._unique(_file_name(path), real)
         self.single = alone
@@ -90,7 +92,7 @@ class Walk:
         else:
             self.skipped.append(Skipped(name, _kind(status.st_mode)))
 
-    def _folder(self, root: str, prefix: str) -> None:
+    def _folder(self, root: str, real: str, prefix: str) -> None:
         """Walk a folder, depth first, without recursion: depth is the input's choice."""
         waiting: list[tuple[str, str, tuple[Rules, ...]]] = [(root, "", rules_above(root))]
         while waiting:
@@ -99,7 +101,7 @@ class Walk:
                 with os.scandir(path) as scan:
                     entries = sorted(scan, key=lambda entry: entry.name)
             except OSError as error:
-                self.skipped.append(Skipped(shown(prefix + inside), _why(error)))
+                self.skipped.append(Skipped(shown(prefix + inside or root), _why(error)))
                 continue
             if any(entry.name == GITIGNORE for entry in entries):
                 rules = (*rules, Rules(os.path.join(path, GITIGNORE), inside=inside))
@@ -116,10 +118,13 @@ class Walk:
                 elif folder:
                     folders.append((entry.path, within + "/", rules))
                 else:
-                    self._entry(entry, prefix + within)
+                    self._entry(entry, prefix + within, os.path.join(real, within))
             waiting += reversed(folders)
 
-    def _entry(self, entry: os.DirEntry[str], name: str) -> None:
+    def _entry(self, entry: os.DirEntry[str], name: str, real: str) -> None:
+        if real in self._met:
+            return
+        self._met.add(real)
         name = self._unique(name, entry.path)
         try:
             status = entry.stat(follow_symlinks=False)
@@ -164,10 +169,6 @@ def _file_name(path: str) -> str:
     plain = os.path.normpath(path)
     outside = os.path.isabs(plain) or plain.startswith(os.pardir)
     return os.path.basename(plain) if outside else plain
-
-
-def _folder_name(path: str) -> str:
-    return os.path.basename(os.path.abspath(path)) or "root"
 
 
 def _why(error: OSError) -> str:
