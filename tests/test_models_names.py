@@ -111,7 +111,6 @@ def test_with_an_address_a_model_keeps_its_colons() -> None:
         ("https://h.example/api/v3", "https://h.example/api/v3/chat/completions"),
         ("localhost:8000", "http://localhost:8000/v1/chat/completions"),
         ("[::1]:8000/v1", "http://[::1]:8000/v1/chat/completions"),
-        ("h.example", "https://h.example/v1/chat/completions"),
         (
             " https://h.example/d?api-version=1 ",
             "https://h.example/d/chat/completions?api-version=1",
@@ -122,10 +121,17 @@ def test_base_urls_are_taken_as_people_write_them(given: str, url: str) -> None:
     assert resolve("m", base_url=given, env={}).chat_url == url
 
 
-@pytest.mark.parametrize("url", ["ftp://h/v1", "http://", "http://h:port/v1", "", "http://[::1"])
+@pytest.mark.parametrize(
+    "url", ["ftp://h/v1", "http://", "http://h:port/v1", "", "http://[::1", "nonsense", "h.example"]
+)
 def test_what_is_no_address_is_refused(url: str) -> None:
     with pytest.raises(ConfigError, match="--base-url"):
         resolve("m", base_url=url, env={})
+
+
+def test_a_local_model_takes_no_address() -> None:
+    with pytest.raises(ConfigError, match="local:coder-1.5b is served on this machine: leave"):
+        resolve("local:coder-1.5b", base_url="http://127.0.0.1:1/v1", env={})
 
 
 def test_credentials_in_an_address_are_refused_without_being_repeated() -> None:

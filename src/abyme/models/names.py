@@ -20,6 +20,8 @@ UNNAMED: Final = ""
 """Model of a custom endpoint that the user left to the endpoint; `run.build` asks it."""
 DEFAULT_LOCAL: Final = "coder-1.5b"
 LOCAL_WINDOW_TOKENS: Final = 8192
+LOOPBACK_ONLY: Final = "none"
+"""Scheme of an address that came without one: good for this machine only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +75,8 @@ def resolve(
     name = (name or "").strip() or None
     if name is None and base_url is None:
         name = _default(api_key, env)
+    if base_url is not None and (name or "").startswith(f"{LOCAL.name}:"):
+        raise ConfigError(f"{name} is served on this machine: leave --base-url out")
     if base_url is not None:
         return _custom(name, base_url, api_key=api_key, env=env, price=price)
     provider, colon, model = (name or "").partition(":")
@@ -115,13 +119,14 @@ def split_url(text: str) -> SplitResult:
     """
     text = text.strip()
     if "://" not in text:
-        host = text.split("/")[0]
-        text = f"{'http' if _is_loopback(urlsplit('//' + host).hostname) else 'https'}://{text}"
+        text = f"{LOOPBACK_ONLY}://{text}"
     try:
         parts = urlsplit(text)
         host_name, _ = parts.hostname, parts.port
     except ValueError as error:
         raise ConfigError(f"--base-url is not an address: {error}") from None
+    if parts.scheme == LOOPBACK_ONLY and _is_loopback(host_name):
+        parts = parts._replace(scheme="http")
     if parts.scheme not in {"http", "https"} or not host_name:
         raise ConfigError(
             "--base-url must look like http://127.0.0.1:8000/v1 or https://host.example/v1"
