@@ -119,6 +119,21 @@ def test_a_stream_longer_than_the_model_is_not_written_out(index: Index, tmp_pat
         pull("toy", tmp_path / "cache", source=given)
 
 
+@pytest.mark.parametrize("data", [DATA + b"x", DATA[:-1], DATA[:-1] + b"x"])
+def test_nobody_is_told_to_delete_a_file_of_their_own(index: Index, tmp_path: Path, data) -> None:
+    given = tmp_path / "given"
+    given.write_bytes(data)
+    with pytest.raises(ConfigError, match="the file is not Toy") as caught:
+        pull("toy", tmp_path / "cache", source=given)
+    assert "elete" not in str(caught.value)
+    assert given.read_bytes() == data
+
+    cached = tmp_path / "cache" / "toy.gguf"
+    cached.write_bytes(data)
+    with pytest.raises(ConfigError, match=f"Delete {cached} and run `abyme models pull toy`"):
+        find("toy", tmp_path / "cache")
+
+
 def test_a_file_that_the_user_names_comes_first(index: Index, tmp_path: Path) -> None:
     given = tmp_path / "mine.gguf"
     given.write_bytes(DATA)

@@ -139,7 +139,10 @@ def find(name: str, folder: Path) -> Path | None:
         return None
     if _is_verified(weights, path):
         return path
-    _verify(weights, path)
+    try:
+        _verify(weights, path)
+    except ConfigError as error:
+        raise ConfigError(f"{error}. Delete {path} and run `{weights.command}`") from None
     _remember(path)
     return path
 
@@ -355,7 +358,7 @@ def _turn(weights: Weights, folder: Path, report: Progress) -> Iterator[None]:
 def _wrong(weights: Weights, how: str) -> str:
     return (
         f"the file is not {weights.title}: {how}, expected {weights.size_bytes:,} bytes with "
-        f"SHA-256 {weights.sha256}. Delete it and run `{weights.command}`"
+        f"SHA-256 {weights.sha256}"
     )
 
 
