@@ -296,3 +296,13 @@ def test_a_closed_pipe_ends_quietly() -> None:
     os.close(write_end)
 
     assert (done.returncode, done.stderr) == (1, b"")
+
+
+def test_one_document_is_one(runs_dir, capsysbinary) -> None:
+    run = recorded(runs_dir)
+    data = run.events_path.read_bytes()
+    run.events_path.write_bytes(data.replace(b'"context_documents":2', b'"context_documents":1'))
+
+    _, out, _ = abyme(capsysbinary, "show", "latest", "--runs-dir", runs_dir)
+
+    assert "context   1 document, 1,234 characters" in out.splitlines()

@@ -64,6 +64,7 @@ def _as_json(folder: "RunFolder", recording: "Recording") -> dict[str, Any]:
 def _lines(
     folder: "RunFolder", recording: "Recording", terminal: Terminal, *, full: bool
 ) -> Iterator["Line"]:
+    from abyme.apps.amounts import count  # noqa: PLC0415
     from abyme.apps.safe_text import safe_line  # noqa: PLC0415
     from abyme.apps.tree import draw, totals  # noqa: PLC0415
     from abyme.apps.view import RunView  # noqa: PLC0415
@@ -78,7 +79,8 @@ def _lines(
     if started.sub.name != started.root.name:
         models += f", sub-calls by {started.sub.name}"
     yield [("model     ", "dim"), (safe_line(models), "")]
-    amount = f"{started.context_documents:,} documents, {started.context_chars:,} characters"
+    documents = count(started.context_documents, "document")
+    amount = f"{documents}, {count(started.context_chars, 'character')}"
     yield [("context   ", "dim"), (amount, "")]
     if full:
         yield from _skipped(folder)
