@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 from jail_doubles import BUDGET
 
+from abyme.core.effects import Result
 from abyme.errors import ProtocolViolation
 from abyme.sandboxes.jail.session import JailSession
 from abyme.wire import PACKET_BYTES, PacketReader, encode, packets
@@ -110,5 +111,49 @@ def test_a_frame_for_a_cell_that_never_was_ends_the_session(number):
         guest.asks(number, batch=0)
         with pytest.raises(ProtocolViolation, match="not running"):
             await running
+
+    with_guest(play)
+
+
+def test_a_cell_that_is_stopped_before_it_has_begun_does_not_run():
+    async def play(guest):
+        running = guest.cell(1, "x = 1", [Result(call=7, text="kept")])
+        guest.session.end_cell("stopped")
+        restored, begun = await guest.hears(), await guest.hears()
+        assert (restored["results"][0]["call"], begun["code"]) == (7, "")
+        guest.finishes(1)
+        finished = await running
+        assert (finished.ended, finished.limit) == ("interrupted", "stopped")
+
+    with_guest(play)
+
+
+def test_a_stop_that_no_cell_was_there_for_does_not_hit_a_later_one():
+    async def play(guest):
+        guest.session.end_cell("stopped")
+        for number in (1, 2):
+            running = guest.cell(number, "x = 1")
+            assert (await guest.hears())["code"] == "x = 1"
+            guest.finishes(number)
+            assert (await running).ended == "clean"
+            guest.session.end_cell("stopped")
+
+    with_guest(play)
+
+
+def test_a_stop_while_a_late_interrupt_is_still_on_its_way_is_kept():
+    async def play(guest):
+        first = guest.cell(1)
+        await guest.hears()
+        guest.session.end_cell("stopped")
+        guest.finishes(1)
+        await first
+        second = guest.cell(2, "x = 1")
+        await asyncio.sleep(0)
+        guest.session.end_cell("stopped again")
+        guest.control.send(guest.control.recv(1))
+        assert (await guest.hears())["code"] == ""
+        guest.finishes(2)
+        assert (await second).limit == "stopped again"
 
     with_guest(play)

@@ -16,8 +16,11 @@ import os
 import signal
 import socket
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
+
+from msgspec import structs
 
 from abyme.core import events as ev
 from abyme.core.effects import Budget, Result
@@ -82,6 +85,10 @@ class JailSession:
         self._pidfd = -1
         self._pid: int | None = None
         self._cell: _Cell | None = None
+        self._coming = False
+        """`run_cell` was called, and its cell has not begun."""
+        self._stopped_before: str | None = None
+        """Why the cell that is coming must not begin."""
         self._timer: asyncio.TimerHandle | None = None
         self._frame_timer: asyncio.TimerHandle | None = None
         self._can_roll_back = False
@@ -111,7 +118,7 @@ class JailSession:
         layers = tuple(ready.layers)
         self.facts = SessionFacts(python=python, snapshots=ready.snapshots, layers=layers)
 
-    async def run_cell(
+    def run_cell(
         self,
         cell: int,
         code: str,
@@ -119,8 +126,23 @@ class JailSession:
         restore: Sequence[Result],
         budget: Budget,
         on_event: OnEvent,
+    ) -> Coroutine[Any, Any, ev.CellFinished]:
+        """Run one cell; see `abyme.ports.Session.run_cell`.
+
+        From this call on, not only once it is awaited, `end_cell` means this cell.
+        """
+        if self._cell is None:
+            self._coming, self._stopped_before = True, None
+        return self._run_cell(cell, code, restore, budget, on_event)
+
+    async def _run_cell(
+        self,
+        cell: int,
+        code: str,
+        restore: Sequence[Result],
+        budget: Budget,
+        on_event: OnEvent,
     ) -> ev.CellFinished:
-        """Run one cell; see `abyme.ports.Session.run_cell`."""
         if self._cell is not None:
             raise SandboxError("a cell is running already")
         while self._words_unheard and self._dead is None:
@@ -131,7 +153,10 @@ class JailSession:
         now_s = self._loop.time()
         ladder = Ladder(now_s, self._cell_timeout_s, self._can_roll_back)
         running = _Cell(cell, on_event, ladder, self._loop.create_future())
-        self._cell = running
+        self._cell, self._coming = running, False
+        why, self._stopped_before = self._stopped_before, None
+        if why is not None:
+            code = ""  # stopped before it began: what is restored is told all the same
         try:
             self._send(
                 told.cell(
@@ -139,7 +164,10 @@ class JailSession:
                 )
             )
             self._set_timer(running)
-            return await running.ended
+            finished = await running.ended
+            if why is not None and finished.ended == "clean":
+                return structs.replace(finished, ended="interrupted", limit=why)
+            return finished
         finally:
             if self._timer is not None:
                 self._timer.cancel()
@@ -166,6 +194,8 @@ class JailSession:
         if self._cell is not None and self._dead is None:
             self._take(self._cell.ladder.stop(why, self._loop.time()))
             self._set_timer(self._cell)
+        elif self._coming:
+            self._stopped_before = why
 
     async def aclose(self) -> None:
         """Kill every process of the session. Safe to repeat."""
