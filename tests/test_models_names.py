@@ -130,7 +130,7 @@ def test_what_is_no_address_is_refused(url: str) -> None:
 
 
 def test_a_local_model_takes_no_address() -> None:
-    with pytest.raises(ConfigError, match="local:coder-1.5b is served on this machine: leave"):
+    with pytest.raises(ConfigError, match=r"local:coder-1\.5b is served on this machine: leave"):
         resolve("local:coder-1.5b", base_url="http://127.0.0.1:1/v1", env={})
 
 

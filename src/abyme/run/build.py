@@ -138,8 +138,17 @@ class Parts:
         for role, endpoint in (("root", self.spec.root), ("sub", self.spec.sub)):
             if endpoint.name not in self._models:
                 given = self._given.get(role)
-                self._models[endpoint.name] = given or open_model(endpoint, self.spec.cache_dir)
+                self._models[endpoint.name] = given or self._opened(endpoint)
         return self._models
+
+    def _opened(self, endpoint: Endpoint) -> Model:
+        model = open_model(endpoint, self.spec.cache_dir)
+        keys = {self.spec.root.api_key, self.spec.sub.api_key} - {None}
+        if not keys:
+            return model
+        from abyme.models.redacted import Redacted  # noqa: PLC0415
+
+        return Redacted(model, keys)
 
     def _ready_sandbox(self) -> Sandbox:
         if self._sandbox is None:
