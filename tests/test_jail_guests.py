@@ -9,8 +9,9 @@ from jail_doubles import BUDGET
 
 from abyme.core.effects import Result
 from abyme.errors import ProtocolViolation
+from abyme.sandboxes.jail import frames
 from abyme.sandboxes.jail.session import JailSession
-from abyme.wire import PACKET_BYTES, PacketReader, encode, packets
+from abyme.wire import PACKET_BYTES, PacketReader, decode, encode, packets
 
 FINISHED = {
     "t": "finished",
@@ -29,10 +30,12 @@ REQUEST = {"prompt": "p", "text": None, "model": None, "fresh": False}
 class Guest:
     """Says what the test says, and reads what the host says."""
 
-    def __init__(self, **settings):
+    def __init__(self):
         wire, self.wire = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         control, self.control = socket.socketpair()
-        self.session = JailSession(wire, control, cell_timeout_s=60, max_processes=None, **settings)
+        self.session = JailSession(
+            wire, control, cell_timeout_s=60, output_chars=50, max_processes=None
+        )
         self.session.facts = SimpleNamespace(layers=("pid_namespace",))
         self.events = []
         self.reader = PacketReader()
@@ -62,14 +65,14 @@ class Guest:
             packet = await loop.sock_recv(self.wire, PACKET_BYTES + 1)
             heard = self.reader.feed(packet)
             if heard is not None:
-                return heard
+                return decode(heard)
 
 
-def with_guest(play, **settings):
+def with_guest(play):
     """Run an async test function with a guest."""
 
     async def run():
-        guest = Guest(**settings)
+        guest = Guest()
         try:
             await play(guest)
         finally:
@@ -157,3 +160,78 @@ def test_a_stop_while_a_late_interrupt_is_still_on_its_way_is_kept():
         assert (await second).limit == "stopped again"
 
     with_guest(play)
+
+
+def test_of_many_submits_the_last_one_is_told():
+    async def play(guest):
+        running = guest.cell(1)
+        await guest.hears()
+        for value in range(40):
+            guest.says(t="submit", cell=1, value=value, evidence=[])
+        guest.finishes(1)
+        await running
+        assert [event.value for event in guest.events] == [*range(15), 39]
+
+    with_guest(play)
+
+
+def test_an_output_is_cut_where_the_guest_did_not():
+    async def play(guest):
+        running = guest.cell(1)
+        await guest.hears()
+        guest.finishes(1, output="x" * 5_000)
+        assert len((await running).output) == 1_100
+
+    with_guest(play)
+
+
+def test_calls_without_room_for_their_text_are_refused_and_others_are_not(monkeypatch):
+    monkeypatch.setattr(frames, "MAX_OPEN_BYTES", 2_000)
+
+    async def play(guest):
+        running = guest.cell(1)
+        await guest.hears()
+        guest.asks(1, batch=0)
+        for _ in range(3):
+            guest.says(t="piece", cell=1, batch=1, position=0, part="prompt", text="x" * 600)
+        guest.asks(1, batch=1)
+        assert (await guest.hears())["refused"]["fault"] == "limit"
+        guest.asks(1, batch=2)
+        guest.finishes(1)
+        await running
+        assert [event.batch for event in guest.events] == [0, 2]
+
+    with_guest(play)
+
+
+NESTED = b"[" * 102 + b"]" * 102
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (NESTED, "too deeply"),
+        (b"[" * 100_000 + b"]" * 100_000, "too deeply"),
+        (b"NaN", "not a frame"),
+        (b"1e999", "not in the schema"),
+        (b'["\\ud800", NaN]', "not a frame"),
+        (b'["\\ud800", 1e999]', "not a frame"),
+        (b'"' + b"x" * (17 << 20) + b'"', "too long for its kind"),
+        (b"[" + b"[]," * (6 << 20) + b"[]]", "too long for its kind"),
+    ],
+)
+def test_a_value_out_of_bounds_is_refused(value, words):
+    with pytest.raises(ProtocolViolation, match=words):
+        frames.decode(b'{"t":"submit","cell":1,"evidence":[],"value":' + value + b"}")
+
+
+def test_half_a_surrogate_pair_passes():
+    body = b'{"t":"submit","cell":1,"evidence":[],"value":["\\ud800 \\ud83d\\ude00"]}'
+
+    assert frames.decode(body).value == ["\ud800 \U0001f600"]
+
+
+def test_a_name_that_is_too_long_is_refused():
+    names = [{"name": "x" * 201, "type": "int", "size": None}]
+    with pytest.raises(ProtocolViolation, match="schema"):
+        frames.decode(bytearray(encode({**FINISHED, "cell": 1, "changed": names})[4:]))

@@ -9,8 +9,8 @@ one that goes on with the same socket, must not desynchronise the stream. A byte
 in front of each packet says whether it begins a frame.
 
 Invariant: nothing longer than `MAX_FRAME_BYTES` is ever buffered, and what
-comes out of `FrameReader` is a JSON object or an error. The *meaning* of a
-guest's frame is checked by the session that receives it (`sandboxes/jail`).
+comes out of `decode` is a JSON object or an error. The host does not use it for what a
+guest sends: that is decoded by its schema, in bounds (`sandboxes/jail/frames`).
 """
 
 import json
@@ -71,7 +71,7 @@ class FrameReader:
                 return
             body = bytes(self._buffer[HEADER.size : end])
             del self._buffer[:end]
-            yield _decode(body)
+            yield decode(body)
 
 
 def packets(data: bytes) -> Iterator[bytes]:
@@ -83,43 +83,62 @@ def packets(data: bytes) -> Iterator[bytes]:
 
 
 class PacketReader:
-    """Turns packets into frames. A new frame ends an unfinished one, which is dropped."""
+    """Turns packets into bodies of frames, for `decode`. A new frame ends an unfinished one,
+    which is dropped.
+    """
 
     def __init__(self, max_bytes: int = MAX_FRAME_BYTES) -> None:
         self._max_bytes = max_bytes
-        self._frame: FrameReader | None = None
+        self._body: bytearray | None = None
+        self._length = 0
 
     @property
     def partial(self) -> bool:
         """A frame has begun and not ended."""
-        return self._frame is not None
+        return self._body is not None
 
-    def feed(self, packet: bytes) -> dict[str, Any] | None:
-        """Take the frame that `packet` completes, if it does.
+    def feed(self, packet: bytes) -> bytearray | None:
+        """Take the body of the frame that `packet` completes, if it does.
 
         Raises:
-            WireError: on a frame that is too long, is not a JSON object, or is
-                followed by something else.
+            WireError: on a frame that is too long or is followed by something else.
         """
         mark = packet[:1]
         if mark == FIRST:
-            self._frame = FrameReader(self._max_bytes)
+            self._begin(packet)
         elif mark != NEXT:
             msg = "packet without a mark"
             raise WireError(msg)
-        if self._frame is None:
+        elif self._body is None:
             return None  # the rest of a frame whose beginning went to a process that is gone
-        frames = list(self._frame.feed(packet[1:]))
-        if not frames:
+        else:
+            self._body += packet[1:]
+        body = self._body
+        if body is None or len(body) < self._length:
             return None
-        if len(frames) > 1 or self._frame.partial:
+        if len(body) > self._length:
             msg = "more than one frame in a packet"
             raise WireError(msg)
-        self._frame = None
-        return frames[0]
+        self._body = None
+        return body
+
+    def _begin(self, packet: bytes) -> None:
+        if len(packet) < 1 + HEADER.size:
+            msg = "packet without a length"
+            raise WireError(msg)
+        (self._length,) = HEADER.unpack_from(packet, 1)
+        if self._length > self._max_bytes:
+            msg = f"frame of {self._length:,} bytes announced, {self._max_bytes:,} allowed"
+            raise WireError(msg)
+        self._body = bytearray(packet[1 + HEADER.size :])
 
 
-def _decode(body: bytes) -> dict[str, Any]:
+def decode(body: bytes | bytearray) -> dict[str, Any]:
+    """Make a frame of a body.
+
+    Raises:
+        WireError: if it is not a JSON object.
+    """
     try:
         frame = json.loads(body)
     except (ValueError, RecursionError) as error:

@@ -17,9 +17,9 @@ MAX_TEXT_CHARS: Final = 64 << 20
 """Of one request: a longer text belongs into pieces."""
 MAX_CALLS: Final = 100_000
 """In one batch."""
-MAX_BATCH_CHARS: Final = 1 << 30
-PIECE_CHARS: Final = 4 << 20
-FRAME_CHARS: Final = 4 << 20
+MAX_BATCH_CHARS: Final = 256 << 20
+PIECE_CHARS: Final = 1 << 20
+FRAME_CHARS: Final = 1 << 20
 """Requests go out in frames of about this many characters."""
 SHORT_CHARS: Final = 200
 

@@ -17,7 +17,7 @@ import socket
 from typing import Any
 
 from abyme.guest.interrupts import Interrupts
-from abyme.wire import PACKET_BYTES, PacketReader, encode, packets
+from abyme.wire import PACKET_BYTES, PacketReader, decode, encode, packets
 
 CELL = -1
 """The letter box for the next cell; the others are numbers of batches."""
@@ -176,9 +176,10 @@ class Client:
             raise HostGone from None
         if not packet:
             raise HostGone
-        frame = self._reader.feed(packet)
-        if frame is None:
+        body = self._reader.feed(packet)
+        if body is None:
             return
+        frame = decode(body)
         if frame["t"] == "part":
             self._parts.append(frame["text"])
             return

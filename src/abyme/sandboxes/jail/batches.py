@@ -2,14 +2,23 @@
 
 Decides when a batch is complete and what is too much. The guest chooses the number of
 a batch and may be hostile: a number is used once in a session, and what has not arrived
-whole is dropped with its cell.
+whole is dropped with its cell. All texts of a session that wait here or for an answer take at
+most `MAX_OPEN_BYTES`; a batch that does not fit is refused, not believed.
 """
 
+import sys
 from dataclasses import dataclass, field
 
 from abyme.core.events import Request
 from abyme.errors import ProtocolViolation
 from abyme.sandboxes.jail import frames
+
+OVERHEAD_BYTES = 200
+"""Of a request or a piece beside its text."""
+
+
+class TooMuch(Exception):
+    """A batch has arrived that would not fit beside those that are open. It was dropped."""
 
 
 @dataclass(slots=True)
@@ -18,17 +27,8 @@ class Batch:
 
     requests: list[frames.Wanted] = field(default_factory=list)
     pieces: dict[tuple[int, str], list[str]] = field(default_factory=dict)
-    chars: int = 0
-
-    def add(self, chars: int) -> None:
-        """Count characters.
-
-        Raises:
-            ProtocolViolation: if they are too many.
-        """
-        self.chars += chars
-        if self.chars > frames.MAX_BATCH_CHARS:
-            raise ProtocolViolation(f"a batch has more than {frames.MAX_BATCH_CHARS:,} characters")
+    dropped: bool = False
+    """It does not fit: the rest is thrown away as it comes."""
 
     def request(self, position: int) -> Request:
         """One request, its pieces joined."""
@@ -47,6 +47,8 @@ class Batches:
     _coming: dict[int, Batch] = field(default_factory=dict)
     _done: set[int] = field(default_factory=set)
     _highest: int = -1
+    _bytes: dict[int, int] = field(default_factory=dict)
+    """What each batch takes that is coming or not answered."""
 
     def piece(self, frame: frames.Piece) -> None:
         """Take a part of a long prompt or text.
@@ -55,7 +57,8 @@ class Batches:
             ProtocolViolation: if it does not fit the rules.
         """
         batch = self._open(frame.batch)
-        batch.add(len(frame.text))
+        if not self._fits(frame.batch, frame.text):
+            return
         batch.pieces.setdefault((frame.position, frame.part), []).append(frame.text)
 
     def calls(self, frame: frames.Calls) -> list[Request] | None:
@@ -63,16 +66,20 @@ class Batches:
 
         Raises:
             ProtocolViolation: if they do not fit the rules.
+            TooMuch: if there is no room for them; the session goes on.
         """
         batch = self._open(frame.batch)
-        batch.add(sum(len(one.prompt) + len(one.text or "") for one in frame.requests))
-        batch.requests += frame.requests
+        texts = [text for one in frame.requests for text in (one.prompt, one.text or "")]
+        if self._fits(frame.batch, *texts):
+            batch.requests += frame.requests
         if len(batch.requests) > frames.MAX_BATCH:
             raise ProtocolViolation(f"a batch has more than {frames.MAX_BATCH:,} calls")
         if frame.more:
             return None
         del self._coming[frame.batch]
         self._done.add(frame.batch)
+        if batch.dropped:
+            raise TooMuch
         return [batch.request(position) for position in range(len(batch.requests))]
 
     def cell_begins(self) -> int:
@@ -85,6 +92,24 @@ class Batches:
         self.next = max(self.next, self._highest + 1)
         self._coming.clear()
         self._done.clear()
+        self._bytes.clear()
+
+    def answered(self, number: int) -> None:
+        """Make room: nobody waits for the batch any more."""
+        self._bytes.pop(number, None)
+
+    def _fits(self, number: int, *texts: str) -> bool:
+        """Count texts of a batch; where there is no room for them, drop all of it."""
+        batch = self._coming[number]
+        size = sum(sys.getsizeof(text) + OVERHEAD_BYTES for text in texts)
+        if batch.dropped or size + sum(self._bytes.values()) > frames.MAX_OPEN_BYTES:
+            batch.dropped = True
+            batch.requests.clear()
+            batch.pieces.clear()
+            self._bytes.pop(number, None)
+            return False
+        self._bytes[number] = self._bytes.get(number, 0) + size
+        return True
 
     def late(self, number: int) -> None:
         """Note that a number was used for a cell that has ended."""

@@ -18,18 +18,28 @@ frame, or several with ``more``; a prompt or text of millions of characters goes
 before it in `Piece` frames. `Finished` or `RolledBack` ends a cell.
 """
 
+import json
+import math
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
 from abyme.core.effects import Result
-from abyme.core.events import Failure, Name, Place
+from abyme.core.events import Failure, Place
 from abyme.errors import ProtocolViolation
 
 MAX_TEXT_CHARS = 64 << 20
 MAX_BATCH = 100_000
-MAX_BATCH_CHARS = 1 << 30
+MAX_OPEN_BYTES = 256 << 20
+"""Of texts in the host's memory, in all batches of a session that are not answered."""
+MAX_ANSWER_BYTES = 16 << 20
+MAX_FINISHED_BYTES = 48 << 20
+"""An output, an error and a draft."""
+MAX_SMALL_BYTES = 1 << 16
+MAX_SURROGATE_BYTES = 24 << 20
+"""Of a frame that msgspec does not take, because it holds half of a surrogate pair."""
+MAX_DEPTH = 100
 
 Number = Annotated[int, Meta(ge=0, le=1 << 50)]
 Short = Annotated[str, Meta(max_length=200)]
@@ -90,6 +100,14 @@ class Submit(Frame, frozen=True, kw_only=True, tag="submit"):
     evidence: Annotated[list[Place | Long], Meta(max_length=10_000)]
 
 
+class Changed(Struct, frozen=True, kw_only=True):
+    """A name that a cell made or changed."""
+
+    name: Short
+    type: Short
+    size: Annotated[int, Meta(ge=0, le=(1 << 63) - 1)] | None
+
+
 class Finished(Frame, frozen=True, kw_only=True, tag="finished"):
     """The cell ended by itself."""
 
@@ -98,7 +116,7 @@ class Finished(Frame, frozen=True, kw_only=True, tag="finished"):
     dropped_chars: Number
     error: Annotated[str, Meta(max_length=20_000)] | None
     interrupted: bool
-    changed: Annotated[list[Name], Meta(max_length=100)]
+    changed: Annotated[list[Changed], Meta(max_length=100)]
     draft: Any
     notes: Annotated[list[Annotated[str, Meta(max_length=500)]], Meta(max_length=20)]
     can_roll_back: bool
@@ -113,17 +131,92 @@ class RolledBack(Frame, frozen=True, kw_only=True, tag="rolled_back"):
 GuestFrame = Ready | Refused | Piece | Calls | Submit | Finished | RolledBack
 
 
-def check(frame: dict[str, Any]) -> GuestFrame:
-    """Give a frame its type.
+MAX_BYTES = {
+    "ready": MAX_SMALL_BYTES,
+    "refused": MAX_SMALL_BYTES,
+    "rolled_back": MAX_SMALL_BYTES,
+    "submit": MAX_ANSWER_BYTES + MAX_SMALL_BYTES,
+    "finished": MAX_FINISHED_BYTES,
+}
+"""Of a whole frame; the others may be as long as the wire allows."""
+
+
+class _Kind(Struct):
+    """Just the tag: everything else is skipped, and no object is made of it."""
+
+    t: str
+
+
+_KIND = msgspec.json.Decoder(_Kind)
+_FRAME: msgspec.json.Decoder[GuestFrame] = msgspec.json.Decoder(GuestFrame)
+
+
+def decode(body: bytes | bytearray) -> GuestFrame:
+    """Make a frame of what a guest sent.
 
     Raises:
         ProtocolViolation: if it is none of them.
     """
     try:
-        checked: GuestFrame = msgspec.convert(frame, GuestFrame)
-    except (msgspec.ValidationError, RecursionError):
+        frame = _decoded(body)
+    except msgspec.ValidationError:
         raise ProtocolViolation("the guest sent a frame that is not in the schema") from None
-    return checked
+    except (msgspec.DecodeError, ValueError):
+        raise ProtocolViolation("the guest sent bytes that are not a frame") from None
+    except RecursionError:
+        raise ProtocolViolation("the guest sent a value that is nested too deeply") from None
+    if isinstance(frame, Submit | Finished):
+        _check_depth(frame.value if isinstance(frame, Submit) else frame.draft)
+    return frame
+
+
+def _decoded(body: bytes | bytearray) -> GuestFrame:
+    try:
+        most = MAX_BYTES.get(_kind(body))
+        if most is not None and len(body) > most:
+            raise ProtocolViolation("the guest sent a frame that is too long for its kind")
+        return _FRAME.decode(body)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:
+        if len(body) > MAX_SURROGATE_BYTES or b"\\ud" not in body.lower():
+            raise
+    plain = json.loads(body, parse_constant=_refuse, parse_float=_finite)
+    converted: GuestFrame = msgspec.convert(plain, GuestFrame)
+    return converted
+
+
+def _kind(body: bytes | bytearray) -> str:
+    try:
+        return _KIND.decode(body).t
+    except msgspec.ValidationError:
+        raise ValueError("no object with a tag") from None
+
+
+def _refuse(name: str) -> float:
+    raise ValueError(name)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number
+
+
+def _check_depth(value: Any) -> None:
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        level = [
+            item
+            for holder in level
+            if isinstance(holder, list | dict)
+            for item in (holder.values() if isinstance(holder, dict) else holder)
+            if isinstance(item, list | dict)
+        ]
+        if not level:
+            return
+    raise ProtocolViolation("the guest sent a value that is nested too deeply")
 
 
 def result(given: Result) -> dict[str, Any]:

@@ -123,7 +123,11 @@ async def open_session(
     control, their_control = socket.socketpair()
     watched = None if zygote.counts_processes else limits.max_processes
     session = JailSession(
-        wire, control, cell_timeout_s=limits.cell_timeout_s, max_processes=watched
+        wire,
+        control,
+        cell_timeout_s=limits.cell_timeout_s,
+        output_chars=limits.cell_output_chars,
+        max_processes=watched,
     )
     order = {
         "seed": seed,

@@ -28,7 +28,7 @@ from abyme.core.ids import BatchId
 from abyme.errors import ProtocolViolation, SandboxError, SandboxUnavailable
 from abyme.ports import SessionFacts
 from abyme.sandboxes.jail import frames, told
-from abyme.sandboxes.jail.batches import Batches
+from abyme.sandboxes.jail.batches import Batches, TooMuch
 from abyme.sandboxes.jail.ladder import Ladder, Step
 from abyme.sandboxes.jail.processes import Use, gone, number_of, send_signal, use
 from abyme.wire import PACKET_BYTES, PacketReader, WireError, encode, packets
@@ -40,11 +40,18 @@ OUT_OF_MEMORY = 77
 READY_TIMEOUT_S = 20.0
 FRAME_TIMEOUT_S = 10.0
 MAX_PACKETS_A_WAKE = 64
-MAX_SUBMITS = 1_000
+MAX_SUBMITS = 16
+"""Told of as they come; of later ones only the last, when the cell has ended."""
+OUTPUT_SLACK_CHARS = 1_000
 LOOK_S = 0.2
 """What a cell uses is looked at this often, while it matters."""
 ENGINE_PROCESSES = 3
 TOO_LATE = ev.Failure(fault="cancelled", message="the cell that asked has ended")
+TOO_MUCH = ev.Failure(
+    fault="limit",
+    message=f"calls that are open at once may have {frames.MAX_OPEN_BYTES >> 20} MB of text: "
+    "make several batches, one after the other",
+)
 NOTHING_LEFT = Budget(usd=None, calls=None, tokens=None, seconds=None, turns=0, depth=0)
 
 
@@ -58,6 +65,7 @@ class _Cell:
     ended: asyncio.Future[ev.CellFinished]
     waiting: set[int] = field(default_factory=set)
     submits: int = 0
+    last_submit: ev.AnswerSubmitted | None = None
     cpu_before_s: float | None = None
 
 
@@ -70,6 +78,7 @@ class JailSession:
         control: socket.socket,
         *,
         cell_timeout_s: float,
+        output_chars: int,
         max_processes: int | None,
     ) -> None:
         """`max_processes`: to be watched from here, where the kernel does not count them."""
@@ -77,6 +86,7 @@ class JailSession:
         self._wire = wire
         self._control = control
         self._cell_timeout_s = cell_timeout_s
+        self._output_chars = output_chars
         self._max_processes = max_processes
         self._loop = asyncio.get_running_loop()
         self._reader = PacketReader()
@@ -186,6 +196,7 @@ class JailSession:
         if self._dead is not None or running is None or batch not in running.waiting:
             return
         running.waiting.discard(batch)
+        self._batches.answered(batch)
         running.ladder.calls_closed(self._loop.time())
         self._send(told.answer(batch, results, refused, budget))
 
@@ -220,9 +231,9 @@ class JailSession:
                 self._die(SandboxError(self._why_gone()))
                 return
             try:
-                frame = self._reader.feed(packet)
-                if frame is not None:
-                    self._receive(frames.check(frame))
+                body = self._reader.feed(packet)
+                if body is not None:
+                    self._receive(frames.decode(body))
             except WireError:
                 self._die(ProtocolViolation("the guest sent bytes that are not a frame"))
                 return
@@ -251,17 +262,22 @@ class JailSession:
         running = self._current(frame.cell)
         if isinstance(frame, frames.Submit):
             running.submits += 1
-            if running.submits > MAX_SUBMITS:
-                raise ProtocolViolation(f"the guest submitted more than {MAX_SUBMITS} times")
             given = ev.AnswerSubmitted(
                 cell=frame.cell, value=frame.value, evidence=list(frame.evidence)
             )
-            running.on_event(given)
+            if running.submits < MAX_SUBMITS:
+                running.on_event(given)
+            else:
+                running.last_submit = given
             return
         if isinstance(frame, frames.Piece):
             self._batches.piece(frame)
             return
-        requests = self._batches.calls(frame)
+        try:
+            requests = self._batches.calls(frame)
+        except TooMuch:
+            self._send(told.answer(frame.batch, (), TOO_MUCH, NOTHING_LEFT))
+            return
         if requests is None:
             return
         running.waiting.add(frame.batch)
@@ -292,6 +308,8 @@ class JailSession:
         compute_s = round(running.ladder.compute_s(self._loop.time(), self._use(running).cpu_s), 4)
         self._batches.cell_ended()
         self._cells_ended.add(running.number)
+        if running.last_submit is not None:
+            running.on_event(running.last_submit)
         if isinstance(frame, frames.RolledBack):
             self._can_roll_back = True
             limit = running.ladder.limit or _crash(frame.code)
@@ -306,7 +324,9 @@ class JailSession:
             )
             return
         self._can_roll_back = frame.can_roll_back
-        running.ended.set_result(_finished(frame, running.ladder.limit, compute_s))
+        finished = _finished(frame, running.ladder.limit, compute_s)
+        output = finished.output[: self._output_chars * 2 + OUTPUT_SLACK_CHARS]
+        running.ended.set_result(structs.replace(finished, output=output))
 
     def _current(self, cell: int | None) -> _Cell:
         """Look the running cell up; a snapshot does not know its number and says None."""
@@ -452,7 +472,7 @@ def _finished(frame: frames.Finished, limit: str | None, compute_s: float) -> ev
         error=frame.error,
         ended=ended,  # type: ignore[arg-type]
         limit=limit if ended == "interrupted" else None,
-        changed=frame.changed,
+        changed=[ev.Name(name=one.name, type=one.type, size=one.size) for one in frame.changed],
         draft=frame.draft,
         notes=frame.notes,
         compute_s=compute_s,
