@@ -344,3 +344,9 @@ def test_a_snapshot_that_a_cell_has_stopped_is_woken_up(hasty, code):
         )
         assert (finished.ended, finished.limit) == ("rolled_back", "cell_timeout_s")
         assert keeps_state(repl)
+
+
+def test_maps_that_are_only_read_are_limited_too(hasty):
+    with hasty.repl() as repl:
+        code = "import mmap\nm = mmap.mmap(-1, 1 << 36, flags=0x4022, prot=mmap.PROT_READ)"
+        assert repl.cell(code).error.endswith("OSError: [Errno 12] Cannot allocate memory\n")

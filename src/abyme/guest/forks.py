@@ -168,7 +168,11 @@ class ForkServer:
         got = self._namespaces
         spare = ENGINE_PROCESSES if got is not None and got.nested else SHARED_PROCESSES
         processes = order.max_processes + spare
-        return lock_down(Confinement(got, order.memory_bytes, processes, kit.maps, self._program))
+        every = {*kit.maps, *self._kit.maps}  # a child's REPL has its parent's context mapped too
+        mapped_bytes = sum(size for _, size in every)
+        return lock_down(
+            Confinement(got, order.memory_bytes, processes, kit.maps, mapped_bytes, self._program)
+        )
 
     def _serve_cells(self, kit: Kit, order: Order, domain: list[str]) -> None:
         """Confine this process and serve. Once it serves, the host is told of cells only."""

@@ -29,6 +29,8 @@ class Confinement:
     memory_bytes: int
     max_processes: int
     maps: Sequence[tuple[int, int]]
+    mapped_bytes: int
+    """Of every context that this process has mapped, also of one that it does not use."""
     program: bytes | None
     """The compiled system call filter where it is the same for every REPL."""
 
@@ -44,7 +46,11 @@ def lock_down(wanted: Confinement) -> list[str]:
         layers += _namespaces(wanted.namespaces)
     if seal.seal(wanted.maps):
         layers.append("sealed_view")
-    rlimits.limit(memory_bytes=wanted.memory_bytes, max_processes=wanted.max_processes)
+    rlimits.limit(
+        memory_bytes=wanted.memory_bytes,
+        mapped_bytes=wanted.mapped_bytes,
+        max_processes=wanted.max_processes,
+    )
     _must(rlimits.holds(memory_bytes=wanted.memory_bytes), "rlimits")
     if wanted.namespaces is not None and wanted.namespaces.way == "direct":
         credentials.become_nobody()
