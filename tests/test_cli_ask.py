@@ -218,6 +218,8 @@ def test_a_polite_kill_stops_at_once(files, home) -> None:
 
     assert (process.returncode, out) == (130, "")
     assert err.splitlines()[-1].startswith("stopped · ")
+    assert "Ctrl-C" not in err
+    assert err.splitlines().count("stopping now") == 1
 
 
 def command(endpoint: ScriptedEndpoint, files: Path) -> list[str]:

@@ -306,3 +306,25 @@ def test_one_document_is_one(runs_dir, capsysbinary) -> None:
     _, out, _ = abyme(capsysbinary, "show", "latest", "--runs-dir", runs_dir)
 
     assert "context   1 document, 1,234 characters" in out.splitlines()
+
+
+def test_the_command_takes_all_descriptors_that_it_may_have(monkeypatch) -> None:
+    wanted = []
+    monkeypatch.setattr(main.resource, "getrlimit", lambda _: (1024, 4096))
+    monkeypatch.setattr(main.resource, "setrlimit", lambda what, pair: wanted.append((what, pair)))
+    monkeypatch.setattr(main.sys, "argv", ["abyme", "--version"])
+
+    with pytest.raises(SystemExit):
+        main.main()
+
+    assert wanted == [(main.resource.RLIMIT_NOFILE, (4096, 4096))]
+
+
+def test_help_names_the_defaults_of_the_limits(capsysbinary) -> None:
+    _, out, _ = abyme(capsysbinary, "ask", "--help")
+
+    limits = Limits()
+    words = " ".join(out.split())
+    for value in (limits.max_usd, f"{limits.max_calls:,}", limits.depth, limits.max_turns):
+        assert f"{value} if not given" in words
+    assert f"{limits.timeout_s:g} if not given" in words

@@ -9,7 +9,7 @@ from rich.console import Console
 from abyme.apps.cli.progress import Lines, LiveTree, Silent, progress
 from abyme.apps.cli.terminal import Terminal, terminal
 from abyme.core import events as ev
-from abyme.core.ids import ROOT, NodeId
+from abyme.core.ids import ROOT, CallId, NodeId
 
 
 def pipe() -> Terminal:
@@ -31,6 +31,7 @@ def test_plain_lines_tell_cells_calls_and_failures() -> None:
         "[    1.0 s] root: cell 1: labels = llm_query_batched(parts)",
         "[    1.1 s] root: cell 1 asks for 2 sub-calls",
         f"[    1.2 s] root: a call failed: {bad}",
+        "[    1.2 s] root: retrying, attempt 2",
         f"[    1.4 s] root: a call failed: {bad}",
         "[    1.4 s] root: cell 1 asks for 1 child",
         "[    1.6 s] 0.0: cell 1: submit(4)",
@@ -144,3 +145,56 @@ def test_the_display_is_chosen_by_the_stream() -> None:
     assert isinstance(progress(pipe(), quiet=False), Lines)
     screen = Terminal(io.StringIO(), tty=True, colour=True, redrawable=True)
     assert isinstance(progress(screen, quiet=False), LiveTree)
+
+
+def lines_of(*events: ev.AnyEvent) -> list[str]:
+    target = pipe()
+    shown = Lines(target)
+    for seq, event in enumerate(events):
+        shown.record(ev.Record(seq=seq, at_s=0.0, node=ROOT, event=event))
+    return [line.partition("root: ")[2] for line in said(target)]
+
+
+def reserved(call: int, attempt: int = 1) -> ev.CallReserved:
+    return ev.CallReserved(
+        call=CallId(call),
+        attempt=attempt,
+        model="m",
+        purpose="turn",
+        worst_usd_micro=0,
+        worst_tokens=0,
+    )
+
+
+def failed(call: int, fault: ev.Fault, **more: object) -> ev.CallFailed:
+    failure = ev.Failure(fault=fault, message="busy", **more)
+    return ev.CallFailed(call=CallId(call), failure=failure)
+
+
+def test_a_retry_is_told_with_its_pause_and_a_cancelled_call_as_such() -> None:
+    assert lines_of(
+        reserved(1),
+        failed(1, "rate_limited", retryable=True, retry_after_s=2.0),
+        reserved(1, attempt=2),
+        failed(1, "cancelled"),
+    ) == ["a call failed: busy", "retrying, attempt 2 in 2 s", "a call is cancelled"]
+
+
+def test_a_reply_without_code_is_told_and_one_with_code_by_its_cell() -> None:
+    usage = ev.Usage(prompt_tokens=1, completion_tokens=1)
+
+    def settled(call: int, text: str) -> ev.CallSettled:
+        return ev.CallSettled(call=CallId(call), text=text, finish="stop", usage=usage)
+
+    assert lines_of(
+        reserved(1),
+        settled(1, "\nI would look first.\n"),
+        reserved(2),
+        settled(2, "```repl\n1\n```"),
+        ev.CellStarted(cell=1, code="1"),
+    ) == ["no code: I would look first.", "cell 1: 1"]
+
+
+def test_the_deadline_is_told_once() -> None:
+    said_of_it = lines_of(ev.DeadlinePassed(), ev.DeadlinePassed(final=True))
+    assert said_of_it == ["closing: timeout_s is nearly over"]

@@ -119,6 +119,11 @@ class RunView:
             case _:
                 self._of_node(self._node(record), record.at_s, event)
 
+    def is_turn(self, call: CallId) -> bool:
+        """Whether a call asked a node's own model."""
+        known = self._calls.get(call)
+        return known is not None and known.purpose == "turn"
+
     def _of_node(self, node: NodeView, at_s: float, event: ev.AnyEvent) -> None:
         cell = node.cells[-1] if node.cells else None
         match event:

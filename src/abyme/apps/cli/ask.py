@@ -73,15 +73,30 @@ class Asked:
     help="Ceiling in dollars for the whole run; 5 if not given.",
 )
 @click.option("--price", metavar="IN,OUT", help="Dollars for a million tokens, in and out.")
-@click.option("--max-calls", type=options.COUNT, metavar="N|none", help="Ceiling of model calls.")
+@click.option(
+    "--max-calls",
+    type=options.COUNT,
+    metavar="N|none",
+    help="Ceiling of model calls; 10,000 if not given.",
+)
 @click.option(
     "--depth",
     type=click.IntRange(min=0),
     metavar="N",
-    help="0: no sub-calls, 1: sub-models, 2: children with a REPL of their own...",
+    help="0: no sub-calls, 1: sub-models, 2: children with a REPL of their own...; 3 if not given.",
 )
-@click.option("--timeout", type=options.SECONDS, metavar="S|none", help="Wall time in seconds.")
-@click.option("--max-turns", type=click.IntRange(min=1), metavar="N", help="Turns of each model.")
+@click.option(
+    "--timeout",
+    type=options.SECONDS,
+    metavar="S|none",
+    help="Wall time in seconds; 3600 if not given.",
+)
+@click.option(
+    "--max-turns",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Turns of each model; 30 if not given.",
+)
 @options.RUNS_DIR
 @options.JSON
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
@@ -141,10 +156,19 @@ class Watched:
     def __init__(self, shown: "Progress") -> None:
         self._shown = shown
         self.begun = False
+        self.killed = False
+        self._stops = 0
 
     def record(self, record: "Record") -> None:
         """Take one."""
+        from abyme.core.events import StopRequested  # noqa: PLC0415
+
         self.begun = True
+        if self.killed and isinstance(record.event, StopRequested):
+            self._stops += 1
+            if self._stops == 1:
+                self._shown.note("stopping now")
+            return
         self._shown.record(record)
 
 
@@ -183,6 +207,7 @@ def _interrupts(rlm: "RLM", watched: Watched) -> Iterator[None]:
 
     def killed(number: int, frame: FrameType | None) -> None:
         nonlocal presses
+        watched.killed = True
         if presses < 1:
             pressed(number, frame)
         pressed(number, frame)

@@ -4,7 +4,9 @@ A command's module is imported when it is called or listed, and imports nothing 
 before it runs, so that ``abyme --help`` is quick.
 """
 
+import contextlib
 import importlib
+import resource
 import sys
 from collections.abc import Sequence
 
@@ -84,9 +86,17 @@ def run(args: Sequence[str]) -> int:
     return result if isinstance(result, int) else failures.ANSWERED
 
 
+def _open_many_files() -> None:
+    """Take all descriptors that this user may have: a thousand calls at once need as many."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):  # infinity, where the kernel knows none
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def main() -> None:
     """Entry point of the command."""
     streams.fill()
+    _open_many_files()
     code = run(sys.argv[1:])
     streams.flush()
     sys.exit(code)

@@ -16,7 +16,8 @@ from abyme.apps.safe_text import safe_line
 from abyme.apps.tree import Line, describe_calls, draw, how_it_ended, stopping
 from abyme.apps.view import RunView, first_line
 from abyme.core import events as ev
-from abyme.core.ids import ROOT, NodeId
+from abyme.core import retry
+from abyme.core.ids import ROOT, CallId, NodeId
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
@@ -77,6 +78,9 @@ class Lines:
         self._terminal = terminal
         self._view = RunView()
         self._tenth = -1
+        self._failed: dict[CallId, ev.Failure] = {}
+        self._said: dict[NodeId, str] = {}
+        """Last replies of which no cell has come yet."""
 
     def note(self, text: str) -> None:
         """Print it."""
@@ -104,9 +108,19 @@ class Lines:
     def close(self) -> None:
         """Nothing to end."""
 
-    def _words(self, node: NodeId, event: ev.AnyEvent) -> str:  # noqa: PLR0911 - one a case
+    def _pause(self, event: ev.CallReserved) -> str:
+        failure = self._failed.pop(event.call, None)
+        pause_s = None if failure is None else retry.delay_s(failure, event.attempt - 1)
+        return f" in {pause_s:g} s" if pause_s else ""
+
+    def _prose(self, node: NodeId) -> str:
+        said = first_line(self._said.pop(node, ""))
+        return f"no code: {said}" if said else ""
+
+    def _words(self, node: NodeId, event: ev.AnyEvent) -> str:  # noqa: C901, PLR0911 - one a case
         match event:
             case ev.CellStarted():
+                self._said.pop(node, None)
                 return f"cell {event.cell}: {first_line(event.code)}"
             case ev.CellFinished():
                 cell = self._view.nodes[node].cells[-1]
@@ -118,12 +132,22 @@ class Lines:
             case ev.CallsRequested():
                 kind = ("child", "children") if event.purpose == "rlm" else ("sub-call", None)
                 return f"cell {event.cell} asks for {count(len(event.requests), *kind)}"
+            case ev.CallFailed() if event.failure.fault == "cancelled":
+                return "a call is cancelled"
             case ev.CallFailed():
+                self._failed[event.call] = event.failure
                 return f"a call failed: {event.failure.message}"
+            case ev.CallReserved() if event.attempt > 1:
+                return f"retrying, attempt {event.attempt}{self._pause(event)}"
+            case ev.CallReserved(purpose="turn") | ev.RunFinished():
+                return self._prose(node)
+            case ev.CallSettled() if self._view.is_turn(event.call):
+                self._said[node] = event.text
+                return ""
             case ev.SessionLost():
                 return f"REPL lost: {event.why}"
             case ev.DeadlinePassed():
-                return "the time is over, finishing with what is there"
+                return "" if event.final else "closing: timeout_s is nearly over"
             case ev.StopRequested():
                 return stopping(self._view)
             case _:
