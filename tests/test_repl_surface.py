@@ -260,3 +260,9 @@ def test_a_session_may_have_a_context_of_its_own(jail):
     with jail.repl(context=own) as repl:
         assert repl.out("dict(context.items())") == "{'one': '1', 'two': '22'}\n"
     own.close()
+
+
+def test_the_answer_dict_itself_is_taken_for_its_content(repl):
+    repl.out("answer['content'] = [1, 2]\nsubmit(answer)")
+
+    assert repl.submitted[-1].value == [1, 2]

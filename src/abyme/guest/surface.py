@@ -177,7 +177,7 @@ class Surface:
         It counts when this cell ends without an error; the last one wins. `evidence`
         is a list of hits of grep, or exact quotes from the context.
         """
-        plain = values.answer(value)
+        plain = values.answer(self._answer.get("content") if value is self._answer else value)
         things = [evidence] if isinstance(evidence, str | dict | Place) else list(evidence)
         if len(things) > MAX_EVIDENCE:
             raise ValueError(f"{len(things):,} pieces of evidence; {MAX_EVIDENCE:,} are allowed")
