@@ -1,6 +1,7 @@
 """Contract: sandboxes/jail/session, with a guest of the test's own at the other end of the wire."""
 
 import asyncio
+import gc
 import socket
 from types import SimpleNamespace
 
@@ -8,7 +9,7 @@ import pytest
 from jail_doubles import BUDGET
 
 from abyme.core.effects import Result
-from abyme.errors import ProtocolViolation
+from abyme.errors import ProtocolViolation, SandboxError
 from abyme.sandboxes.jail import frames
 from abyme.sandboxes.jail.session import JailSession
 from abyme.wire import PACKET_BYTES, PacketReader, decode, encode, packets
@@ -235,3 +236,19 @@ def test_a_name_that_is_too_long_is_refused():
     names = [{"name": "x" * 201, "type": "int", "size": None}]
     with pytest.raises(ProtocolViolation, match="schema"):
         frames.decode(bytearray(encode({**FINISHED, "cell": 1, "changed": names})[4:]))
+
+
+def test_a_session_that_dies_while_nobody_waits_leaves_no_complaint():
+    complaints = []
+
+    async def play(guest):
+        asyncio.get_running_loop().set_exception_handler(lambda _, said: complaints.append(said))
+        running = guest.cell(1)
+        await guest.hears()
+        guest.session._die(SandboxError("gone"))
+        running.cancel()
+        await asyncio.wait({running})
+
+    with_guest(play)
+    gc.collect()
+    assert complaints == []

@@ -23,6 +23,10 @@ HEADER = struct.Struct("!I")
 PACKET_BYTES = 60_000
 """Well below the smallest default socket buffer, so that a packet always fits."""
 FIRST, NEXT = b"\1", b"\0"
+OUT_OF_MEMORY = 77
+"""Exit status of a process whose cell has left less memory than the engine needs."""
+ENGINE_PROCESSES = 3
+"""Of a REPL: supervisor, snapshot, and the process that runs the cell."""
 
 
 class WireError(Exception):

@@ -30,12 +30,10 @@ from abyme.guest.repl import Kit, Repl
 from abyme.guest.sink import Sink
 from abyme.guest.supervisor import supervise
 from abyme.guest.surface import Surface
-from abyme.wire import FIRST, encode
+from abyme.wire import ENGINE_PROCESSES, FIRST, encode
 
 MAX_MESSAGE_BYTES: Final = 1 << 16
 SESSION_FD, CONTROL_FD, FIRST_FREE_FD = 3, 4, 5
-ENGINE_PROCESSES: Final = 3
-"""Supervisor, snapshot, and the process that runs the cell."""
 SHARED_PROCESSES: Final = 4096
 """Where REPLs share a user namespace they share the count as well: room for many of them."""
 MAX_CONFIG_FDS: Final = 4

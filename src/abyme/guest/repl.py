@@ -28,11 +28,9 @@ from abyme.guest.interrupts import Interrupts
 from abyme.guest.kernel.libc import fork_unseen
 from abyme.guest.sink import Sink, show
 from abyme.guest.surface import Surface, View
-from abyme.wire import encode, packets
+from abyme.wire import OUT_OF_MEMORY, encode, packets
 
 RESERVE_BYTES: Final = 32 << 20
-OUT_OF_MEMORY: Final = 77
-"""Exit status of a process whose cell has left less than the reserve."""
 MAX_NOTES: Final = 20
 MAX_NOTE_CHARS: Final = 500
 MAX_DRAFT_CHARS: Final = 1 << 20

@@ -31,12 +31,18 @@ from abyme.sandboxes.jail import frames, told
 from abyme.sandboxes.jail.batches import Batches, TooMuch
 from abyme.sandboxes.jail.ladder import Ladder, Step
 from abyme.sandboxes.jail.processes import Use, gone, number_of, send_signal, use
-from abyme.wire import PACKET_BYTES, PacketReader, WireError, encode, packets
+from abyme.wire import (
+    ENGINE_PROCESSES,
+    OUT_OF_MEMORY,
+    PACKET_BYTES,
+    PacketReader,
+    WireError,
+    encode,
+    packets,
+)
 
 OnEvent = Callable[[ev.CallsRequested | ev.AnswerSubmitted], None]
 
-OUT_OF_MEMORY = 77
-"""`abyme.guest.repl.OUT_OF_MEMORY`"""
 READY_TIMEOUT_S = 20.0
 FRAME_TIMEOUT_S = 10.0
 MAX_PACKETS_A_WAKE = 64
@@ -45,7 +51,6 @@ MAX_SUBMITS = 16
 OUTPUT_SLACK_CHARS = 1_000
 LOOK_S = 0.2
 """What a cell uses is looked at this often, while it matters."""
-ENGINE_PROCESSES = 3
 TOO_LATE = ev.Failure(fault="cancelled", message="the cell that asked has ended")
 TOO_MUCH = ev.Failure(
     fault="limit",
@@ -460,6 +465,7 @@ class JailSession:
             self._ready.exception()  # it may never be asked for
         if self._cell is not None and not self._cell.ended.done():
             self._cell.ended.set_exception(error)
+            self._cell.ended.exception()  # its task may be cancelled before it asks
         self._heard.set()
 
 
