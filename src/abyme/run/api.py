@@ -1,14 +1,12 @@
 """The public face of a run: `RLM`, and the `Answer` it gives. Everything waits inside `driver`."""
 
-import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar
 
 from abyme.core.effects import Finish
 from abyme.core.events import Evidence, EvidenceChecked, Record, RunFinished
@@ -17,8 +15,15 @@ from abyme.core.limits import Limits
 from abyme.errors import AbymeError, ConfigError, JournalError
 from abyme.ports import Context, Model, Sandbox
 from abyme.run import build
-from abyme.run.driver import Driver
 from abyme.run.spec import Settings, Spec, new_seed, settle
+
+if TYPE_CHECKING:
+    import asyncio
+    from concurrent.futures import ThreadPoolExecutor
+
+    from abyme.run.driver import Driver
+
+# asyncio and what stands on it are imported where a run begins: importing RLM stays under 0.1 s.
 
 T = TypeVar("T")
 Input: TypeAlias = str | Sequence[str] | dict[str, str] | Path | Sequence[Path] | Context
@@ -208,6 +213,8 @@ class RLM:
         seed = self.spec.seed if self.spec.seed is not None else new_seed()
         now = datetime.now(UTC)
         await self._parts.warm_up()
+        import asyncio  # noqa: PLC0415
+
         context, owned = await asyncio.to_thread(build.open_context, given)
         try:
             run = await self._parts.begin(question, context, seed=seed, now=now)
@@ -218,6 +225,10 @@ class RLM:
 
     async def _drive(self, run: build.Run) -> Answer:
         """Drive a run to its end. An answer that was paid for is given, recorded or not."""
+        import asyncio  # noqa: PLC0415
+
+        from abyme.run.driver import Driver  # noqa: PLC0415
+
         missing: list[str] = []
 
         def seen(record: Record) -> None:
@@ -244,7 +255,7 @@ class RLM:
             error.run, error.usage = run.folder.path, self._usage(driver)
             raise
 
-    def _usage(self, driver: Driver) -> Usage:
+    def _usage(self, driver: "Driver") -> Usage:
         totals, spent = driver.tree.book.totals, driver.tree.book.ledger.spent
         priced = self.spec.root.price is not None and self.spec.sub.price is not None
         return Usage(
@@ -256,7 +267,7 @@ class RLM:
         )
 
     def _answer(
-        self, driver: Driver, finished: RunFinished | Finish, folder: Path, missing: list[str]
+        self, driver: "Driver", finished: RunFinished | Finish, folder: Path, missing: list[str]
     ) -> Answer:
         return Answer(
             value=finished.value,
@@ -271,6 +282,8 @@ class RLM:
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
         """Run in a loop that lives as long as this object; in a notebook, in a thread beside."""
         if self._runner is None and self._thread is None and _in_a_loop():
+            from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
+
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="abyme")
         if self._thread is not None:
             return self._thread.submit(self._wait_here, work).result()
@@ -278,6 +291,8 @@ class RLM:
 
     def _wait_here(self, work: Coroutine[Any, Any, T]) -> T:
         if self._runner is None:
+            import asyncio  # noqa: PLC0415
+
             self._runner = asyncio.Runner()
         return self._runner.run(work)
 
@@ -293,6 +308,8 @@ class RLM:
 
 
 def _in_a_loop() -> bool:
+    import asyncio  # noqa: PLC0415
+
     try:
         asyncio.get_running_loop()
     except RuntimeError:

@@ -4,7 +4,6 @@ Adapters are imported when they are needed, so that importing the package is
 cheap and a run with a scripted model never loads an HTTP client.
 """
 
-import asyncio
 import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
@@ -22,13 +21,13 @@ from abyme.models.names import UNNAMED, Endpoint
 from abyme.ports import Context, Model, Sandbox, SandboxRun
 from abyme.run import profiles
 from abyme.run.clock import MonotonicClock
-from abyme.run.driver import Ports
 from abyme.run.spec import GIVEN, Spec
 
 if TYPE_CHECKING:
     from abyme.journals.folder import Outcome, RunFolder
     from abyme.journals.writer import JournalWriter
     from abyme.run.api import Answer
+    from abyme.run.driver import Ports
 
 PREVIEW_CHARS = 1400
 ANY_MODEL = "default"
@@ -50,8 +49,10 @@ class Run:
         *,
         on_record: Callable[[ev.Record], None] | None,
         on_text: Callable[[NodeId, str], None] | None,
-    ) -> Ports:
+    ) -> "Ports":
         """Put the ports together for the driver."""
+        from abyme.run.driver import Ports  # noqa: PLC0415
+
         return Ports(
             journal=self.journal,
             sandbox=self.sandbox,
@@ -86,6 +87,8 @@ class Parts:
     async def warm_up(self) -> None:
         """Let the sandbox begin to start what the next run needs."""
         self._ready_sandbox().warm_up()
+        import asyncio  # noqa: PLC0415
+
         await asyncio.sleep(0)  # lets the interpreter be launched; it boots by itself
 
     async def begin(self, question: str, context: Context, *, seed: int, now: datetime) -> Run:

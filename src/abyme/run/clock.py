@@ -1,6 +1,5 @@
 """The real clock. Tests drive `abyme.testing.FakeClock` in its place."""
 
-import asyncio
 import time
 
 
@@ -13,4 +12,6 @@ class MonotonicClock:
 
     async def sleep(self, seconds: float) -> None:
         """Wait."""
+        import asyncio  # noqa: PLC0415  see `api`
+
         await asyncio.sleep(seconds)
