@@ -26,6 +26,8 @@ from abyme.testing import (
     read_script,
     settle,
 )
+from abyme.testing.__main__ import main as serve
+from abyme.testing.replies import FAULTS
 
 
 def ask(text: str = "q") -> ModelRequest:
@@ -297,3 +299,21 @@ def test_a_port_that_is_taken_is_an_error_at_the_start() -> None:
         port = int(first.url.rsplit(":", 1)[1].split("/")[0])
         with pytest.raises(OSError, match="cannot be had"), ScriptedEndpoint([], port=port):
             pass
+
+
+@pytest.mark.parametrize("script", [{"a": "b"}, "text"])
+def test_a_scripted_model_refuses_what_is_no_list_of_replies(script):
+    with pytest.raises(TypeError, match="a ScriptedModel takes a list of replies or a function"):
+        ScriptedModel(script)
+
+
+def test_the_help_of_the_endpoint_tells_every_fault_and_a_script_it_reads(capsys, tmp_path):
+    with pytest.raises(SystemExit):
+        serve(["--help"])
+    told = capsys.readouterr().out
+    assert [name for name in FAULTS if name not in told] == []
+    (tmp_path / "s.json").write_text(
+        '["text", {"text": "...", "prompt_tokens": 100},'
+        ' {"fault": "rate_limited", "retry_after_s": 1}]'
+    )
+    assert len(read_script(tmp_path / "s.json")) == 3

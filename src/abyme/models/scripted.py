@@ -7,7 +7,7 @@ exchange always costs the same. No network, no clock.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TypeAlias
 
 from abyme.core.events import Usage
@@ -36,6 +36,11 @@ class ScriptedModel:
     """
 
     def __init__(self, script: Script) -> None:
+        if isinstance(script, str | Mapping):
+            raise TypeError(
+                "a ScriptedModel takes a list of replies or a function of the request, "
+                f"not {type(script).__name__}; a dict is a script for ScriptedEndpoint"
+            )
         self.requests: list[ModelRequest] = []
         self.closed = False
         self._answer = script if callable(script) else None

@@ -13,12 +13,31 @@ from pathlib import Path
 
 from abyme.errors import ConfigError
 from abyme.testing.endpoint import ScriptedEndpoint
-from abyme.testing.replies import Script, read_script
+from abyme.testing.replies import FAULTS, Script, read_script
+
+SCRIPT_FORMAT = f"""\
+The script is a JSON file: a list of replies, given in order, or an object whose keys are
+substrings of the prompt and whose values are a reply or a list of them. A reply is
+
+  "text"                                    the text of the reply
+  {{"text": "...", "prompt_tokens": 100}}     with fields of abyme.testing.Reply
+  {{"fault": "rate_limited", "retry_after_s": 1}}
+                                            a fault and its arguments; there are
+                                            {", ".join(FAULTS[:6])},
+                                            {", ".join(FAULTS[6:])}
+
+Code for a root model goes into a fence: "```repl\\nsubmit(len(context))\\n```".
+"""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Serve; return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m abyme.testing", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m abyme.testing",
+        description=__doc__,
+        epilog=SCRIPT_FORMAT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--script", type=Path, required=True, help="replies as JSON")
     parser.add_argument("--port", type=int, default=0, help="0: any free one")
     parser.add_argument("--latency-ms", type=float, default=0.0)
