@@ -9,9 +9,10 @@ import pytest
 from jail_doubles import BUDGET
 
 from abyme.core.effects import Result
-from abyme.errors import ProtocolViolation, SandboxError
+from abyme.errors import ProtocolViolation
 from abyme.sandboxes.jail import frames
 from abyme.sandboxes.jail.session import JailSession
+from abyme.sandboxes.jail.zygote import Zygote
 from abyme.wire import PACKET_BYTES, PacketReader, decode, encode, packets
 
 FINISHED = {
@@ -238,17 +239,19 @@ def test_a_name_that_is_too_long_is_refused():
         frames.decode(bytearray(encode({**FINISHED, "cell": 1, "changed": names})[4:]))
 
 
-def test_a_session_that_dies_while_nobody_waits_leaves_no_complaint():
+def test_a_fork_server_that_ends_after_its_asker_was_cancelled_leaves_no_complaint():
     complaints = []
 
-    async def play(guest):
+    async def play():
         asyncio.get_running_loop().set_exception_handler(lambda _, said: complaints.append(said))
-        running = guest.cell(1)
-        await guest.hears()
-        guest.session._die(SandboxError("gone"))
-        running.cancel()
-        await asyncio.wait({running})
+        zygote = Zygote(0)
+        asked = asyncio.ensure_future(zygote._expect(60))
+        await asyncio.sleep(0)
+        asked.cancel()
+        await asyncio.wait({asked})
+        zygote._theirs.close()
+        await zygote.aclose()
 
-    with_guest(play)
+    asyncio.run(play())
     gc.collect()
     assert complaints == []

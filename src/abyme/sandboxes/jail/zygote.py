@@ -167,6 +167,7 @@ class Zygote:
             waiting = self._waiting.popleft()
             if not waiting.done():
                 waiting.set_exception(SandboxError(why))
+                waiting.exception()  # whoever asked may be gone
 
 
 def interpreter() -> str:
