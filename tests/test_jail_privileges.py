@@ -158,3 +158,24 @@ def test_without_landlock_namespaces_are_enough(here):
     assert holds(found)
     assert set(here["on"]) - set(found["on"]) <= {"landlock"}
     assert "landlock" not in found["on"]
+
+
+ONE_ID = """
+import os
+from abyme.guest.kernel import namespaces
+user, group = os.geteuid(), os.getegid()
+namespaces.INNER_ID = 0
+namespaces._unshare(namespaces.CLONE_NEWUSER)
+namespaces._map_ids(user, group)
+assert os.getuid() == 0
+"""
+
+
+def test_in_a_user_namespace_of_one_id_that_allows_no_other_it_falls_to_landlock(here):
+    if not {"landlock", "user_namespace"} <= set(here["on"]):
+        pytest.skip("no Landlock, or no user namespaces")
+    found = report(ONE_ID + NO_USER_NAMESPACES)
+
+    assert holds(found)
+    assert set(found["on"]) >= BASE | LANDLOCK
+    assert not NAMESPACES & set(found["on"])

@@ -24,7 +24,7 @@ from abyme.guest.interpreter import prepare
 from abyme.guest.interrupts import Interrupts
 from abyme.guest.kernel import policy, seccomp
 from abyme.guest.kernel.libc import holding_library
-from abyme.guest.kernel.lockdown import Confinement, enter_domain, lock_down
+from abyme.guest.kernel.lockdown import Confinement, NotJailed, enter_domain, lock_down
 from abyme.guest.kernel.namespaces import Namespaces, clone_init
 from abyme.guest.repl import Kit, Repl
 from abyme.guest.sink import Sink
@@ -149,7 +149,7 @@ class ForkServer:
             _keep_only(fds[:2])
             self._serve(kit, order)
         except Exception as error:
-            _tell(f"{type(error).__name__}: {error}")
+            _tell(error)
         finally:
             os._exit(1)
 
@@ -188,7 +188,7 @@ class ForkServer:
             repl.serve({"t": "ready", "layers": layers + domain, "snapshots": snapshots})
         except Exception as error:
             if not serving:
-                _tell(f"{type(error).__name__}: {error}")
+                _tell(error)
         finally:
             os._exit(1)
 
@@ -196,11 +196,12 @@ class ForkServer:
         self._control.send(json.dumps(message).encode())
 
 
-def _tell(why: str) -> None:
-    """Send the one frame that needs nothing to be in place."""
+def _tell(error: Exception) -> None:
+    """Send the one frame that needs nothing to be in place: the layer, no exception's text."""
+    layer = str(error) if isinstance(error, NotJailed) else f"unknown ({type(error).__name__})"
     with contextlib.suppress(OSError, ValueError):
         wire = socket.socket(fileno=SESSION_FD)
-        wire.send(FIRST + encode({"t": "refused", "layer": why[:200]}))
+        wire.send(FIRST + encode({"t": "refused", "layer": layer[:200]}))
         wire.detach()
 
 

@@ -146,9 +146,11 @@ def _works(candidate: Namespaces) -> bool:
             enter(candidate)
             child = clone_init(candidate)
             if child == 0:
+                if candidate.way == "direct":
+                    become_nobody()  # as each REPL will have to
                 os._exit(0)
-            os.waitpid(child, 0)
-            code = 0
+            _, status = os.waitpid(child, 0)
+            code = 0 if status == 0 else 1
         except OSError:
             code = 1
         finally:
