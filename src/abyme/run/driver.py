@@ -202,7 +202,7 @@ class Driver:
         sent = call in self._sent
         self._sent.discard(call)
         if task.cancelled():
-            failure = ev.Failure(fault="cancelled", message="cancelled: nobody waits for it any more")
+            failure = ev.Failure(fault="cancelled", message="cancelled: nobody waits for it")
             self.post(effect.node, ev.CallFailed(call=call, failure=failure, sent=sent))
         elif task.exception() is None:
             self.post(effect.node, task.result())
