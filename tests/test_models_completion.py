@@ -10,8 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from abyme.core.profile import Message
+from abyme.errors import ModelError
 from abyme.models import faults
-from abyme.models.completion import Draft, estimate_tokens, finished, request_body, well_formed
+from abyme.models.completion import (
+    MOST_TEXT_CHARS,
+    Draft,
+    estimate_tokens,
+    finished,
+    request_body,
+    well_formed,
+)
 from abyme.models.names import resolve
 from abyme.models.sse import EventReader, EventTooLong
 from abyme.ports import ModelRequest
@@ -167,3 +175,10 @@ def test_a_429_that_mentions_tokens_is_a_rate_limit_and_not_a_long_prompt() -> N
     endpoint = resolve("ollama:m", env={})
     error = faults.from_status(endpoint, 429, {"error": words}, {}, dt.datetime.now(dt.UTC))
     assert error.failure == "rate_limited"
+
+
+def test_a_reply_of_megabytes_is_refused() -> None:
+    draft = Draft(parts=["x" * (MOST_TEXT_CHARS + 1)])
+
+    with pytest.raises(ModelError, match="4,194,304 are taken"):
+        finished(resolve("openai:m", env=KEYS), ask(), draft)

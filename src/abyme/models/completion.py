@@ -124,6 +124,10 @@ class Draft:
         return _plain(message.get("content"), self.parts)
 
 
+MOST_TEXT_CHARS = 4 << 20
+"""Of a reply: four times what any output cap gives. More is an attack on our memory."""
+
+
 def finished(endpoint: Endpoint, request: ModelRequest, draft: Draft) -> ModelReply:
     """Make the reply of a draft that has ended.
 
@@ -135,6 +139,9 @@ def finished(endpoint: Endpoint, request: ModelRequest, draft: Draft) -> ModelRe
         text = text.removeprefix(request.prefill)
     usage = read_usage(draft, request)
     finish = draft.finish or "stop"
+    if len(text) > MOST_TEXT_CHARS:
+        message = f"the reply has {len(text):,} characters, {MOST_TEXT_CHARS:,} are taken"
+        raise faults.error(endpoint, "bad_reply", message, usage=usage)
     if text.strip() and finish != "content_filter":
         return ModelReply(text=text, finish=finish, usage=usage)
     raise no_text(endpoint, request, draft, usage)
