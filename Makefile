@@ -34,7 +34,7 @@ format: ## rewrite files in the house format
 	@$(VENV)/bin/ruff format .
 
 bench: ## measure against the bare floor in the same run; ARGS name some
-	@scripts/make-venv $(VENV) test
+	@scripts/make-venv $(VENV) bench
 	@$(VENV)/bin/python -m bench $(ARGS)
 
 docs: ## check the documentation: links, options, and every snippet is run
