@@ -6,7 +6,7 @@ from jail_doubles import BUDGET, bench
 from abyme.core.effects import Result
 from abyme.core.events import Failure
 from abyme.errors import SandboxError
-from abyme.sandboxes.jail import session, told
+from abyme.sandboxes.jail import channel, told
 from abyme.wire import MAX_FRAME_BYTES, WireError, encode
 
 WIDE = "\U0001f600"
@@ -77,6 +77,6 @@ def test_what_cannot_be_sent_ends_the_session_as_an_error_of_its_own(monkeypatch
         raise WireError("too long")
 
     repl.out("x = 1")
-    monkeypatch.setattr(session, "encode", refuse)
+    monkeypatch.setattr(channel, "encode", refuse)
     with pytest.raises(SandboxError, match="cannot be sent: too long"):
         repl.cell("x")

@@ -15,8 +15,7 @@ import contextlib
 import os
 import signal
 import socket
-from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,23 +28,14 @@ from abyme.errors import ProtocolViolation, SandboxError, SandboxUnavailable
 from abyme.ports import SessionFacts
 from abyme.sandboxes.jail import frames, told
 from abyme.sandboxes.jail.batches import Batches, TooMuch
+from abyme.sandboxes.jail.channel import Channel
 from abyme.sandboxes.jail.ladder import Ladder, Step
 from abyme.sandboxes.jail.processes import Use, gone, number_of, send_signal, use
-from abyme.wire import (
-    ENGINE_PROCESSES,
-    OUT_OF_MEMORY,
-    PACKET_BYTES,
-    PacketReader,
-    WireError,
-    encode,
-    packets,
-)
+from abyme.wire import ENGINE_PROCESSES, OUT_OF_MEMORY
 
 OnEvent = Callable[[ev.CallsRequested | ev.AnswerSubmitted], None]
 
 READY_TIMEOUT_S = 20.0
-FRAME_TIMEOUT_S = 10.0
-MAX_PACKETS_A_WAKE = 64
 MAX_SUBMITS = 16
 """Told of as they come; of later ones only the last, when the cell has ended."""
 OUTPUT_SLACK_CHARS = 1_000
@@ -88,14 +78,12 @@ class JailSession:
     ) -> None:
         """`max_processes`: to be watched from here, where the kernel does not count them."""
         self.facts = SessionFacts(python="", snapshots=False, layers=())
-        self._wire = wire
+        self._channel = Channel(wire, self._receive, self._broken)
         self._control = control
         self._cell_timeout_s = cell_timeout_s
         self._output_chars = output_chars
         self._max_processes = max_processes
         self._loop = asyncio.get_running_loop()
-        self._reader = PacketReader()
-        self._outgoing: deque[bytes] = deque()
         self._ready: asyncio.Future[frames.Ready] = self._loop.create_future()
         self._pidfd = -1
         self._pid: int | None = None
@@ -105,16 +93,13 @@ class JailSession:
         self._stopped_before: str | None = None
         """Why the cell that is coming must not begin."""
         self._timer: asyncio.TimerHandle | None = None
-        self._frame_timer: asyncio.TimerHandle | None = None
         self._can_roll_back = False
         self._batches = Batches()
         self._cells_ended: set[int] = set()
         self._words_unheard = 0
         self._heard: asyncio.Event = asyncio.Event()
         self._dead: SandboxError | None = None
-        for end in (wire, control):
-            end.settimeout(0)
-        self._loop.add_reader(wire, self._on_readable)
+        control.settimeout(0)
         self._loop.add_reader(control, self._on_control)
 
     async def opened(self, pidfd: int, python: str) -> None:
@@ -173,7 +158,7 @@ class JailSession:
         if why is not None:
             code = ""  # stopped before it began: what is restored is told all the same
         try:
-            self._send(
+            self._channel.send(
                 told.cell(
                     cell, code, batch=self._batches.cell_begins(), restore=restore, budget=budget
                 )
@@ -203,7 +188,7 @@ class JailSession:
         running.waiting.discard(batch)
         self._batches.answered(batch)
         running.ladder.calls_closed(self._loop.time())
-        self._send(told.answer(batch, results, refused, budget))
+        self._channel.send(told.answer(batch, results, refused, budget))
 
     def end_cell(self, why: str) -> None:
         """Interrupt the running cell by the ladder."""
@@ -224,28 +209,8 @@ class JailSession:
             finally:
                 os.close(pidfd)
 
-    def _on_readable(self) -> None:
-        for _ in range(MAX_PACKETS_A_WAKE):
-            try:
-                packet = self._wire.recv(PACKET_BYTES + 1)
-            except BlockingIOError:
-                break
-            except OSError:
-                packet = b""
-            if not packet:
-                self._die(SandboxError(self._why_gone()))
-                return
-            try:
-                body = self._reader.feed(packet)
-                if body is not None:
-                    self._receive(frames.decode(body))
-            except WireError:
-                self._die(ProtocolViolation("the guest sent bytes that are not a frame"))
-                return
-            except ProtocolViolation as error:
-                self._die(error)
-                return
-        self._watch_frame()
+    def _broken(self, error: SandboxError | None) -> None:
+        self._die(error or SandboxError(self._why_gone()))
 
     def _receive(self, frame: frames.GuestFrame) -> None:
         match frame:
@@ -281,7 +246,7 @@ class JailSession:
         try:
             requests = self._batches.calls(frame)
         except TooMuch:
-            self._send(told.answer(frame.batch, (), TOO_MUCH, NOTHING_LEFT))
+            self._channel.send(told.answer(frame.batch, (), TOO_MUCH, NOTHING_LEFT))
             return
         if requests is None:
             return
@@ -304,7 +269,7 @@ class JailSession:
             return
         self._batches.late(frame.batch)
         if isinstance(frame, frames.Calls) and not frame.more:
-            self._send(told.answer(frame.batch, (), TOO_LATE, NOTHING_LEFT))
+            self._channel.send(told.answer(frame.batch, (), TOO_LATE, NOTHING_LEFT))
 
     def _ended(self, frame: frames.Finished | frames.RolledBack) -> None:
         running = self._current(frame.cell if isinstance(frame, frames.Finished) else None)
@@ -401,42 +366,6 @@ class JailSession:
         before_s = running.cpu_before_s
         return Use(0.0 if before_s is None else max(0.0, now.cpu_s - before_s), now.processes)
 
-    def _watch_frame(self) -> None:
-        """See that a frame that has begun ends soon."""
-        if self._frame_timer is not None:
-            if self._reader.partial:
-                return
-            self._frame_timer.cancel()
-            self._frame_timer = None
-        elif self._reader.partial:
-            violation = ProtocolViolation("the guest began a frame and did not end it")
-            self._frame_timer = self._loop.call_later(FRAME_TIMEOUT_S, self._die, violation)
-
-    def _send(self, told_frames: Iterable[told.Told]) -> None:
-        """Send frames, as far as the guest takes them now; what cannot be sent ends the session."""
-        try:
-            for frame in told_frames:
-                self._outgoing.extend(packets(encode(frame)))
-        except (WireError, ValueError, MemoryError) as error:
-            self._die(SandboxError(f"what the REPL was to be told cannot be sent: {error}"))
-            return
-        self._flush()
-
-    def _flush(self) -> None:
-        if self._dead is not None:
-            return
-        try:
-            while self._outgoing:
-                self._wire.send(self._outgoing[0])
-                self._outgoing.popleft()
-        except BlockingIOError:
-            self._loop.add_writer(self._wire, self._flush)
-            return
-        except OSError:
-            self._die(SandboxError(self._why_gone()))
-            return
-        self._loop.remove_writer(self._wire)
-
     def _why_gone(self) -> str:
         running = self._cell
         if running is None:
@@ -451,13 +380,9 @@ class JailSession:
         if self._dead is not None:
             return
         self._dead = error
-        self._outgoing.clear()
-        self._loop.remove_writer(self._wire)
-        for end in (self._wire, self._control):
-            self._loop.remove_reader(end)
-            end.close()
-        if self._frame_timer is not None:
-            self._frame_timer.cancel()
+        self._channel.close()
+        self._loop.remove_reader(self._control)
+        self._control.close()
         if self._pidfd >= 0:
             send_signal(self._pidfd, signal.SIGKILL)
         if not self._ready.done():

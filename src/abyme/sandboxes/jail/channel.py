@@ -1,0 +1,120 @@
+"""The host's end of a REPL's wire: packets in and out of one socket, never blocking.
+
+Decides when a frame is whole, when one that has begun is overdue, and when the wire is
+broken. Invariant: what `on_frame` gets has passed the schema of `frames`; after `close`
+neither callback is called. Does not know what a frame means (`session`).
+"""
+
+import asyncio
+import socket
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from abyme.errors import ProtocolViolation, SandboxError
+from abyme.sandboxes.jail import frames, told
+from abyme.wire import PACKET_BYTES, PacketReader, WireError, encode, packets
+
+FRAME_TIMEOUT_S = 10.0
+MAX_PACKETS_A_WAKE = 64
+
+
+class Channel:
+    """Frames over one SOCK_SEQPACKET socket."""
+
+    def __init__(
+        self,
+        wire: socket.socket,
+        on_frame: Callable[[frames.GuestFrame], None],
+        on_broken: Callable[[SandboxError | None], None],
+    ) -> None:
+        """`on_broken` is told why the wire cannot go on; None: the other end is gone."""
+        self._wire = wire
+        self._on_frame = on_frame
+        self._on_broken = on_broken
+        self._loop = asyncio.get_running_loop()
+        self._reader = PacketReader()
+        self._outgoing: deque[bytes] = deque()
+        self._overdue: asyncio.TimerHandle | None = None
+        self._closed = False
+        wire.settimeout(0)
+        self._loop.add_reader(wire, self._on_readable)
+
+    def send(self, told_frames: Iterable[told.Told]) -> None:
+        """Send frames, as far as the guest takes them now; what cannot be sent breaks the wire."""
+        try:
+            for frame in told_frames:
+                self._outgoing.extend(packets(encode(frame)))
+        except (WireError, ValueError, MemoryError) as error:
+            self._break(SandboxError(f"what the REPL was to be told cannot be sent: {error}"))
+            return
+        self._flush()
+
+    def close(self) -> None:
+        """Give the socket up. Safe to repeat."""
+        if self._closed:
+            return
+        self._closed = True
+        self._outgoing.clear()
+        self._loop.remove_writer(self._wire)
+        self._loop.remove_reader(self._wire)
+        self._wire.close()
+        if self._overdue is not None:
+            self._overdue.cancel()
+
+    def _on_readable(self) -> None:
+        for _ in range(MAX_PACKETS_A_WAKE):
+            if self._closed:
+                return
+            try:
+                packet = self._wire.recv(PACKET_BYTES + 1)
+            except BlockingIOError:
+                break
+            except OSError:
+                packet = b""
+            if not packet:
+                self._break(None)
+                return
+            self._take(packet)
+        self._watch()
+
+    def _take(self, packet: bytes) -> None:
+        try:
+            body = self._reader.feed(packet)
+            if body is not None:
+                self._on_frame(frames.decode(body))
+        except WireError:
+            self._break(ProtocolViolation("the guest sent bytes that are not a frame"))
+        except ProtocolViolation as error:
+            self._break(error)
+
+    def _watch(self) -> None:
+        """See that a frame that has begun ends soon."""
+        if self._closed:
+            return
+        if self._overdue is not None:
+            if self._reader.partial:
+                return
+            self._overdue.cancel()
+            self._overdue = None
+        elif self._reader.partial:
+            violation = ProtocolViolation("the guest began a frame and did not end it")
+            self._overdue = self._loop.call_later(FRAME_TIMEOUT_S, self._break, violation)
+
+    def _flush(self) -> None:
+        if self._closed:
+            return
+        try:
+            while self._outgoing:
+                self._wire.send(self._outgoing[0])
+                self._outgoing.popleft()
+        except BlockingIOError:
+            self._loop.add_writer(self._wire, self._flush)
+            return
+        except OSError:
+            self._break(None)
+            return
+        self._loop.remove_writer(self._wire)
+
+    def _break(self, error: SandboxError | None) -> None:
+        if not self._closed:
+            self._on_broken(error)
