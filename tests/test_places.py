@@ -10,6 +10,7 @@ import pytest
 
 from abyme.contexts.sealed import from_value
 from abyme.guest.adopt import View
+from abyme.guest.places import Finder
 
 FILES = {
     "cgi.py": 'import os\n\n\ndef parse_header(line):\n    return "x"\n',
@@ -236,3 +237,19 @@ class TestEvidence:
         assert view.place_of(("nowhere.py", 3, "a quote")) == "a quote"
         assert view.place_of(("cgi.py", 99, "not there")) == "not there"
         assert view.place_of(("cgi.py", "x", 5)) == "('cgi.py', 'x', 5)"
+
+
+def test_a_pattern_that_needs_the_next_line_is_no_hit_on_this_one() -> None:
+    r"""``\s+`` runs over line ends; what is shown must match by itself."""
+    finder = Finder(["a.txt"], lambda _: "I.\n\nADVENTURE I. A SCANDAL\nII.\ntext\n")
+
+    hits = finder.grep(r"^(?:ADVENTURE )?[IVX]+\.\s+\S.*$")
+
+    assert [tuple(hit) for hit in hits] == [("a.txt", 3, "ADVENTURE I. A SCANDAL")]
+
+
+def test_a_pattern_over_several_lines_is_told_where_to_go() -> None:
+    finder = Finder(["a.txt"], lambda _: "one\ntwo\n")
+
+    assert list(finder.grep(r"one\ntwo")) == []
+    assert "looks at one line at a time" in finder.take_notes()[0]

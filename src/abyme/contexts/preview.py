@@ -36,6 +36,7 @@ class Look(NamedTuple):
     lines: int
     longest: int
     exact: bool
+    crlf: bool
     records: list[str]
 
 
@@ -69,6 +70,7 @@ def _size_line(context: Context, look: Look) -> str:
         f"about {_round(look.tokens):,} tokens, "
         f"{about}{look.lines if look.exact else _round(look.lines):,} "
         f"{_plural(look.lines, 'line')} ({longest}: {look.longest:,} characters)"
+        + (r"; lines end in \r\n" if look.crlf else "")
     )
 
 
@@ -77,10 +79,12 @@ def _look(context: Context) -> Look:
     exact = context.chars <= _EXACT_CHARS and context.documents <= _SAMPLES * 100
     pieces = list(_whole(context) if exact else _spread(context))
     seen = wide = ends = longest = 0
+    crlf = False
     records: list[str] = []
     for text in pieces:
         seen += len(text)
         wide += 0 if text.isascii() else len(text) - len(text.encode("ascii", "ignore"))
+        crlf = crlf or "\r\n" in text
         ends += text.count("\n") + (exact and not text.endswith("\n"))
         lines = text.split("\n")
         longest = max(longest, *map(len, lines))
@@ -88,7 +92,7 @@ def _look(context: Context) -> Look:
         records += (lines[1:-1] or lines)[::step]
     scale = context.chars / max(1, seen)
     tokens = (seen - wide) / _ASCII_PER_TOKEN + wide / _WIDE_PER_TOKEN
-    return Look(round(tokens * scale), round(ends * scale), longest, exact, records)
+    return Look(round(tokens * scale), round(ends * scale), longest, exact, crlf, records)
 
 
 def _whole(context: Context) -> Iterator[str]:

@@ -78,16 +78,15 @@ def status_line(budget: Budget, *, turn: int, max_turns: int, sub: ModelFacts) -
     """One line on what is left."""
     parts = [f"turn {turn} of {max_turns}"]
     if budget.calls is not None:
-        parts.append(f"{budget.calls:,} calls left")
+        parts.append(f"{budget.calls:,} model calls left")
     if budget.usd is not None:
         parts.append(f"${budget.usd:.2f} left")
     if budget.tokens is not None:
         parts.append(f"{budget.tokens:,} tokens left")
     if budget.seconds is not None:
         parts.append(f"{max(0, round(budget.seconds)):,} s left")
-    if budget.depth > 0:
-        window = "unknown" if sub.window_tokens is None else f"{sub.window_tokens:,} tokens"
-        parts.append(f"sub-model window {window}")
+    if sub.window_tokens is not None and budget.depth > 0:
+        parts.append(f"sub-model window {sub.window_tokens:,} tokens")
     line = "[" + " · ".join(parts) + "]"
     left = max_turns - turn
     if 0 < left <= WARN_TURNS:

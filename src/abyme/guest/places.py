@@ -95,6 +95,8 @@ class Finder:
         self._text_of = text_of
         self._numbers: dict[str | int, int] = {}
         self._notes: list[str] = []
+        self._crossed = ""
+        """A pattern whose match went over a line's end, in the last call."""
 
     def grep(
         self, pattern: Any, docs: Any = None, limit: int | None = 1000, flags: int = 0
@@ -109,6 +111,7 @@ class Finder:
         """
         compiled = Pattern(pattern, flags)
         hits = Hits()
+        self._crossed = ""
         for number in self._chosen(docs):
             for place in self._lines(number, compiled):
                 if limit is not None and len(hits) >= limit:
@@ -119,6 +122,11 @@ class Finder:
                     )
                     return hits
                 hits.append(place)
+        if self._crossed and not hits:
+            self._notes.append(
+                f"grep({self._crossed}) looks at one line at a time, and the pattern needs "
+                "several: use re on the text itself"
+            )
         return hits
 
     def count(self, pattern: Any, docs: Any = None, flags: int = 0) -> int:
@@ -172,6 +180,10 @@ class Finder:
             begin = text.rfind("\n", 0, hit) + 1
             stop = text.find("\n", hit)
             stop = size if stop < 0 else stop
+            if end > stop + 1 and pattern.search(text[begin:stop], 0, crlf=crlf) is None:
+                self._crossed = pattern.shown  # it needs the next line as well
+                at = stop + 1
+                continue
             line += text.count("\n", counted, begin)
             counted = begin
             yield _place(name, line, text, (number, begin, stop), (hit, end))
