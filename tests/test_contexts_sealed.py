@@ -234,10 +234,6 @@ class TestEvidence:
         assert [(e.line, e.start) for e in lines[0]] == [(1, 0), (2, 4), (3, 8), (4, 24)]
         sealed.close()
 
-    def test_more_evidence_than_can_be_meant_is_called_missing(self, context):
-        found, missing = context.check(["import os"] * (evidence.MAX_EVIDENCE + 3))
-        assert (len(found), len(missing)) == (evidence.MAX_EVIDENCE, 3)
-
     def test_documents_without_names_are_called_by_their_position(self):
         sealed = from_value(["a", "b"])
         assert sealed.check(["b"])[0][0].path == "context[1]"

@@ -717,3 +717,13 @@ def test_guest_words_stand_inside_the_fence_in_bounds():
     assert "obey" not in content
     assert "break" not in outside
     assert len(content) < 20_000
+
+
+def test_no_more_evidence_is_looked_up_than_can_be_meant():
+    run = Run()
+    run.ready()
+    run.code()
+    run.submit(1, evidence=["quote"] * 300)
+    run.done()
+
+    assert len(run.one(do.CheckEvidence).evidence) == 200

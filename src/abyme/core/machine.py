@@ -93,6 +93,8 @@ class Done:
 
 Step: TypeAlias = Think | Run | Check | Reopen | Done
 
+MAX_EVIDENCE: Final = 200
+"""Pieces that are looked up; a quote that is absent costs a search of the whole context."""
 MAX_REOPENED: Final = 3
 """REPLs that one node may lose before it is given up."""
 
@@ -242,7 +244,7 @@ class Machine:
         self._transcript.cell(event, notes=notes, status=self._status(budget, self.turn + 1))
         if submitted is not None and clean:
             self.state = State.CHECKING
-            return Check(submitted.evidence)
+            return Check(submitted.evidence[:MAX_EVIDENCE])
         if self._closing_asked:
             return self._end("partial", self.closing)
         self.state = State.THINKING

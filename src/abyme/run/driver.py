@@ -298,15 +298,21 @@ class Driver:
         context = self._contexts.get(node, self._ports.context)
         found: list[ev.Evidence] = []
         missing: list[str] = []
-        if effect.evidence:
-            loop = asyncio.get_running_loop()
-            self._checks[node] = loop.run_in_executor(None, context.check, effect.evidence)
-            try:
-                found, missing = await asyncio.shield(self._checks[node])
-            finally:
-                if self._checks[node].done():
-                    del self._checks[node]
+        for piece in effect.evidence:  # one by one: a deadline can come between
+            here, absent = await self._look_up(node, context, piece)
+            found += here
+            missing += absent
         self.post(node, ev.EvidenceChecked(found=found, missing=missing))
+
+    async def _look_up(self, node: NodeId, context: Context, piece: ev.Place | str) -> Found:
+        """Read the context in a thread; `_close` waits for that."""
+        looking = asyncio.get_running_loop().run_in_executor(None, context.check, [piece])
+        self._checks[node] = looking
+        try:
+            return await asyncio.shield(looking)
+        finally:
+            if looking.done():
+                del self._checks[node]
 
     async def _deadlines(self, first_s: float, second_s: float) -> None:
         await self._ports.clock.sleep(first_s)
