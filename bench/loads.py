@@ -31,6 +31,8 @@ def make(path: Path, size_mb: int) -> None:
 
 async def first_cell(jail: Jail, path: Path) -> float:
     """Load, seal, adopt, run a cell that touches both ends; private megabytes while it lives."""
+    jail.warm_up()
+    await asyncio.sleep(0)  # as `abyme ask` does: the interpreter boots while the file is read
     loaded = load_paths([path])
     run = await jail.begin(context=loaded.context, limits=Limits())
     session = await run.open(node="0", seed=1)
