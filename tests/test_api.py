@@ -364,3 +364,22 @@ def test_quotes_that_are_not_in_the_context_are_missing(ask):
     answer, _ = ask("alpha beta", code("submit(1, evidence=['gamma', 'beta', 'delta'])"))
     assert [place.quote for place in answer.evidence] == ["beta"]
     assert answer.missing == ["gamma", "delta"]
+
+
+def test_what_a_provider_bills_beyond_the_declared_price_is_said(tmp_path):
+    from abyme.core.events import Usage
+    from abyme.ports import ModelReply
+
+    class Greedy:
+        async def complete(self, request, on_text=None):
+            usage = Usage(prompt_tokens=1, completion_tokens=1, cost_usd_micro=900_000)
+            return ModelReply(text=code("submit(1)"), finish="stop", usage=usage)
+
+        async def aclose(self):
+            pass
+
+    with RLM(model=Greedy(), runs_dir=tmp_path, price=(1, 2)) as rlm:
+        usage = rlm.ask("What?", "text").usage
+
+    assert usage.cost_usd == 0.9
+    assert 0.8 < usage.overrun_usd < 0.9

@@ -6,7 +6,7 @@ a few lines. Nothing here has behaviour.
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol
 
 from abyme.core.effects import Budget, Result
 from abyme.core.events import (
@@ -22,8 +22,6 @@ from abyme.core.events import (
 from abyme.core.ids import BatchId
 from abyme.core.limits import Limits
 from abyme.core.profile import Message
-
-GuestEvent: TypeAlias = CallsRequested | AnswerSubmitted | CellFinished
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

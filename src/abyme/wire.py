@@ -46,38 +46,6 @@ def encode(frame: dict[str, Any]) -> bytes:
     return HEADER.pack(len(body)) + body
 
 
-class FrameReader:
-    """Turns a byte stream into frames, however it is cut. Keeps what is partial."""
-
-    def __init__(self, max_bytes: int = MAX_FRAME_BYTES) -> None:
-        self._max_bytes = max_bytes
-        self._buffer = bytearray()
-
-    @property
-    def partial(self) -> bool:
-        """A frame has begun and not ended."""
-        return bool(self._buffer)
-
-    def feed(self, data: bytes) -> Iterator[dict[str, Any]]:
-        """Yield each frame that `data` completes.
-
-        Raises:
-            WireError: on a length over the cap, or a body that is not a JSON object.
-        """
-        self._buffer += data
-        while len(self._buffer) >= HEADER.size:
-            (length,) = HEADER.unpack_from(self._buffer)
-            if length > self._max_bytes:
-                msg = f"frame of {length:,} bytes announced, {self._max_bytes:,} allowed"
-                raise WireError(msg)
-            end = HEADER.size + length
-            if len(self._buffer) < end:
-                return
-            body = bytes(self._buffer[HEADER.size : end])
-            del self._buffer[:end]
-            yield decode(body)
-
-
 def packets(data: bytes) -> Iterator[bytes]:
     """Cut an encoded frame into packets."""
     mark = FIRST

@@ -66,7 +66,6 @@ class Totals:
     """What the providers say was used, and how many attempts that took."""
 
     calls: int = 0
-    failed_calls: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
@@ -210,7 +209,6 @@ class CallBook:
             return None, None
         if event.sent:
             self.ledger.settle(event.call, self._billed(call, event))
-            self.totals.failed_calls += 1
             self._count(event.usage or ev.Usage())
         else:
             self.ledger.release(event.call)

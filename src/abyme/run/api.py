@@ -40,6 +40,8 @@ class Usage:
     cost_usd: float | None
     """By declared prices; None when a price is unknown."""
     wall_s: float
+    overrun_usd: float = 0.0
+    """Part of `cost_usd` that a provider billed beyond the worst case by the declared price."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -264,6 +266,7 @@ class RLM:
             completion_tokens=totals.completion_tokens,
             cost_usd=spent.usd_micro / 1e6 if priced else None,
             wall_s=round(driver.elapsed_s, 3),
+            overrun_usd=driver.tree.book.ledger.overrun_usd_micro / 1e6,
         )
 
     def _answer(

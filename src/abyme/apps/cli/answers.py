@@ -47,4 +47,7 @@ def spent(status: str, usage: "Usage", run: Path) -> str:
     cost = None if usage.cost_usd is None else round(usage.cost_usd * 1e6)
     tokens = f"{usage.prompt_tokens:,} + {usage.completion_tokens:,} tokens"
     parts = [count(usage.calls, "call"), tokens, usd(cost), duration(usage.wall_s)]
+    if usage.overrun_usd:
+        beyond = usd(round(usage.overrun_usd * 1e6))
+        parts.insert(3, f"{beyond} of it billed beyond what the declared price allows")
     return f"{status} · {' · '.join(parts)} · {run}"

@@ -296,7 +296,7 @@ def _as_json(answer: "Answer") -> dict[str, Any]:
             {"path": e.path, "line": e.line, "start": e.start, "end": e.end, "quote": e.quote}
             for e in answer.evidence
         ],
-        "usage": asdict(answer.usage),
+        "usage": {k: v for k, v in asdict(answer.usage).items() if k != "overrun_usd"},
         "run": str(answer.run),
     }
     if answer.status == "failed":
