@@ -5,6 +5,7 @@ from core_doubles import Run, facts
 
 from abyme.core import effects as do
 from abyme.core import events as ev
+from abyme.core.ledger import Amount
 from abyme.core.limits import Limits
 from abyme.core.machine import NEXT, IllegalTransition, State
 from abyme.core.tree import Tree
@@ -727,3 +728,15 @@ def test_no_more_evidence_is_looked_up_than_can_be_meant():
     run.done()
 
     assert len(run.one(do.CheckEvidence).evidence) == 200
+
+
+def test_what_is_set_aside_pays_for_the_closing_turn_after_a_long_output():
+    """The run has spent all but the reserve, then a cell prints as much as is shown."""
+    run = Run(limits=Limits(max_usd=1), root=facts("test:root", PRICE))
+    run.ready()
+    run.code("x = 1\n" * 500)
+    ledger = run.tree.book.ledger
+    ledger.spent += Amount(usd_micro=1_000_000 - ledger.spent.usd_micro - ledger.aside.usd_micro)
+    run.done("x" * 10_000, ended="raised", error="E" * 3000)
+
+    assert "LAST TURN (max_usd" in last_message(run)

@@ -30,11 +30,10 @@ def worst(model: ModelFacts, messages: tuple[Message, ...], max_output_tokens: i
 
 
 def closing(model: ModelFacts, messages: tuple[Message, ...], grown_bytes: int) -> Amount:
-    """Cost of one short turn when the prompt has grown by so much. As `worst`, but estimated
-    at 2 bytes a token: it is kept back from the first turn on.
+    """Cost of one short turn when the prompt has grown by so much. Counted as `worst` counts,
+    or the turn that it is kept back for would be refused.
     """
-    prompt = (prompt_bytes(messages) + grown_bytes) // 2
-    prompt += MESSAGE_TOKENS * (len(messages) + 2)
+    prompt = prompt_bytes(messages) + grown_bytes + MESSAGE_TOKENS * (len(messages) + 2)
     return Amount(1, prompt + CLOSING_TOKENS, _usd(model.price, prompt, CLOSING_TOKENS))
 
 
