@@ -82,6 +82,8 @@ class Run:
 
     def ask(self, *prompts: str, batch: int = 1, cell: int = 1, node: str = ROOT, **more: Any):
         purpose = more.pop("purpose", "llm")
+        if purpose == "rlm" and "text" in more:
+            more["context"] = ev.ContextPart(text=more.pop("text"))
         requests = [ev.Request(prompt=prompt, **more) for prompt in prompts]
         event = ev.CallsRequested(
             cell=cell, batch=BatchId(batch), purpose=purpose, requests=requests

@@ -33,7 +33,8 @@ def make(cells, replies, *, sub=(), journal=None, clock=None, on_record=None, **
         context=NoEvidence(),
         models={"test:root": root, "test:sub": ScriptedModel(sub)},
         clock=clock or FakeClock(),
-        seal=lambda text: (NoEvidence(), f"str, {len(text)} characters"),
+        seal=lambda text: NoEvidence(),
+        preview=lambda context: "str, 3 characters",
         on_record=on_record,
     )
     return Driver(started(**more), ports), sandbox, journal

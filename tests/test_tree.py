@@ -319,7 +319,7 @@ def test_a_child_has_its_own_session_and_its_answer_is_the_parents_result():
     run.code("rlm_query('sub question', text)")
     run.ask("sub question", text="own text", purpose="rlm")
     opened = run.one(do.OpenSession)
-    assert (opened.node, opened.text) == ("0.0", "own text")
+    assert (opened.node, opened.context) == ("0.0", ev.ContextPart(text="own text"))
     run.ready("0.0")
     run.code("submit('child')", "0.0")
     run.submit("child", node="0.0")

@@ -32,11 +32,12 @@ Fault: TypeAlias = Literal[
     "refused",  # the model declined
     "content_filter",  # the provider withheld the reply
     "bad_reply",  # not the protocol: garbage JSON
+    "bad_shape",  # the reply does not fit the schema that was asked for, repairs included
     "limit",  # the ledger did not allow the call
     "depth",  # recursion deeper than `Limits.depth`
     "cycle",  # the same question on the same context as an ancestor
     "child_failed",  # an `rlm_query` child ended without an answer
-    "not_allowed",  # a model that the user did not allow
+    "not_allowed",  # a model that the user did not allow, or a batch that the user declined
     "cancelled",  # the run or the parent cell ended first
 ]
 """Why a model call has no result."""

@@ -6,7 +6,7 @@ a few lines. Nothing here has behaviour.
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from abyme.core.effects import Budget, Result
 from abyme.core.events import (
@@ -17,6 +17,7 @@ from abyme.core.events import (
     Failure,
     Place,
     Record,
+    Span,
     Usage,
 )
 from abyme.core.ids import BatchId
@@ -35,6 +36,10 @@ class ModelRequest:
     prefill: str = ""
     """Begin the assistant's reply with this, where the endpoint can; the reply excludes it."""
     seed: int | None = None
+    schema: dict[str, Any] | None = None
+    """JSON Schema for the reply, to be passed on where the endpoint takes one."""
+    fresh: bool = False
+    """Not to be answered from a cache."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +116,14 @@ class Context(Protocol):
 
     def check(self, evidence: Sequence[Place | str]) -> tuple[list[Evidence], list[str]]:
         """Look evidence up: what was found, and the quotes that are not there."""
+        ...
+
+    def part(self, spans: Sequence[Span], shape: Literal["text", "documents", "list"]) -> "Context":
+        """Make a context of stretches of this one, on the same memory; close it by itself.
+
+        Raises:
+            ContextError: a stretch is not there.
+        """
         ...
 
     def close(self) -> None:

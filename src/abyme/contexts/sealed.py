@@ -16,7 +16,7 @@ from abyme.contexts.arena import ArenaWriter, sealed_bytes
 from abyme.contexts.evidence import Checker
 from abyme.contexts.manifest import DocumentFacts, Manifest
 from abyme.contexts.texts import Texts
-from abyme.core.events import Evidence, Place
+from abyme.core.events import Evidence, Place, Span
 from abyme.errors import ContextError
 from abyme.layout import Index, Shape, read_index, write_index
 
@@ -92,6 +92,12 @@ class SealedContext:
         Reads the whole context for a quote that is not there (about 1 s for a gigabyte).
         """
         return self._checker.check(evidence)
+
+    def part(self, spans: Sequence[Span], shape: Shape) -> "SealedContext":
+        """Make a context of stretches of this one."""
+        texts = [self.piece(s.document, s.start, s.end or self.size(s.document)) for s in spans]
+        names = [self.label(s.document) for s in spans] if shape == "documents" else []
+        return seal(texts, names, shape)
 
     def close(self) -> None:
         """Let go of the memory. Safe to repeat."""

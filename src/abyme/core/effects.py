@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from abyme.core.events import CallReserved, Evidence, Failure, Place
+from abyme.core.events import CallReserved, ChildEnded, ContextPart, Evidence, Failure, Name, Place
 from abyme.core.ids import BatchId, CallId, NodeId
 from abyme.core.profile import Message
 
@@ -18,12 +18,20 @@ class Effect(Struct, frozen=True, kw_only=True):
 class OpenSession(Effect, frozen=True, kw_only=True):
     """Start the node's REPL."""
 
-    text: str | None
-    """The node's own context; None: the whole context of the run."""
+    context: ContextPart | None
+    """The node's own context; None: that of `of` as it is."""
+    of: NodeId
+    """Whose context that is a piece of: the parent, or for None the node that has it. The
+    root's own is the run's."""
+    cells: "tuple[DoneCell, ...] | None" = None
+    """Not None: the node had a REPL. Run these in the new one and say what differs."""
 
 
 class CloseSession(Effect, frozen=True, kw_only=True):
     """Kill the node's REPL and everything in it."""
+
+    ended: ChildEnded | None = None
+    """Journal that the child is over."""
 
 
 class AskModel(Effect, frozen=True, kw_only=True):
@@ -35,6 +43,10 @@ class AskModel(Effect, frozen=True, kw_only=True):
     max_output_tokens: int
     temperature: float | None
     stop: tuple[str, ...] = ()
+    schema: dict[str, Any] | None = None
+    """JSON Schema for the reply; `CallSettled.wrong` says how it does not fit."""
+    fresh: bool = False
+    """Not to be answered from a cache."""
     delay_s: float = 0.0
     """Wait so long first; the driver adds jitter."""
 
@@ -75,6 +87,35 @@ class RunCell(Effect, frozen=True, kw_only=True):
     budget: Budget
 
 
+class Asked(Struct, frozen=True, kw_only=True):
+    """A batch that was answered: what is needed to answer it again, the same way."""
+
+    keys: tuple[bytes, ...]
+    """`recall.key` of each request, in order."""
+    results: tuple[Result, ...] = ()
+    refused: Failure | None = None
+
+
+class DoneCell(Struct, frozen=True, kw_only=True):
+    """A cell that has changed its REPL's state. Run again with the same answers, it rebuilds it."""
+
+    run: RunCell
+    asked: tuple[Asked, ...]
+    digest: bytes
+    """Of output and error."""
+    ended: Literal["clean", "raised", "interrupted"]
+    changed: tuple[Name, ...]
+
+
+class Confirm(Effect, frozen=True, kw_only=True):
+    """Ask the user whether a batch may be made."""
+
+    batch: BatchId
+    calls: int
+    usd_micro: int
+    """What it is expected to cost."""
+
+
 class EndCell(Effect, frozen=True, kw_only=True):
     """Stop the running cell: interrupt, then roll back, then kill."""
 
@@ -91,9 +132,11 @@ class AnswerBatch(Effect, frozen=True, kw_only=True):
 
 
 class CheckEvidence(Effect, frozen=True, kw_only=True):
-    """Look the evidence up in the host's own copy."""
+    """Look the evidence up in the host's own copy, and the answer's shape."""
 
     evidence: tuple[Place | str, ...]
+    value: Any = None
+    schema: dict[str, Any] | None = None
 
 
 class Finish(Effect, frozen=True, kw_only=True):
@@ -111,6 +154,7 @@ AnyEffect = (
     | AskModel
     | CancelCall
     | RunCell
+    | Confirm
     | EndCell
     | AnswerBatch
     | CheckEvidence

@@ -15,7 +15,7 @@ from abyme.core.limits import Limits
 from abyme.core.profile import Profile
 from abyme.errors import Fault
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 class Failure(Struct, frozen=True, kw_only=True):
@@ -49,6 +49,8 @@ class Price(Struct, frozen=True, kw_only=True):
 
     input_usd_micro: int
     output_usd_micro: int
+    cached_usd_micro: int | None = None
+    """For input that the provider had cached; None: as for other input."""
 
 
 class ModelFacts(Struct, frozen=True, kw_only=True):
@@ -89,6 +91,27 @@ class Name(Struct, frozen=True, kw_only=True):
     type: str
     size: int | None = None
     """``len()``, where the type has one."""
+    digest: str | None = None
+    """Of the value, so that a cell that is run again can be compared; None: not looked at."""
+
+
+class Span(Struct, frozen=True, kw_only=True):
+    """A stretch of a node's own context. Offsets are code points of that document."""
+
+    document: int
+    start: int = 0
+    end: int | None = None
+    """None: to the document's end."""
+
+
+class ContextPart(Struct, frozen=True, kw_only=True):
+    """What a child is given as its context: a text of its own, or stretches of its parent's."""
+
+    text: str | None = None
+    spans: list[Span] = []
+    """Used where `text` is None; without a copy."""
+    shape: Literal["text", "documents", "list"] = "text"
+    """What `spans` look like to the child; ``text`` takes exactly one."""
 
 
 class Request(Struct, frozen=True, kw_only=True):
@@ -96,11 +119,36 @@ class Request(Struct, frozen=True, kw_only=True):
 
     prompt: str
     text: str | None = None
-    """Data for the prompt, kept apart from the instruction. For `rlm`: the child's context;
-    None gives it the parent's own."""
+    """For `llm`: data for the prompt, kept apart from the instruction."""
+    context: ContextPart | None = None
+    """For `rlm`: the child's context; None gives it the parent's own."""
     model: str | None = None
+    schema: dict[str, Any] | None = None
+    """JSON Schema (`core/shapes` says which part of it) that the reply must fit."""
     fresh: bool = False
     """Do not answer from an equal call made before."""
+
+
+class Difference(Struct, frozen=True, kw_only=True):
+    """A cell that was run again and came out in another way."""
+
+    cell: int
+    what: str
+    """In words for the model: its output, its error, how it ended."""
+    names: list[str] = []
+    """Variables that are not what they were."""
+
+
+class Carried(Struct, frozen=True, kw_only=True):
+    """What a resumed run takes over as spent, beside what its believed records say."""
+
+    calls: int = 0
+    tokens: int = 0
+    usd_micro: int = 0
+    unknown_calls: int = 0
+    """Part of `calls`: in flight when the run was cut off, at their worst case."""
+    unknown_usd_micro: int = 0
+    """Part of `usd_micro`."""
 
 
 class Event(Struct, frozen=True, kw_only=True, tag_field="kind"):
@@ -126,6 +174,10 @@ class RunStarted(Event, frozen=True, kw_only=True, tag="run_started"):
     """``PYTHONHASHSEED`` of every REPL, so that set order repeats."""
     started_at: str
     """ISO 8601, UTC."""
+    answer_schema: dict[str, Any] | None = None
+    """JSON Schema that the root's answer must fit."""
+    sub_profile: Profile | None = None
+    """How a child is spoken to whose turns the sub-model takes; None: as the root."""
 
 
 class SessionOpened(Event, frozen=True, kw_only=True, tag="session_opened"):
@@ -146,6 +198,17 @@ class SessionLost(Event, frozen=True, kw_only=True, tag="session_lost"):
     why: str
     fatal: bool
     """Another one cannot be had."""
+
+
+class SessionRebuilt(Event, frozen=True, kw_only=True, tag="session_rebuilt"):
+    """The node has a REPL again: its earlier cells were run anew, their sub-calls answered
+    from the journal. After a lost REPL, or a run that was resumed.
+    """
+
+    cells: int
+    """How many were run."""
+    differs: list[Difference] = []
+    """Cells that did not come out as they had."""
 
 
 class CallReserved(Event, frozen=True, kw_only=True, tag="call_reserved"):
@@ -171,6 +234,8 @@ class CallSettled(Event, frozen=True, kw_only=True, tag="call_settled"):
     finish: str
     """``stop``, ``length``, or what else the provider says."""
     usage: Usage
+    wrong: str | None = None
+    """Why the text does not fit the schema that was asked for; None: it does, or none was."""
 
 
 class CallFailed(Event, frozen=True, kw_only=True, tag="call_failed"):
@@ -199,6 +264,13 @@ class CallsRequested(Event, frozen=True, kw_only=True, tag="calls_requested"):
     batch: BatchId
     purpose: Literal["llm", "rlm"]
     requests: list[Request]
+
+
+class BatchConfirmed(Event, frozen=True, kw_only=True, tag="batch_confirmed"):
+    """The user was asked whether a batch may cost what it is expected to."""
+
+    batch: BatchId
+    allowed: bool
 
 
 class AnswerSubmitted(Event, frozen=True, kw_only=True, tag="answer_submitted"):
@@ -239,6 +311,35 @@ class EvidenceChecked(Event, frozen=True, kw_only=True, tag="evidence_checked"):
     found: list[Evidence]
     missing: list[str]
     """Quotes that are not in the context."""
+    wrong: str | None = None
+    """Why the answer does not fit the schema that was asked for; None: it does, or none was."""
+
+
+class ChildEnded(Event, frozen=True, kw_only=True, tag="child_ended"):
+    """A child of the tree is over. Of its own node; its parent is the id without the last part."""
+
+    status: Literal["answered", "partial", "failed", "cut_off"]
+    """`cut_off`: its parent's cell ended first."""
+    value: Any
+    reason: str | None = None
+
+
+class RunResumed(Event, frozen=True, kw_only=True, tag="run_resumed"):
+    """The run goes on in another process.
+
+    Calls that were in flight may have been billed: they are carried as spent at their worst.
+    """
+
+    believed: int
+    """Records before this number count; those from it up to here are set aside: what they
+    cost is in `carried`, nothing else of them holds."""
+    limits: Limits
+    """From here on."""
+    carried: Carried
+    next_call: int
+    """The first number that no call has had."""
+    resumed_at: str
+    """ISO 8601, UTC."""
 
 
 class DeadlinePassed(Event, frozen=True, kw_only=True, tag="deadline_passed"):
@@ -264,16 +365,20 @@ class RunFinished(Event, frozen=True, kw_only=True, tag="run_finished"):
 
 AnyEvent = (
     RunStarted
+    | RunResumed
     | SessionOpened
     | SessionLost
+    | SessionRebuilt
     | CallReserved
     | CallSettled
     | CallFailed
     | CellStarted
     | CallsRequested
+    | BatchConfirmed
     | AnswerSubmitted
     | CellFinished
     | EvidenceChecked
+    | ChildEnded
     | DeadlinePassed
     | StopRequested
     | RunFinished

@@ -13,8 +13,9 @@ from abyme.errors import ConfigError
 
 MICRO = 1_000_000
 
+DOLLARS = frozenset({"max_usd", "confirm_usd"})
 FRACTIONS = frozenset({"timeout_s", "cell_timeout_s"})
-"""Fields of any number; all others but `max_usd` are whole."""
+"""Fields of any number; all others but `DOLLARS` are whole."""
 CAN_BE_OFF = frozenset({"max_calls", "max_tokens", "timeout_s"})
 AT_LEAST_ONE = frozenset({"max_turns", "max_processes"})
 
@@ -30,6 +31,8 @@ class Limits(Struct, frozen=True, kw_only=True):
     max_usd: float | int | str | None = 5
     """Model spend in dollars. Checked before a call, against its worst case. Write exact
     figures as a `str`; a `Decimal` is kept as one, because a journal has no decimals."""
+    confirm_usd: float | int | str | None = None
+    """A batch of sub-calls that is expected to cost more waits for the user's word."""
     max_calls: int | None = 10_000
     """Model calls, every attempt of the root model's turns and of sub-calls."""
     max_tokens: int | None = 20_000_000
@@ -51,16 +54,23 @@ class Limits(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
-            if name != "max_usd":
+            if name not in DOLLARS:
                 _check(name, getattr(self, name))
-        usd_micro(self.max_usd, name="Limits.max_usd")
-        if isinstance(self.max_usd, Decimal):
-            structs.force_setattr(self, "max_usd", str(self.max_usd))
+                continue
+            dollars = getattr(self, name)
+            usd_micro(dollars, name=f"Limits.{name}")
+            if isinstance(dollars, Decimal):
+                structs.force_setattr(self, name, str(dollars))
 
     @property
     def max_usd_micro(self) -> int | None:
         """The dollar ceiling in millionths, as the ledger counts it."""
         return usd_micro(self.max_usd, name="Limits.max_usd")
+
+    @property
+    def confirm_usd_micro(self) -> int | None:
+        """`confirm_usd` in millionths."""
+        return usd_micro(self.confirm_usd, name="Limits.confirm_usd")
 
 
 def _check(name: str, value: object) -> None:

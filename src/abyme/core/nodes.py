@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from abyme.core import events as ev
 from abyme.core.effects import Result
-from abyme.core.ids import BatchId, CallId, NodeId
+from abyme.core.ids import ROOT, BatchId, CallId, NodeId
 from abyme.core.machine import Machine
 
 MAX_LIVE_CHILDREN = 32
@@ -26,8 +26,10 @@ class Node:
     id: NodeId
     machine: Machine
     depth: int = 0
-    text: str | None = None
-    """Its own context; None: the run's."""
+    context: ev.ContextPart | None = None
+    """Its own context; None: that of `of` as it is."""
+    of: NodeId = ROOT
+    """Whose context that is a piece of."""
     seat: tuple[NodeId, BatchId, int] | None = None
     """Where its parent waits for it."""
     call: CallId = CallId(0)  # noqa: RUF009 - a number
@@ -96,10 +98,20 @@ class Nodes:
 
     def is_cycle(self, node: Node, request: ev.Request) -> bool:
         """Tell whether a request repeats an ancestor's question on the ancestor's context."""
-        text = node.text if request.text is None else request.text
+        context, of = context_of(node, request)
         above: Node | None = node
         while above is not None:
-            if above.machine.question == request.prompt and above.text == text:
+            same = above.context == context and (above.of == of or context is None)
+            if same and above.machine.question == request.prompt:
                 return True
             above = self._open.get(above.seat[0]) if above.seat else None
         return False
+
+
+def context_of(parent: Node, request: ev.Request) -> tuple[ev.ContextPart | None, NodeId]:
+    """Tell what a child's context is, and whose it is a piece of. None: the parent's own, which
+    may itself be a piece of another node's.
+    """
+    if request.context is None:
+        return parent.context, parent.of
+    return request.context, parent.id

@@ -42,7 +42,7 @@ from abyme.core.machine import (
     Step,
     Think,
 )
-from abyme.core.nodes import Node, Nodes
+from abyme.core.nodes import Node, Nodes, context_of
 from abyme.core.profile import Profile
 from abyme.errors import LimitReached
 
@@ -124,7 +124,7 @@ class Tree:
         match event:
             case ev.RunStarted():
                 self._nodes.add(self._new_node(ROOT, event.question, event.preview))
-                return [OpenSession(node=ROOT, text=None)]
+                return [OpenSession(node=ROOT, context=None, of=ROOT)]
             case ev.CallReserved():
                 return []
             case ev.CallSettled():
@@ -168,7 +168,7 @@ class Tree:
                 return [CheckEvidence(node=node_id, evidence=evidence)]
             case Reopen():
                 node.restore = tuple(node.results)
-                return [CloseSession(node=node_id), OpenSession(node=node_id, text=node.text)]
+                return [CloseSession(node=node_id), _opening(node)]
             case Done():
                 return self._ended(node_id, node, step)
 
@@ -321,12 +321,12 @@ class Tree:
             node.children += 1
             child = self._new_node(child_id, request.prompt, node.machine.preview)
             child.depth, child.seat, child.call = node.depth + 1, seat, call
-            child.text = node.text if request.text is None else request.text
+            child.context, child.of = context_of(node, request)
             self._nodes.wait(child)
         return self._open_children()
 
     def _open_children(self) -> Effects:
-        return [OpenSession(node=n.id, text=n.text) for n in self._nodes.admitted()]
+        return [_opening(node) for node in self._nodes.admitted()]
 
     def _ended(self, node_id: NodeId, node: Node, done: Done) -> Effects:
         if node.seat is None:
@@ -413,6 +413,10 @@ class Tree:
             turns=max(0, limits.max_turns - node.machine.turn),
             depth=max(0, limits.depth - node.depth),
         )
+
+
+def _opening(node: Node) -> OpenSession:
+    return OpenSession(node=node.id, context=node.context, of=node.of)
 
 
 def _child_result(call: CallId, done: Done) -> Result:

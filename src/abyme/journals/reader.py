@@ -19,7 +19,18 @@ from abyme.core.events import SCHEMA, Record, RunStarted
 from abyme.errors import JournalError
 from abyme.journals import codec
 
-MIGRATIONS: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+
+def _children_have_parts(line: dict[str, Any]) -> dict[str, Any]:
+    """1 -> 2: the text that a child is given moved from `text` to `context`."""
+    event = line["event"]
+    if event.get("kind") == "calls_requested" and event.get("purpose") == "rlm":
+        for request in event["requests"]:
+            if (text := request.pop("text", None)) is not None:
+                request["context"] = {"text": text}
+    return line
+
+
+MIGRATIONS: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _children_have_parts}
 """Schema -> what turns one of its lines into a line of the next schema."""
 
 

@@ -60,6 +60,7 @@ class Run:
             models=self.models,
             clock=MonotonicClock(),
             seal=seal,
+            preview=shown,
             on_record=on_record,
             on_text=on_text,
         )
@@ -93,7 +94,6 @@ class Parts:
 
     async def begin(self, question: str, context: Context, *, seed: int, now: datetime) -> Run:
         """Open everything that one run needs."""
-        from abyme.contexts.preview import preview  # noqa: PLC0415
         from abyme.journals import folder as folders  # noqa: PLC0415
 
         models = await self._ready_models()
@@ -105,7 +105,7 @@ class Parts:
         try:
             started = ev.RunStarted(
                 question=question,
-                preview=preview(context, PREVIEW_CHARS),
+                preview=shown(context),
                 context_chars=context.chars,
                 context_documents=context.documents,
                 limits=spec.limits,
@@ -209,13 +209,18 @@ def open_context(given: Any) -> tuple[Context, bool]:
     return sealed.from_value(given), True
 
 
-def seal(text: str) -> tuple[Context, str]:
-    """Seal a child's own text, and look at it."""
-    from abyme.contexts.preview import preview  # noqa: PLC0415
+def seal(text: str) -> Context:
+    """Seal a child's own text."""
     from abyme.contexts.sealed import from_value  # noqa: PLC0415
 
-    context = from_value(text)
-    return context, preview(context, PREVIEW_CHARS)
+    return from_value(text)
+
+
+def shown(context: Context) -> str:
+    """Describe a context as its model is shown it."""
+    from abyme.contexts.preview import preview  # noqa: PLC0415
+
+    return preview(context, PREVIEW_CHARS)
 
 
 def open_model(endpoint: Endpoint, cache_dir: Path) -> Model:

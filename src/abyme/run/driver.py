@@ -39,8 +39,10 @@ class Ports:
     context: Context
     models: Mapping[str, Model]
     clock: Clock
-    seal: Callable[[str], tuple[Context, str]]
-    """A child's own text -> its context and preview."""
+    seal: Callable[[str], Context]
+    """A child's own text -> its context."""
+    preview: Callable[[Context], str]
+    """What a child is shown of a context of its own."""
     on_record: Callable[[ev.Record], None] | None = None
     on_text: Callable[[NodeId, str], None] | None = None
 
@@ -214,12 +216,14 @@ class Driver:
         return lambda piece: on_text(effect.node, piece)
 
     async def _open(self, effect: do.OpenSession) -> None:
-        node, preview, context = effect.node, None, None
+        node, preview = effect.node, None
         self._opening.add(node)
         try:
-            if effect.text is not None:
-                context, preview = await asyncio.to_thread(self._ports.seal, effect.text)
+            context = self._contexts.get(effect.of, self._ports.context)
+            if effect.context is not None:
+                context = await asyncio.to_thread(self._part, context, effect.context)
                 self._contexts[node] = context
+                preview = self._ports.preview(context)
             seed = fences.repl_seed(self._started.seed, node)
             self._sessions[node] = await self._ports.sandbox.open(
                 node=node, seed=seed, context=context
@@ -240,6 +244,12 @@ class Driver:
             preview=preview,
         )
         self.post(node, opened)
+
+    def _part(self, parent: Context, part: ev.ContextPart) -> Context:
+        """Make a child's context; reads and writes memory, so it belongs in a thread."""
+        if part.text is not None:
+            return self._ports.seal(part.text)
+        return parent.part(part.spans, part.shape)
 
     def _begin_close(self, node: NodeId) -> None:
         if node in self._opening:

@@ -9,7 +9,7 @@ most `MAX_OPEN_BYTES`; a batch that does not fit is refused, not believed.
 import sys
 from dataclasses import dataclass, field
 
-from abyme.core.events import Request
+from abyme.core.events import ContextPart, Request
 from abyme.errors import ProtocolViolation
 from abyme.sandboxes.jail import frames
 
@@ -30,11 +30,14 @@ class Batch:
     dropped: bool = False
     """It does not fit: the rest is thrown away as it comes."""
 
-    def request(self, position: int) -> Request:
+    def request(self, position: int, purpose: str) -> Request:
         """One request, its pieces joined."""
         given = self.requests[position]
         prompt = "".join(self.pieces.get((position, "prompt"), ())) or given.prompt
         text = "".join(self.pieces.get((position, "text"), ())) or given.text
+        if purpose == "rlm":
+            context = None if text is None else ContextPart(text=text)
+            return Request(prompt=prompt, context=context, model=given.model, fresh=given.fresh)
         return Request(prompt=prompt, text=text, model=given.model, fresh=given.fresh)
 
 
@@ -80,7 +83,7 @@ class Batches:
         self._done.add(frame.batch)
         if batch.dropped:
             raise TooMuch
-        return [batch.request(position) for position in range(len(batch.requests))]
+        return [batch.request(position, frame.purpose) for position in range(len(batch.requests))]
 
     def cell_begins(self) -> int:
         """Give the first number that is free for a cell."""
