@@ -50,14 +50,47 @@ failures = st.builds(
 )
 places = st.builds(ev.Place, document=small, start=small, end=small, quote=any_text)
 evidence = st.builds(ev.Evidence, path=any_text, line=small, start=small, end=small, quote=any_text)
-names = st.builds(ev.Name, name=any_text, type=any_text, size=st.none() | small)
+names = st.builds(
+    ev.Name, name=any_text, type=any_text, size=st.none() | small, digest=st.none() | any_text
+)
+spans = st.builds(ev.Span, document=small, start=small, end=st.none() | small)
+parts = st.builds(
+    ev.ContextPart,
+    text=st.none() | any_text,
+    spans=st.lists(spans, max_size=2),
+    shape=st.sampled_from(["text", "documents", "list"]),
+)
+schemas = st.none() | st.dictionaries(any_text, any_json, max_size=3)
 requests = st.builds(
-    ev.Request, prompt=any_text, text=st.none() | any_text, model=st.none(), fresh=st.booleans()
+    ev.Request,
+    prompt=any_text,
+    text=st.none() | any_text,
+    context=st.none() | parts,
+    model=st.none(),
+    schema=schemas,
+    fresh=st.booleans(),
+)
+differences = st.builds(
+    ev.Difference, cell=small, what=any_text, names=st.lists(any_text, max_size=2)
+)
+carried = st.builds(
+    ev.Carried,
+    calls=small,
+    tokens=small,
+    usd_micro=small,
+    unknown_calls=small,
+    unknown_usd_micro=small,
 )
 facts = st.builds(
     ev.ModelFacts,
     name=any_text,
-    price=st.none() | st.builds(ev.Price, input_usd_micro=small, output_usd_micro=small),
+    price=st.none()
+    | st.builds(
+        ev.Price,
+        input_usd_micro=small,
+        output_usd_micro=small,
+        cached_usd_micro=st.none() | small,
+    ),
 )
 limits = st.builds(
     Limits,
@@ -95,9 +128,20 @@ EVENTS = [
         seed=small,
         hash_seed=small,
         started_at=st.just("2026-11-22T20:54:30Z"),
+        answer_schema=schemas,
+        sub_profile=st.none() | profiles,
+    ),
+    case(
+        ev.RunResumed,
+        believed=small,
+        limits=limits,
+        carried=carried,
+        next_call=small,
+        resumed_at=st.just("2026-11-22T21:00:00Z"),
     ),
     case(ev.SessionOpened, python=any_text, snapshots=st.booleans(), layers=st.lists(any_text)),
     case(ev.SessionLost, why=any_text, fatal=st.booleans()),
+    case(ev.SessionRebuilt, cells=small, differs=st.lists(differences, max_size=2)),
     case(
         ev.CallReserved,
         call=calls,
@@ -106,8 +150,17 @@ EVENTS = [
         purpose=st.sampled_from(["turn", "sub"]),
         worst_usd_micro=small,
         worst_tokens=small,
+        batch=st.none() | small.map(BatchId),
+        position=st.none() | small,
     ),
-    case(ev.CallSettled, call=calls, text=any_text, finish=any_text, usage=usages),
+    case(
+        ev.CallSettled,
+        call=calls,
+        text=any_text,
+        finish=any_text,
+        usage=usages,
+        wrong=st.none() | any_text,
+    ),
     case(ev.CallFailed, call=calls, failure=failures, usage=st.none() | usages),
     case(ev.CellStarted, cell=small, code=any_text),
     case(
@@ -117,6 +170,7 @@ EVENTS = [
         purpose=st.sampled_from(["llm", "rlm"]),
         requests=st.lists(requests, max_size=3),
     ),
+    case(ev.BatchConfirmed, batch=small.map(BatchId), allowed=st.booleans()),
     case(
         ev.AnswerSubmitted,
         cell=small,
@@ -133,7 +187,18 @@ EVENTS = [
         draft=any_json,
         notes=st.lists(any_text, max_size=3),
     ),
-    case(ev.EvidenceChecked, found=st.lists(evidence, max_size=3), missing=st.lists(any_text)),
+    case(
+        ev.EvidenceChecked,
+        found=st.lists(evidence, max_size=3),
+        missing=st.lists(any_text),
+        wrong=st.none() | any_text,
+    ),
+    case(
+        ev.ChildEnded,
+        status=st.sampled_from(["answered", "partial", "failed", "cut_off"]),
+        value=any_json,
+        reason=st.none() | any_text,
+    ),
     case(
         ev.DeadlinePassed,
     ),
