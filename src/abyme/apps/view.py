@@ -12,8 +12,8 @@ from typing import Literal
 
 from abyme.core import events as ev
 from abyme.core import pricing
-from abyme.core.calls import BILLING_UNKNOWN
 from abyme.core.ids import ROOT, CallId, NodeId
+from abyme.core.pricing import BILLING_UNKNOWN
 
 CallState = Literal["open", "done", "failed"]
 

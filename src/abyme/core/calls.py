@@ -17,13 +17,10 @@ from abyme.core.ledger import NOTHING, Amount, Ledger
 from abyme.core.profile import Message, Profile
 from abyme.errors import LimitReached
 
-BILLING_UNKNOWN = frozenset({"stream_cut", "timed_out", "cancelled", "bad_reply"})
-"""Faults that may hide a reply which the provider has made, and bills."""
 MAX_IN_FLIGHT = 1024
 """Attempts under way at once; bounds memory. The provider's own pace is `models/limiter`'s."""
 GROWN_BYTES = 6_000
 """Of a prompt by one cell's error, notes and changed names, as they mostly are."""
-GATEWAY_TIMEOUTS = frozenset({408, 504, 524})
 EXPECTED_OUTPUT_TOKENS = 200
 """Of a sub-call, before any has been seen."""
 
@@ -208,7 +205,9 @@ class CallBook:
         if call is None:
             return None, None
         if event.sent:
-            self.ledger.settle(event.call, self._billed(call, event))
+            worst = self.ledger.worst(event.call)
+            billed = pricing.billed(call.model, event.failure, event.usage, worst)
+            self.ledger.settle(event.call, billed)
             self._count(event.usage or ev.Usage())
         else:
             self.ledger.release(event.call)
@@ -232,13 +231,6 @@ class CallBook:
         reply_tokens = min(of.max_output_tokens, model.max_output_tokens)
         grown_bytes = 2 * (reply_tokens + of.output_chars) + GROWN_BYTES
         self.ledger.set_aside(pricing.closing(model, messages, grown_bytes))
-
-    def _billed(self, call: Call, event: ev.CallFailed) -> Amount:
-        failure, usage = event.failure, event.usage
-        unknown = failure.fault in BILLING_UNKNOWN or failure.status in GATEWAY_TIMEOUTS
-        if unknown and (usage is None or usage.estimated):
-            return self.ledger.worst(event.call)
-        return pricing.actual(call.model, usage or ev.Usage())
 
     def _count(self, usage: ev.Usage) -> None:
         self.totals.calls += 1

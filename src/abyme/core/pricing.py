@@ -8,7 +8,7 @@ the expected one takes 3.5. Money rounds up.
 
 from collections.abc import Iterable
 
-from abyme.core.events import ModelFacts, Price, Usage
+from abyme.core.events import Failure, ModelFacts, Price, Usage
 from abyme.core.ledger import Amount
 from abyme.core.profile import Message
 
@@ -16,6 +16,10 @@ MESSAGE_TOKENS = 8
 """Role, separators: what a chat template puts around a message."""
 CLOSING_TOKENS = 1024
 """Output of a closing turn: one block that submits what is held."""
+BILLING_UNKNOWN = frozenset({"stream_cut", "timed_out", "cancelled", "bad_reply"})
+"""Faults that may hide a reply which the provider has made, and bills."""
+GATEWAY_TIMEOUTS = frozenset({408, 504, 524})
+"""HTTP statuses of a gateway that gave up on a provider which may have worked."""
 
 
 def prompt_bytes(messages: Iterable[Message]) -> int:
@@ -49,6 +53,16 @@ def actual(model: ModelFacts, usage: Usage) -> Amount:
     if usage.cost_usd_micro is not None:
         return Amount(1, tokens, usage.cost_usd_micro)
     return Amount(1, tokens, _usd(model.price, usage.prompt_tokens, usage.completion_tokens))
+
+
+def billed(model: ModelFacts, failure: Failure, usage: Usage | None, worst: Amount) -> Amount:
+    """Cost of an attempt that was sent and failed. Where the provider may have worked and gave
+    no figures, its worst case.
+    """
+    unknown = failure.fault in BILLING_UNKNOWN or failure.status in GATEWAY_TIMEOUTS
+    if unknown and (usage is None or usage.estimated):
+        return worst
+    return actual(model, usage or Usage())
 
 
 def _usd(price: Price | None, prompt_tokens: int, output_tokens: int) -> int:
