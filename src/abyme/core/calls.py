@@ -8,6 +8,7 @@ stream, time-out, cancelled), the worst case is taken as spent.
 
 from collections import deque
 from dataclasses import dataclass, field
+from typing import Any
 
 from abyme.core import events as ev
 from abyme.core import pricing, retry
@@ -41,6 +42,11 @@ class Call:
     closing: bool = False
     fence: str = ""
     """Nonce of the data in the prompt; stripped from the reply."""
+    schema: dict[str, Any] | None = None
+    """JSON Schema that the reply must fit."""
+    repairs: int = 0
+    """Times that the model was told of a wrong shape."""
+    fresh: bool = False
     batch: BatchId | None = None
     position: int | None = None
     expected: Amount = NOTHING
@@ -178,8 +184,21 @@ class CallBook:
             max_output_tokens=call.max_output_tokens,
             temperature=call.temperature,
             stop=call.stop,
+            schema=call.schema,
+            fresh=call.fresh,
             delay_s=call.delay_s,
         )
+
+    def restart(self, event: ev.RunResumed) -> None:
+        """Go on in another process: nothing is under way, and what was is carried as spent."""
+        self.waiting.clear()
+        for call in list(self._open):
+            self.ledger.release(call)
+        self._open.clear()
+        self._expected = NOTHING
+        self._last = max(self._last, event.next_call - 1)
+        carried = event.carried
+        self.ledger.resume(event.limits, Amount(carried.calls, carried.tokens, carried.usd_micro))
 
     def cancel(self, call: CallId) -> None:
         """Expect no reply any more. The hold stays until the driver says how the attempt ended."""

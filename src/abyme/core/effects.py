@@ -96,15 +96,22 @@ class Asked(Struct, frozen=True, kw_only=True):
     refused: Failure | None = None
 
 
+class CellDigest(Struct, frozen=True, kw_only=True):
+    """What a cell came out as, in short."""
+
+    output: bytes
+    """Digest of output and error."""
+    ended: str
+    names: tuple[Name, ...]
+    """That it made or changed."""
+
+
 class DoneCell(Struct, frozen=True, kw_only=True):
     """A cell that has changed its REPL's state. Run again with the same answers, it rebuilds it."""
 
     run: RunCell
     asked: tuple[Asked, ...]
-    digest: bytes
-    """Of output and error."""
-    ended: Literal["clean", "raised", "interrupted"]
-    changed: tuple[Name, ...]
+    came_out: CellDigest
 
 
 class Confirm(Effect, frozen=True, kw_only=True):

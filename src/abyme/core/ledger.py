@@ -104,6 +104,11 @@ class Ledger:
         """Drop the hold of an attempt that was never sent."""
         self.held -= self._holds.pop(call)
 
+    def resume(self, limits: Limits, carried: Amount) -> None:
+        """Go on under these limits, with so much spent beside what is known of."""
+        self.limits, self._max_usd_micro = limits, limits.max_usd_micro
+        self.spent += carried
+
     def worst(self, call: CallId) -> Amount:
         """Tell what is held for `call`."""
         return self._holds[call]

@@ -17,7 +17,7 @@ from abyme.core import replies
 from abyme.core.effects import Budget
 from abyme.core.ids import NodeId
 from abyme.core.profile import Message, Profile
-from abyme.core.transcript import Transcript, status_line
+from abyme.core.transcript import Transcript, answer_shape, differences, status_line
 
 
 class State(Enum):
@@ -37,6 +37,9 @@ class State(Enum):
 NEXT: Final[dict[tuple[State, type[ev.Event]], frozenset[State]]] = {
     (State.OPENING, ev.SessionOpened): frozenset({State.THINKING, State.DONE}),
     (State.OPENING, ev.SessionLost): frozenset({State.DONE}),
+    (State.OPENING, ev.SessionRebuilt): frozenset(
+        {State.THINKING, State.RUNNING, State.CHECKING, State.DONE}
+    ),
     (State.THINKING, ev.CallSettled): frozenset({State.RUNNING, State.THINKING, State.DONE}),
     (State.THINKING, ev.CallFailed): frozenset({State.DONE}),
     (State.RUNNING, ev.CellStarted): frozenset({State.RUNNING}),
@@ -71,14 +74,16 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Look evidence up."""
+    """Look evidence up, and the answer's shape."""
 
     evidence: tuple[ev.Place | str, ...]
+    value: Any = None
+    schema: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Reopen:
-    """Start a new REPL in place of one that was lost."""
+    """Start a new REPL in place of one that was lost, and run its cells again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +100,8 @@ Step: TypeAlias = Think | Run | Check | Reopen | Done
 
 MAX_EVIDENCE: Final = 200
 """Pieces that are looked up; a quote that is absent costs a search of the whole context."""
+MAX_WRONG: Final = 2
+"""Times that a model is told what is wrong with the shape of its answer."""
 MAX_REOPENED: Final = 3
 """REPLs that one node may lose before it is given up."""
 
@@ -121,6 +128,8 @@ class Machine:
     max_turns: int
     sub: ev.ModelFacts
     seed: int
+    schema: dict[str, Any] | None = None
+    """JSON Schema that the answer must fit."""
     state: State = State.OPENING
     turn: int = 0
     cell: int = 0
@@ -133,6 +142,12 @@ class Machine:
     _asked_again: bool = False
     _closing_asked: bool = False
     _reopened: int = 0
+    _interrupted: State | None = None
+    """Where it stood when the run was cut off, while its REPL is rebuilt."""
+    _code: str = ""
+    """Of the running cell."""
+    _wrong: int = 0
+    """Answers that were not of the right shape."""
     _notes: list[str] = field(default_factory=list)
     _transcript: Transcript = field(init=False)
 
@@ -159,7 +174,7 @@ class Machine:
         if self.closing is not None:
             return self._end("partial", self.closing)
         self.closing = reason
-        if self.state is State.OPENING:
+        if self.state is State.OPENING and self.turn == 0:
             return self._end("partial", reason)
         return self._think() if self.state is State.THINKING else None
 
@@ -167,10 +182,23 @@ class Machine:
         """End now with what is held."""
         return self._end("partial", self.closing or reason)
 
+    def reopen(self) -> None:
+        """Stand before a new REPL: the process that had the old one was killed."""
+        if self.state is not State.OPENING:  # else it was about to be rebuilt already
+            self._interrupted, self.state = self.state, State.OPENING
+        self._submitted = None
+
+    @property
+    def resumable(self) -> bool:
+        """It has begun and not ended: there is something to go on with."""
+        return self.state is not State.DONE and self.turn > 0
+
     def _take(self, event: ev.Event, budget: Budget) -> Step | None:  # noqa: PLR0911 - one a case
         match event:
             case ev.SessionOpened():
                 return self._opened(event, budget)
+            case ev.SessionRebuilt():
+                return self._rebuilt(event)
             case ev.SessionLost():
                 return self._lost(event)
             case ev.CallSettled(text=text):
@@ -190,11 +218,25 @@ class Machine:
 
     def _opened(self, event: ev.SessionOpened, budget: Budget) -> Step:
         self.state = State.THINKING
-        if self._reopened:
-            return self._think()
-        self._transcript.question(
-            self.question, event.preview or self.preview, self._status(budget, self.turn + 1)
-        )
+        status = self._status(budget, self.turn + 1)
+        question = self.question + answer_shape(self.schema)
+        self._transcript.question(question, event.preview or self.preview, status)
+        return self._think()
+
+    def _rebuilt(self, event: ev.SessionRebuilt) -> Step:
+        """Go on where the REPL was lost, or the run cut off."""
+        before, self._interrupted = self._interrupted, None
+        differs = differences(event.differs)
+        if before in (State.RUNNING, State.CHECKING) and self.closing is None:
+            self.state = before
+            if differs:
+                self._notes.append(differs)
+            return self._check() if before is State.CHECKING else Run(self.cell, self._code)
+        if differs:
+            self._transcript.remark(f"[{differs}]")
+        self.state = State.THINKING
+        if before is State.THINKING and (self.closing is None or self._closing_asked):
+            return Think(self._transcript.messages, closing=self._closing_asked)
         return self._think()
 
     def _lost(self, event: ev.SessionLost) -> Step:
@@ -206,7 +248,7 @@ class Machine:
             return self._end("partial" if self.held.value is not None else "failed", event.why)
         lost = ev.CellFinished(cell=self.cell, output="", ended="lost", limit=event.why)
         self._transcript.cell(lost, notes=[], status="")
-        self.state = State.OPENING
+        self._interrupted, self.state = None, State.OPENING
         return Reopen()
 
     def _replied(self, text: str, budget: Budget) -> Step:
@@ -221,7 +263,7 @@ class Machine:
         self._notes = [reply.dropped] if reply.dropped else []
         self.state = State.RUNNING
         self.cell += 1
-        self._submitted = None
+        self._submitted, self._code = None, reply.code
         return Run(self.cell, reply.code)
 
     def _finished(self, event: ev.CellFinished, budget: Budget) -> Step:
@@ -244,13 +286,18 @@ class Machine:
         self._transcript.cell(event, notes=notes, status=self._status(budget, self.turn + 1))
         if submitted is not None and clean:
             self.state = State.CHECKING
-            return Check(submitted.evidence[:MAX_EVIDENCE])
+            return self._check()
         if self._closing_asked:
             return self._end("partial", self.closing)
         self.state = State.THINKING
         return self._think()
 
+    def _check(self) -> Check:
+        return Check(self.held.evidence[:MAX_EVIDENCE], self.held.value, self.schema)
+
     def _checked(self, event: ev.EvidenceChecked) -> Step:
+        if event.wrong is not None:
+            return self._of_wrong_shape(event.wrong)
         self.held.checked = tuple(event.found)
         again = event.missing and not event.found and not self._asked_again
         if again and not self._last_turn_had():
@@ -263,6 +310,17 @@ class Machine:
             self.state = State.THINKING
             return self._think()
         return self._end("partial" if self._closing_asked else "answered", self.closing)
+
+    def _of_wrong_shape(self, wrong: str) -> Step:
+        self._wrong += 1
+        self.held.draft = True
+        if self._last_turn_had() or self._wrong > MAX_WRONG:
+            return self._end("failed", f"bad_shape: the answer does not fit the schema: {wrong}")
+        self._transcript.remark(
+            f"[answer not taken: it does not fit the JSON Schema: {wrong}; submit again]"
+        )
+        self.state = State.THINKING
+        return self._think()
 
     def _end_in_prose(self, prose: str) -> Done:
         """End after a last turn without code. Its words are better than nothing, and said to be."""

@@ -10,9 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from abyme.core import events as ev
-from abyme.core.effects import Result
+from abyme.core import recall
+from abyme.core.effects import Asked, DoneCell, Result, RunCell
+from abyme.core.fanout import Claims
 from abyme.core.ids import ROOT, BatchId, CallId, NodeId
 from abyme.core.machine import Machine
+from abyme.core.recall import Known
 
 MAX_LIVE_CHILDREN = 32
 """REPLs of children open at once at each depth; the others wait their turn. A limit over
@@ -25,6 +28,8 @@ class Node:
 
     id: NodeId
     machine: Machine
+    model: ev.ModelFacts
+    """Whose turns these are."""
     depth: int = 0
     context: ev.ContextPart | None = None
     """Its own context; None: that of `of` as it is."""
@@ -40,6 +45,47 @@ class Node:
     of_cell: int = 0
     """Length of `results` when the running cell began."""
     restore: tuple[Result, ...] = ()
+    running: RunCell | None = None
+    asked: list[Asked] = field(default_factory=list)
+    """What the running cell was answered."""
+    done: list[DoneCell] = field(default_factory=list)
+    """Cells whose work is in the REPL."""
+    claims: Claims = field(default_factory=Known)
+    """What the running cell had, before the process that ran it was killed."""
+    asked_as: bytes = b""
+    """`recall.key` of the request that it answers."""
+    parked: bool = False
+    """It lived when the run was cut off, and waits for its parent's cell to ask for it again."""
+
+    def cell_begins(self, run: RunCell) -> None:
+        """Note what is needed to run it again."""
+        self.of_cell = len(self.results)
+        self.running = run
+        self.asked.clear()
+
+    def cell_over(self, event: ev.CellFinished | ev.SessionLost) -> None:
+        """Keep what a cell has done; of one that was undone, only the results of its calls."""
+        undone = isinstance(event, ev.SessionLost) or event.ended in ("rolled_back", "lost")
+        if undone:
+            self.restore = (*self.restore, *self.results[self.of_cell :])
+        else:
+            self.restore = ()
+            assert isinstance(event, ev.CellFinished)
+            assert self.running is not None
+            came_out = recall.cell_digest(event)
+            self.done.append(DoneCell(run=self.running, asked=tuple(self.asked), came_out=came_out))
+        self.running = None
+        self.asked.clear()
+        self.claims = Known()
+
+    def cell_again(self) -> None:
+        """Let the running cell begin anew; what it was answered waits to be asked for again."""
+        del self.results[self.of_cell :]
+        for batch in self.asked:
+            for name, result in zip(batch.keys, batch.results, strict=False):
+                if result.failure is None:
+                    self.claims.put(name, result)
+        self.asked.clear()
 
 
 @dataclass(slots=True)
@@ -89,6 +135,10 @@ class Nodes:
     def forget_waiting(self, parent: NodeId) -> None:
         """Never open the children of a node that are not open yet."""
         self._waiting = deque(n for n in self._waiting if n.seat and n.seat[0] != parent)
+
+    def restart(self) -> None:
+        """Forget those who wait for a place; they have cost nothing and are asked for again."""
+        self._waiting.clear()
 
     def drop(self, node: NodeId) -> None:
         """Let an open child go; its place is free."""

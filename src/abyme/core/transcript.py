@@ -5,17 +5,21 @@ caches hit. Everything that comes from a REPL stands between data fences, in bou
 Templates are filled in one pass, never by `str.format`: texts hold braces.
 """
 
+import json
 import re
+from collections.abc import Sequence
+from typing import Any
 
 from abyme.core import fences
 from abyme.core.effects import Budget
-from abyme.core.events import CellFinished, ModelFacts, Name
+from abyme.core.events import CellFinished, Difference, ModelFacts, Name
 from abyme.core.profile import Message, Profile
 
 MAX_ERROR_CHARS = 9_000
 MAX_GUEST_NOTES = 12
 MAX_NOTE_CHARS = 300
 MAX_CHANGED = 40
+MAX_DIFFERENCES = 8
 """Bounds on what a guest can put into a prompt beside its output."""
 
 _SLOT = re.compile(r"\{(\w+)\}")
@@ -106,9 +110,36 @@ def _endings(finished: CellFinished) -> list[str]:
             back = "the session is back at its state before this cell"
             return [f"the cell was stopped{why}; {back}; results of its sub-calls are in `calls`"]
         case "lost":
-            return [f"the session was lost{why}; a new one has started, earlier names are gone"]
+            back = "a new one has run the cells before this one again"
+            return [f"the session was lost{why}; {back}; results of sub-calls are in `calls`"]
         case _:
             return []
+
+
+def differences(cells: Sequence[Difference]) -> str:
+    """Say which cells came out in another way when they were run again; nothing if none did."""
+    if not cells:
+        return ""
+    told = [f"cell {one.cell}: {one.what}{_names(one.names)}" for one in cells[:MAX_DIFFERENCES]]
+    more = len(cells) - len(told)
+    rest = f"; and {more} more" if more else ""
+    return (
+        "the session was started again and its cells were run again; not all came out as before: "
+        f"{'; '.join(told)}{rest}; look before you rely on them"
+    )
+
+
+def _names(names: Sequence[str]) -> str:
+    shown = ", ".join(n[:60] if n.isidentifier() else "?" for n in names[:MAX_CHANGED])
+    return f" ({shown})" if shown else ""
+
+
+def answer_shape(schema: dict[str, Any] | None) -> str:
+    """Tell of the schema that the answer must fit; nothing where there is none."""
+    if schema is None:
+        return ""
+    text = json.dumps(schema, ensure_ascii=False)
+    return f"\n\nThe value that you submit must fit this JSON Schema:\n{text}"
 
 
 def cut(text: str, max_chars: int) -> str:

@@ -1,49 +1,37 @@
 """The run as a whole: records in, effects out.
 
 Routes each record to its node, turns what nodes want into effects that the
-ledger allows, opens and ends children, and meets the run's limits. The only
-owner of the ledger.
+ledger allows, and meets the run's limits. The only owner of the ledger.
 
 Rule: same records in, same effects out. The only clock is `Record.at_s`.
-Does not decide what a node does next (`machine`), what a batch may cost
-(`fanout`) or whether an attempt is repeated (`calls`, `retry`).
+Does not decide what a node does next (`machine`), which batches and children there
+are (`subcalls`) or whether an attempt is repeated (`calls`, `retry`).
 """
 
-import json
-from typing import Any, Literal
+from typing import Literal
+
+from msgspec import structs
 
 from abyme.core import events as ev
 from abyme.core import pricing
 from abyme.core.calls import Call, CallBook
 from abyme.core.effects import (
-    AnswerBatch,
     AnyEffect,
     Budget,
-    CancelCall,
     CheckEvidence,
     CloseSession,
     EndCell,
     Finish,
-    OpenSession,
     Result,
     RunCell,
 )
-from abyme.core.fanout import BatchRefused, Fanout, limit_failure, refusal_failure
-from abyme.core.ids import ROOT, BatchId, CallId, NodeId
+from abyme.core.fanout import Fanout, limit_failure
+from abyme.core.ids import ROOT, NodeId
 from abyme.core.ledger import Ledger
-from abyme.core.machine import (
-    Check,
-    Done,
-    IllegalTransition,
-    Machine,
-    Reopen,
-    Run,
-    State,
-    Step,
-    Think,
-)
-from abyme.core.nodes import Node, Nodes, context_of
+from abyme.core.machine import Check, Done, IllegalTransition, Reopen, Run, State, Step, Think
+from abyme.core.nodes import Node
 from abyme.core.profile import Profile
+from abyme.core.subcalls import SubCalls, opening, rebuilding
 from abyme.errors import LimitReached
 
 Effects = list[AnyEffect]
@@ -57,7 +45,8 @@ class Tree:
         self.book = CallBook(Ledger(started.limits))
         self.finished: Finish | None = None
         self._fanout = Fanout(self.book, started.seed)
-        self._nodes = Nodes()
+        self._sub = SubCalls(started, self.book, self._fanout, self._budget)
+        self._nodes = self._sub.nodes
         free = ev.Price(input_usd_micro=0, output_usd_micro=0)
         self._costs_money = {started.root.price, started.sub.price} != {free}
         self._at_s = 0.0
@@ -71,9 +60,7 @@ class Tree:
             return self._book_late(record.event)
         effects = self._route(record.node, record.event)
         effects += self._pump()
-        for batch in self._fanout.complete():
-            results = tuple(r for r in batch.results if r is not None)
-            effects += self._answer(batch.node, batch.batch, results)
+        effects += self._sub.answers()
         if self.finished is not None:
             return [*self._shut_down(), self.finished]
         return effects
@@ -105,10 +92,15 @@ class Tree:
             return self._of_node(call.node, ev.CallFailed(call=call.call, failure=failure))
         return self._perform(call.node, node, node.machine.close(str(refusal)))
 
-    def draft(self) -> Any:
-        """Tell what the root would answer if it had to stop now."""
+    def node(self, node_id: NodeId) -> Node | None:
+        """Look a node up that is not over."""
+        return self._nodes.get(node_id)
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether the root comes to its end for another reason than an answer."""
         root = self._nodes.get(ROOT)
-        return root.machine.held.value if root else None
+        return root is not None and root.machine.closing is not None
 
     # -- routing -----------------------------------------------------------------
 
@@ -123,9 +115,10 @@ class Tree:
     def _route(self, node_id: NodeId, event: ev.AnyEvent) -> Effects:  # noqa: PLR0911 - one a case
         match event:
             case ev.RunStarted():
-                self._nodes.add(self._new_node(ROOT, event.question, event.preview))
-                return [OpenSession(node=ROOT, context=None, of=ROOT)]
-            case ev.CallReserved():
+                return [opening(self._sub.root())]
+            case ev.RunResumed():
+                return self._resumed(event)
+            case ev.CallReserved() | ev.ChildEnded():
                 return []
             case ev.CallSettled():
                 return self._settled(event)
@@ -145,12 +138,14 @@ class Tree:
         if node is None or node.machine.state is State.DONE:
             return []  # a late word of a child that was cut off
         machine = node.machine
+        if isinstance(event, ev.BatchConfirmed):
+            return self._sub.confirmed(node, event)
         effects: Effects = []
-        if isinstance(event, ev.CellFinished | ev.SessionLost):
-            effects += self._cell_over(node_id, node, event)
+        if isinstance(event, ev.CellFinished | ev.SessionLost) and node.running is not None:
+            effects += self._sub.cell_over(node, event)
         step = machine.step(event, self._budget(node))
         if isinstance(event, ev.CallsRequested):
-            return self._requested(node_id, node, event)
+            return self._sub.requested(node, event)
         return effects + self._perform(node_id, node, step)
 
     def _perform(self, node_id: NodeId, node: Node, step: Step | None) -> Effects:
@@ -158,29 +153,30 @@ class Tree:
             case None:
                 return []
             case Think():
-                return self._think(node_id, step)
+                return self._think(node, step)
             case Run(cell=cell, code=code):
-                node.of_cell = len(node.results)
                 restore = node.restore  # until a cell commits: it may be rolled back again
                 budget = self._budget(node)
-                return [RunCell(node=node_id, cell=cell, code=code, restore=restore, budget=budget)]
-            case Check(evidence=evidence):
-                return [CheckEvidence(node=node_id, evidence=evidence)]
+                run = RunCell(node=node_id, cell=cell, code=code, restore=restore, budget=budget)
+                node.cell_begins(run)
+                return [run]
+            case Check(evidence=evidence, value=value, schema=schema):
+                check = CheckEvidence(node=node_id, evidence=evidence, value=value, schema=schema)
+                return [check]
             case Reopen():
-                node.restore = tuple(node.results)
-                return [CloseSession(node=node_id), _opening(node)]
+                return [CloseSession(node=node_id), rebuilding(node)]
             case Done():
                 return self._ended(node_id, node, step)
 
     # -- turns -------------------------------------------------------------------
 
-    def _think(self, node_id: NodeId, step: Think) -> Effects:
-        profile, model = self.started.profile, self.started.root
-        if node_id == ROOT:
+    def _think(self, node: Node, step: Think) -> Effects:
+        profile, model = node.machine.profile, node.model
+        if node.id == ROOT:
             self.book.set_aside_for(step.messages, model, profile)
         call = Call(
             call=self.book.new_id(),
-            node=node_id,
+            node=node.id,
             purpose="turn",
             model=model,
             messages=step.messages,
@@ -188,7 +184,7 @@ class Tree:
             temperature=profile.temperature,
             prefill=profile.prefill,
             stop=tuple(profile.stop),
-            closing=step.closing and node_id == ROOT,
+            closing=step.closing and node.id == ROOT,
         )
         self.book.enqueue(call, first=True)
         return []
@@ -199,7 +195,7 @@ class Tree:
             return []
         if call.purpose == "turn":
             return self._of_node(call.node, event)
-        self._fanout.replied(call, event.text)
+        self._fanout.replied(call, event)
         return []
 
     def _failed(self, event: ev.CallFailed) -> Effects:
@@ -226,142 +222,29 @@ class Tree:
         call.failure, call.delay_s = event.failure, delay_s
         self.book.enqueue(call, first=True)
 
-    # -- sub-calls ---------------------------------------------------------------
-
-    def _requested(self, node_id: NodeId, node: Node, event: ev.CallsRequested) -> Effects:
-        refused = self._refusal(node, event)
-        if refused is None and not event.requests:
-            return self._answer(node_id, event.batch, ())
-        if refused is None:
-            try:
-                if event.purpose == "rlm":
-                    self._fanout.price(event.requests, self.started.root)
-                    return self._children(node, event)
-                self._fanout.admit(node_id, event, self._model(event.requests[0]))
-            except BatchRefused as refusal:
-                refused = refusal_failure(refusal)
-        if refused is None:
-            return []
-        return [
-            AnswerBatch(node=node_id, batch=event.batch, refused=refused, budget=self._budget(node))
-        ]
-
-    def _refusal(self, node: Node, event: ev.CallsRequested) -> ev.Failure | None:
-        """Say why a batch may not begin at all; its price is looked at afterwards."""
-        if self._stops or self._deadlines:
-            return ev.Failure(fault="cancelled", message="the run is ending; submit what you hold")
-        limits = self.started.limits
-        need = 1 if event.purpose == "llm" else 2
-        if node.depth + need > limits.depth:
-            instead = "" if need == 1 else "; use llm_query instead"
-            message = f"depth {limits.depth} allows no {event.purpose}_query here{instead}"
-            return ev.Failure(fault="depth", message=message)
-        allowed = {None, self.started.sub.name, self.started.root.name}
-        models = {request.model for request in event.requests}
-        if not models <= allowed or len(models) > 1:
-            names = " or ".join(sorted({self.started.sub.name, self.started.root.name}))
-            message = f"model must be {names}, one for a whole batch"
-            return ev.Failure(fault="not_allowed", message=message)
-        return None
-
-    def _model(self, request: ev.Request) -> ev.ModelFacts:
-        is_root = request.model == self.started.root.name != self.started.sub.name
-        return self.started.root if is_root else self.started.sub
-
-    def _answer(
-        self, node_id: NodeId, batch: BatchId, results: tuple[Result, ...]
-    ) -> list[AnyEffect]:
-        node = self._nodes[node_id]
-        node.results += results
-        budget = self._budget(node)
-        return [AnswerBatch(node=node_id, batch=batch, results=results, budget=budget)]
-
-    def _cell_over(
-        self, node_id: NodeId, node: Node, event: ev.CellFinished | ev.SessionLost
-    ) -> Effects:
-        """Drop what the cell had under way; remember what a roll-back took from the guest."""
-        effects = self._cancel(node_id, self._fanout.abandon(node_id))
-        effects += self._cut_off_below(node_id)
-        if isinstance(event, ev.CellFinished):
-            lost = event.ended == "rolled_back"
-            node.restore = (*node.restore, *node.results[node.of_cell :]) if lost else ()
-        return effects + self._open_children()
-
-    def _cancel(self, node_id: NodeId, calls: list[CallId]) -> Effects:
-        for call in calls:
-            self.book.cancel(call)
-        return [CancelCall(node=node_id, call=call) for call in calls]
-
-    # -- children ----------------------------------------------------------------
-
-    def _new_node(self, node_id: NodeId, question: str, preview: str) -> Node:
-        started = self.started
-        machine = Machine(
-            node=node_id,
-            question=question,
-            preview=preview,
-            profile=started.profile,
-            max_turns=started.limits.max_turns,
-            sub=started.sub,
-            seed=started.seed,
-        )
-        return Node(node_id, machine)
-
-    def _children(self, node: Node, event: ev.CallsRequested) -> Effects:
-        self._fanout.open(node.id, event)
-        for position, request in enumerate(event.requests):
-            seat = (node.id, event.batch, position)
-            call = self.book.new_id()
-            if self._nodes.is_cycle(node, request):
-                message = "an ancestor was asked the same on the same context; split it first"
-                failure = ev.Failure(fault="cycle", message=message)
-                self._fanout.place(seat, Result(call=call, failure=failure))
-                continue
-            child_id = NodeId(f"{node.id}.{node.children}")
-            node.children += 1
-            child = self._new_node(child_id, request.prompt, node.machine.preview)
-            child.depth, child.seat, child.call = node.depth + 1, seat, call
-            child.context, child.of = context_of(node, request)
-            self._nodes.wait(child)
-        return self._open_children()
-
-    def _open_children(self) -> Effects:
-        return [_opening(node) for node in self._nodes.admitted()]
-
     def _ended(self, node_id: NodeId, node: Node, done: Done) -> Effects:
-        if node.seat is None:
-            self.finished = Finish(
-                node=node_id,
-                status=done.status,
-                value=done.value,
-                evidence=done.evidence,
-                reason=done.reason,
-            )
-            return []
-        self._fanout.place(node.seat, _child_result(node.call, done))
-        return [*self._drop(node_id), *self._open_children()]
+        if node.seat is not None:
+            return self._sub.ended(node, done)
+        self.finished = Finish(
+            node=node_id,
+            status=done.status,
+            value=done.value,
+            evidence=done.evidence,
+            reason=done.reason,
+        )
+        return []
 
-    def _cut_off(self, node: Node) -> Effects:
-        """End a child and everything below it: its parent no longer waits."""
-        effects = self._cut_off_below(node.id)
-        self.book.forget_turns(node.id)
-        turns = [call.call for call in self.book.of(node.id) if call.purpose == "turn"]
-        effects += self._cancel(node.id, sorted({*turns, *self._fanout.abandon(node.id)}))
-        node.machine.state = State.DONE
-        return [*effects, *self._drop(node.id)]
-
-    def _cut_off_below(self, parent: NodeId) -> Effects:
-        self._nodes.forget_waiting(parent)
-        return [effect for child in self._nodes.below(parent) for effect in self._cut_off(child)]
-
-    def _drop(self, node_id: NodeId) -> Effects:
-        self._nodes.drop(node_id)
-        return [CloseSession(node=node_id)]
+    def _resumed(self, event: ev.RunResumed) -> Effects:
+        """Go on in another process, under the limits that are set now."""
+        self.started = structs.replace(self.started, limits=event.limits)
+        self.book.restart(event)
+        return self._sub.restart(self.started)
 
     # -- limits of the run -------------------------------------------------------
 
     def _deadline(self, *, final: bool) -> Effects:
         self._deadlines += 1
+        self._sub.ending = True
         limit = f"timeout_s: {self.started.limits.timeout_s} s"
         closing = self._nodes[ROOT].machine.closing
         if final:
@@ -372,6 +255,7 @@ class Tree:
 
     def _stop(self) -> Effects:
         self._stops += 1
+        self._sub.ending = True
         if self._stops > 1:
             return self._end_now("stopped", "stopped by the user")
         return self._close_all("stopped by the user", "stopped")
@@ -382,7 +266,7 @@ class Tree:
         effects: Effects = []
         self.book.forget_turns(ROOT)
         if root.machine.state is State.THINKING:
-            effects += self._cancel(ROOT, [call.call for call in self.book.of(ROOT)])
+            effects += self._sub.cancel(ROOT, [call.call for call in self.book.of(ROOT)])
         elif root.machine.state is State.RUNNING:
             effects.append(EndCell(node=ROOT, why=why))
         return effects + self._perform(ROOT, root, root.machine.close(reason))
@@ -399,8 +283,15 @@ class Tree:
         return []
 
     def _shut_down(self) -> Effects:
-        calls = self._cancel(ROOT, self.book.all_open())
-        return [*calls, *(CloseSession(node=node_id) for node_id in self._nodes)]
+        calls = self._sub.cancel(ROOT, self.book.all_open())
+        cut_off = ev.ChildEnded(status="cut_off", value=None, reason="the run ended first")
+        return [
+            *calls,
+            *(
+                CloseSession(node=node_id, ended=None if node_id == ROOT else cut_off)
+                for node_id in self._nodes
+            ),
+        ]
 
     def _budget(self, node: Node) -> Budget:
         left, limits = self.book.ledger.left(), self.started.limits
@@ -413,19 +304,6 @@ class Tree:
             turns=max(0, limits.max_turns - node.machine.turn),
             depth=max(0, limits.depth - node.depth),
         )
-
-
-def _opening(node: Node) -> OpenSession:
-    return OpenSession(node=node.id, context=node.context, of=node.of)
-
-
-def _child_result(call: CallId, done: Done) -> Result:
-    if done.value is None:
-        message = f"the child ended without an answer: {done.reason or done.status}"
-        return Result(call=call, failure=ev.Failure(fault="child_failed", message=message))
-    value = done.value
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return Result(call=call, text=text)
 
 
 def _output_tokens(profile: Profile, model: ev.ModelFacts, *, closing: bool) -> int:

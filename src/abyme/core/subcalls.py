@@ -1,0 +1,322 @@
+"""What guests ask for: refused, priced, confirmed, admitted; children opened and cut off.
+
+Decides whether a batch may begin, and which nodes there are below a node.
+Invariants: a batch is answered at most once, with one result a request or one refusal;
+a child lives only while its parent's cell runs; nothing is sent or opened for a batch
+that was refused.
+
+Does not decide what a node does next (`machine`) or what an attempt costs (`calls`).
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from abyme.core import events as ev
+from abyme.core import recall, shapes
+from abyme.core.calls import CallBook
+from abyme.core.effects import (
+    AnswerBatch,
+    AnyEffect,
+    Asked,
+    Budget,
+    CancelCall,
+    CloseSession,
+    Confirm,
+    OpenSession,
+    Result,
+)
+from abyme.core.fanout import BatchRefused, Fanout, Seat, refusal_failure
+from abyme.core.ids import ROOT, BatchId, CallId, NodeId
+from abyme.core.ledger import Amount
+from abyme.core.machine import Done, Machine, State
+from abyme.core.nodes import Node, Nodes, context_of
+
+Effects = list[AnyEffect]
+
+CHILD_BYTES = 8_000
+"""Of a child's first prompt beside its question: system text, examples, preview."""
+
+
+@dataclass(slots=True)
+class SubCalls:
+    """Sub-calls and children of the whole run."""
+
+    started: ev.RunStarted
+    book: CallBook
+    fanout: Fanout
+    budget: Callable[[Node], Budget]
+    nodes: Nodes = field(default_factory=Nodes)
+    ending: bool = False
+    """The run is coming to its end: nothing new may begin."""
+    _unconfirmed: dict[tuple[NodeId, BatchId], ev.CallsRequested] = field(default_factory=dict)
+
+    # -- batches -----------------------------------------------------------------
+
+    def requested(self, node: Node, event: ev.CallsRequested) -> Effects:
+        """Take a batch in."""
+        refused = self._refusal(node, event)
+        if refused is not None:
+            return [self._refuse(node, event, refused)]
+        if not event.requests:
+            return [self._answer(node, event.batch, ())]
+        try:
+            expected = self._price(node, event)
+        except BatchRefused as refusal:
+            return [self._refuse(node, event, refusal_failure(refusal))]
+        ask_above = self.started.limits.confirm_usd_micro
+        if ask_above is not None and expected.usd_micro > ask_above:
+            self._unconfirmed[node.id, event.batch] = event
+            return [
+                Confirm(
+                    node=node.id,
+                    batch=event.batch,
+                    calls=expected.calls,
+                    usd_micro=expected.usd_micro,
+                )
+            ]
+        return self._admit(node, event)
+
+    def confirmed(self, node: Node, event: ev.BatchConfirmed) -> Effects:
+        """Hear what the user said of a batch; of one whose cell is over nothing follows."""
+        asked = self._unconfirmed.pop((node.id, event.batch), None)
+        if asked is None:
+            return []
+        refused = self._refusal(node, asked)
+        if not event.allowed:
+            message = "the user declined the cost of these calls; make fewer or smaller ones"
+            refused = ev.Failure(fault="not_allowed", message=message)
+        if refused is None:
+            try:
+                self._price(node, asked)
+            except BatchRefused as refusal:
+                refused = refusal_failure(refusal)
+        return self._admit(node, asked) if refused is None else [self._refuse(node, asked, refused)]
+
+    def answers(self) -> Effects:
+        """Answer the batches that miss nothing any more."""
+        effects: Effects = []
+        for batch in self.fanout.complete():
+            node, asked = self.nodes[batch.node], batch.asked()
+            node.asked.append(asked)
+            effects.append(self._answer(node, batch.batch, asked.results))
+        return effects
+
+    def _admit(self, node: Node, event: ev.CallsRequested) -> Effects:
+        keys = _keys(event)
+        if event.purpose == "rlm":
+            return self._children(node, event, keys)
+        model = self._model(event.requests[0], self.started.sub)
+        self.fanout.admit(node.id, event, model, keys, node.claims)
+        return []
+
+    def _price(self, node: Node, event: ev.CallsRequested) -> Amount:
+        """Expect a cost for what is not known yet."""
+        keys = _keys(event)
+        new = node.claims.missing(keys)
+        requests = [event.requests[position] for position in new]
+        if event.purpose == "rlm":
+            model = self._model(event.requests[0], self.started.root)
+            return self.fanout.price(requests, model, CHILD_BYTES)
+        model = self._model(event.requests[0], self.started.sub)
+        paid = self.fanout.to_be_paid(requests, model, [keys[position] for position in new])
+        return self.fanout.price(paid, model)
+
+    def _refuse(self, node: Node, event: ev.CallsRequested, refused: ev.Failure) -> AnswerBatch:
+        node.asked.append(Asked(keys=_keys(event), refused=refused))
+        budget = self.budget(node)
+        return AnswerBatch(node=node.id, batch=event.batch, refused=refused, budget=budget)
+
+    def _answer(self, node: Node, batch: BatchId, results: tuple[Result, ...]) -> AnswerBatch:
+        node.results += results
+        budget = self.budget(node)
+        return AnswerBatch(node=node.id, batch=batch, results=results, budget=budget)
+
+    def _refusal(self, node: Node, event: ev.CallsRequested) -> ev.Failure | None:
+        """Say why a batch may not begin at all; its price is looked at afterwards."""
+        if self.ending:
+            return ev.Failure(fault="cancelled", message="the run is ending; submit what you hold")
+        limits = self.started.limits
+        need = 1 if event.purpose == "llm" else 2
+        if node.depth + need > limits.depth:
+            instead = "" if need == 1 else "; use llm_query instead"
+            message = f"depth {limits.depth} allows no {event.purpose}_query here{instead}"
+            return ev.Failure(fault="depth", message=message)
+        names = {self.started.sub.name, self.started.root.name}
+        models = {request.model for request in event.requests}
+        if not models <= {None, *names} or len(models) > 1:
+            message = f"model must be {' or '.join(sorted(names))}, one for a whole batch"
+            return ev.Failure(fault="not_allowed", message=message)
+        try:
+            for request in event.requests:
+                if request.schema is not None:
+                    shapes.check(request.schema)
+        except ValueError as error:
+            return ev.Failure(fault="bad_shape", message=f"the schema cannot be used: {error}")
+        return None
+
+    def _model(self, request: ev.Request, default: ev.ModelFacts) -> ev.ModelFacts:
+        known = {model.name: model for model in (self.started.root, self.started.sub)}
+        return default if request.model is None else known[request.model]
+
+    # -- children ----------------------------------------------------------------
+
+    def root(self) -> Node:
+        """Make the root."""
+        started = self.started
+        machine = self._machine(ROOT, started.question, started.preview, started.root)
+        machine.schema = started.answer_schema
+        node = Node(ROOT, machine, started.root)
+        self.nodes.add(node)
+        return node
+
+    def _machine(
+        self, node_id: NodeId, question: str, preview: str, model: ev.ModelFacts
+    ) -> Machine:
+        started = self.started
+        profile = started.profile if model == started.root else None
+        return Machine(
+            node=node_id,
+            question=question,
+            preview=preview,
+            profile=profile or started.sub_profile or started.profile,
+            max_turns=started.limits.max_turns,
+            sub=started.sub,
+            seed=started.seed,
+        )
+
+    def _children(self, node: Node, event: ev.CallsRequested, keys: Sequence[bytes]) -> Effects:
+        self.fanout.open(node.id, event, keys)
+        effects: Effects = []
+        for position, (request, key) in enumerate(zip(event.requests, keys, strict=True)):
+            seat = (node.id, event.batch, position)
+            claimed = node.claims.take(key)
+            if isinstance(claimed, Result):
+                self.fanout.place(seat, claimed)
+            elif claimed is not None:
+                effects += self._unpark(claimed, seat)
+            elif self.nodes.is_cycle(node, request):
+                message = "an ancestor was asked the same on the same context; split it first"
+                failure = ev.Failure(fault="cycle", message=message)
+                self.fanout.place(seat, Result(call=self.book.new_id(), failure=failure))
+            else:
+                self.nodes.wait(self._child(node, request, seat, key))
+        return effects + self.open_children()
+
+    def _child(self, node: Node, request: ev.Request, seat: Seat, key: bytes) -> Node:
+        child_id = NodeId(f"{node.id}.{node.children}")
+        node.children += 1
+        model = self._model(request, self.started.root)
+        machine = self._machine(child_id, request.prompt, node.machine.preview, model)
+        child = Node(child_id, machine, model, asked_as=key)
+        child.depth, child.seat, child.call = node.depth + 1, seat, self.book.new_id()
+        child.context, child.of = context_of(node, request)
+        return child
+
+    def open_children(self) -> Effects:
+        """Give a REPL to children that have waited for a place."""
+        return [opening(node) for node in self.nodes.admitted()]
+
+    def ended(self, node: Node, done: Done) -> Effects:
+        """Bring a child's answer to its parent."""
+        assert node.seat is not None
+        self.fanout.place(node.seat, _child_result(node.call, done))
+        end = ev.ChildEnded(status=done.status, value=done.value, reason=done.reason)
+        return [*self._drop(node.id, end), *self.open_children()]
+
+    def cell_over(self, node: Node, event: ev.CellFinished | ev.SessionLost) -> Effects:
+        """Drop what the cell had under way; remember what an undone cell was answered."""
+        effects = self.cancel(node.id, self.fanout.abandon(node.id))
+        effects += self._cut_off_below(node.id)
+        for key in [key for key in self._unconfirmed if key[0] == node.id]:
+            del self._unconfirmed[key]
+        node.cell_over(event)
+        return effects + self.open_children()
+
+    def cancel(self, node_id: NodeId, calls: list[CallId]) -> Effects:
+        """Drop attempts that nobody waits for any more."""
+        for call in calls:
+            self.book.cancel(call)
+        return [CancelCall(node=node_id, call=call) for call in calls]
+
+    def _cut_off(self, node: Node) -> Effects:
+        """End a child and everything below it: its parent no longer waits."""
+        effects = self._cut_off_below(node.id)
+        self.book.forget_turns(node.id)
+        turns = [call.call for call in self.book.of(node.id) if call.purpose == "turn"]
+        effects += self.cancel(node.id, sorted({*turns, *self.fanout.abandon(node.id)}))
+        node.machine.state = State.DONE
+        reason = "its parent's cell ended first"
+        end = ev.ChildEnded(status="cut_off", value=node.machine.held.value, reason=reason)
+        return [*effects, *self._drop(node.id, end)]
+
+    def _cut_off_below(self, parent: NodeId) -> Effects:
+        self.nodes.forget_waiting(parent)
+        return [effect for child in self.nodes.below(parent) for effect in self._cut_off(child)]
+
+    def _drop(self, node_id: NodeId, end: ev.ChildEnded) -> Effects:
+        self.nodes.drop(node_id)
+        return [CloseSession(node=node_id, ended=end)]
+
+    # -- after a kill ------------------------------------------------------------
+
+    def restart(self, started: ev.RunStarted) -> Effects:
+        """Go on in another process: the root's REPL is rebuilt, children wait to be claimed."""
+        self.started = started
+        for batch in self.fanout.batches.values():
+            self.nodes[batch.node].asked.append(batch.asked())
+        self.fanout.restart()
+        self.nodes.restart()
+        self._unconfirmed.clear()
+        effects: Effects = []
+        for node in [self.nodes[node_id] for node_id in self.nodes]:
+            node.machine.max_turns = started.limits.max_turns
+            if node.parked:
+                continue  # since the kill before this one
+            if node.machine.state is State.RUNNING:
+                node.cell_again()
+            if node.seat is None:
+                effects.append(_reopening(node))
+            elif node.machine.resumable:
+                node.parked = True
+                parent = self.nodes[node.seat[0]]
+                parent.claims.put(node.asked_as, node.id)
+            else:
+                self.nodes.drop(node.id)
+        return effects
+
+    def _unpark(self, node_id: NodeId, seat: Seat) -> Effects:
+        node = self.nodes[node_id]
+        node.seat, node.parked = seat, False
+        return [_reopening(node)]
+
+
+def opening(node: Node) -> OpenSession:
+    """Start a REPL for a node that has had none."""
+    return OpenSession(node=node.id, context=node.context, of=node.of)
+
+
+def _reopening(node: Node) -> OpenSession:
+    """Start a REPL in place of one that is gone, and run its cells again."""
+    if not node.machine.resumable:
+        return opening(node)
+    node.machine.reopen()
+    return rebuilding(node)
+
+
+def rebuilding(node: Node) -> OpenSession:
+    """Start a REPL and run the node's cells in it."""
+    return OpenSession(node=node.id, context=node.context, of=node.of, cells=tuple(node.done))
+
+
+def _keys(event: ev.CallsRequested) -> tuple[bytes, ...]:
+    return tuple(recall.key(event.purpose, request) for request in event.requests)
+
+
+def _child_result(call: CallId, done: Done) -> Result:
+    if done.value is None:
+        message = f"the child ended without an answer: {done.reason or done.status}"
+        return Result(call=call, failure=ev.Failure(fault="child_failed", message=message))
+    value = done.value
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return Result(call=call, text=text)
