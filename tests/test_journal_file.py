@@ -1,10 +1,12 @@
 """Contract: journals/writer and reader. What was flushed survives; what is torn is said."""
 
 import errno
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -107,13 +109,25 @@ def test_a_run_cut_off_in_its_first_record_is_a_typed_error(path: Path, cut: int
         reader.read(path)
 
 
-def test_a_torn_run_can_be_continued(path: Path) -> None:
+def test_a_torn_run_can_be_continued_once_it_is_cut(path: Path) -> None:
     path.write_bytes(WHOLE[:-3])
-    writer.truncate(path, reader.read(path).intact_bytes)
 
-    write(path, run()[-1:])
+    with JournalWriter(path) as journal:
+        journal.cut(reader.read(path).intact_bytes)
+        journal.append(run()[-1])
 
     assert path.read_bytes() == WHOLE
+
+
+def test_nothing_is_written_behind_a_torn_line(path: Path) -> None:
+    """It would become damage in the middle of the file."""
+    path.write_bytes(WHOLE[:-3])
+    journal = JournalWriter(path)
+    journal.append(run()[-1])
+
+    with pytest.raises(JournalError, match=r"ends in a torn line, which must be cut off first$"):
+        journal.close()
+    assert path.read_bytes() == WHOLE[:-3]
 
 
 def test_nothing_is_in_the_file_before_flush_and_all_of_it_after(path: Path) -> None:
@@ -190,6 +204,139 @@ def test_a_full_disk_leaves_whole_lines_and_keeps_the_group(
     assert path.read_bytes() == WHOLE
 
 
+def test_what_cannot_be_cut_off_now_is_cut_off_later(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file system refused even that; meanwhile nothing is written behind it."""
+    real, taken = os.write, []
+
+    def half(fd: int, data: bytes) -> int:
+        if taken:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        taken.append(real(fd, data[:7]))
+        return taken[0]
+
+    def no_cut(fd: int, size: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    journal = JournalWriter(path)
+    for one in run():
+        journal.append(one)
+    monkeypatch.setattr(os, "write", half)
+    monkeypatch.setattr(os, "ftruncate", no_cut)
+    with pytest.raises(JournalError, match=r"Input/output error$"):
+        journal.flush()
+    with pytest.raises(JournalError, match=r"ends in a torn line"):
+        journal.flush()
+    left = path.read_bytes()
+    monkeypatch.undo()
+    journal.close()
+
+    assert left == WHOLE[:7]
+    assert path.read_bytes() == WHOLE
+
+
+FILLED = """
+import resource, sys
+from pathlib import Path
+from abyme.core.events import Record
+from abyme.errors import JournalError
+from abyme.journals import codec
+from abyme.journals.writer import JournalWriter
+
+path = Path(sys.argv[1])
+first, *rest = sys.stdin.buffer.readlines()
+whole = first + b"".join(rest)
+_, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+wrong = []
+for room in range(len(first), len(whole)):
+    path.unlink(missing_ok=True)
+    journal = JournalWriter(path, sync_interval_s=0)
+    journal.append(codec.decode(first, Record))
+    journal.flush()
+    for line in rest:
+        journal.append(codec.decode(line, Record))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, most))
+    try:
+        journal.flush()
+    except JournalError as error:
+        full = str(error).endswith("File too large") and path.read_bytes() == first
+    else:
+        full = False
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    journal.close()
+    if not full or path.read_bytes() != whole:
+        wrong.append(room)
+print(wrong)
+"""
+
+
+def test_a_disk_that_fills_up_at_any_byte_loses_no_line(path: Path) -> None:
+    """RLIMIT_FSIZE stands for the disk: a write that passes it is cut short, the next refused."""
+    done = subprocess.run(
+        [sys.executable, "-c", FILLED, str(path)],
+        input=WHOLE,
+        capture_output=True,
+        check=False,
+        env={"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+
+    assert (done.stdout.decode(), done.stderr.decode()) == ("[]\n", "")
+
+
+def test_a_journal_that_was_deleted_is_not_written_any_more(path: Path) -> None:
+    """`rm -r` on a run that runs: records that nobody can read back must not be acted on."""
+    journal = JournalWriter(path)
+    journal.append(run()[0])
+    journal.flush()
+    path.unlink()
+    journal.append(run()[1])
+
+    with pytest.raises(JournalError, match=r" was deleted while it was written$"):
+        journal.close()
+
+
+def test_a_journal_that_was_moved_is_written_where_it_is(path: Path) -> None:
+    with JournalWriter(path) as journal:
+        journal.append(run()[0])
+        journal.flush()
+        path.rename(path.with_name("moved.jsonl"))
+        for one in run()[1:]:
+            journal.append(one)
+
+    assert path.with_name("moved.jsonl").read_bytes() == WHOLE
+
+
+@pytest.mark.parametrize("size", [0, FIRST - 1, FIRST + 1])
+def test_a_journal_that_another_process_truncates_is_refused(path: Path, size: int) -> None:
+    """Whatever is written next would leave a gap, or stand behind half a line."""
+    journal = JournalWriter(path)
+    journal.append(run()[0])
+    journal.flush()
+    os.truncate(path, size)
+    journal.append(run()[1])
+
+    with pytest.raises(JournalError) as caught:
+        journal.close()
+    assert str(caught.value) == (
+        f"{path} was changed by somebody else: it has {size:,} bytes where {FIRST:,} were written"
+    )
+
+
+def test_a_place_that_is_read_only_is_a_typed_error(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root may write everywhere, so the kernel's answer is played."""
+
+    def read_only(*_: object) -> int:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(os, "open", read_only)
+
+    with pytest.raises(JournalError, match=r"^cannot open .*: Read-only file system$"):
+        JournalWriter(path)
+
+
 def test_a_failed_fdatasync_stops_the_next_flush(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -221,6 +368,28 @@ def test_a_run_has_one_writer(path: Path) -> None:
     with JournalWriter(path), pytest.raises(JournalError, match=r"written by another process$"):
         JournalWriter(path)
     JournalWriter(path).close()
+
+
+def test_who_looks_whether_a_run_is_running_is_in_nobodys_way(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`abyme runs` takes the lock for an instant; the writer tries again."""
+    path.touch()
+    looker = os.open(path, os.O_RDONLY)
+    fcntl.flock(looker, fcntl.LOCK_SH)
+    monkeypatch.setattr(writer.time, "sleep", lambda _: os.close(looker))
+
+    JournalWriter(path).close()
+
+
+def test_a_journal_that_is_removed_while_it_is_opened_is_a_typed_error(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`abyme runs prune` holds the lock while it removes a run."""
+    monkeypatch.setattr(fcntl, "flock", lambda *_: path.unlink())
+
+    with pytest.raises(JournalError, match=r" was deleted while it was opened$"):
+        JournalWriter(path)
 
 
 def test_a_closed_journal_refuses_records(path: Path) -> None:
@@ -306,6 +475,60 @@ def test_an_older_schema_is_migrated_line_by_line(
     monkeypatch.setattr(reader, "MIGRATIONS", {ev.SCHEMA - 1: step})
 
     assert reader.read(path).records == run()
+
+
+SCHEMA_1 = Path(__file__).with_name("journal_schema_1.jsonl")
+
+
+def test_a_journal_of_schema_1_is_read_as_0_1_0_wrote_it() -> None:
+    """A whole run with a child: its text was `text`, and is `context.text` now."""
+    recording = reader.read(SCHEMA_1)
+
+    asked = [r.event for r in recording.records if isinstance(r.event, ev.CallsRequested)]
+    part = ev.ContextPart(text="one\ntwo é")
+    assert [batch.requests for batch in asked] == [
+        [ev.Request(prompt="How many lines?", context=part)],
+        [ev.Request(prompt="Say it", text="alp")],
+    ]
+    assert (recording.schema, recording.started.schema) == (1, ev.SCHEMA)
+    assert recording.intact_bytes == SCHEMA_1.stat().st_size
+    assert len(recording.records) == 24
+
+
+def test_an_old_line_that_fits_no_migration_is_an_error_that_names_it(path: Path) -> None:
+    lines = SCHEMA_1.read_bytes().splitlines(keepends=True)
+    for damaged in (b"[]", b"{}", b'{"event":{"kind":"calls_requested","purpose":"rlm"}}'):
+        path.write_bytes(lines[0] + damaged + b"\n")
+
+        with pytest.raises(JournalError, match=r", line 2: no record of its schema: "):
+            reader.read(path)
+
+
+def test_records_can_be_taken_one_by_one(path: Path) -> None:
+    """A torn last line is left out as in `read`."""
+    path.write_bytes(WHOLE + b'{"seq":')
+
+    assert list(reader.each(path)) == run()
+
+
+def test_reading_holds_the_records_and_not_the_file_beside(path: Path) -> None:
+    """Schema and torn line are found on the way: one pass, a line at a time."""
+    event = ev.CellStarted(cell=1, code="x" * 100_000)
+    path.write_bytes(
+        b"".join(
+            codec.encode(one) + b"\n"
+            for one in [run()[0], *(record(seq, event) for seq in range(1, 100))]
+        )
+    )
+    tracemalloc.start()
+    try:
+        count = sum(1 for _ in reader.each(path))
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert count == 100
+    assert peak_bytes < 2_000_000
 
 
 def test_a_missing_journal_is_a_typed_error(path: Path) -> None:

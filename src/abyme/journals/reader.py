@@ -7,17 +7,22 @@ wrong is an error that names the line.
 
 Migration rule: a line is brought from the schema it was written in to `SCHEMA` one
 step at a time, by `MIGRATIONS[version]` on plain JSON, before it is decoded. A journal
-of a later schema than ours is refused, never guessed at. Does not change the file.
+of a later schema than ours is refused, never guessed at. Does not change the file; so
+one of an earlier schema can be read and not gone on with (`Recording.schema`).
+
+Memory: a line at a time, beside the records themselves.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from abyme.core.events import SCHEMA, Record, RunStarted
 from abyme.errors import JournalError
 from abyme.journals import codec
+
+Step: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 def _children_have_parts(line: dict[str, Any]) -> dict[str, Any]:
@@ -30,7 +35,7 @@ def _children_have_parts(line: dict[str, Any]) -> dict[str, Any]:
     return line
 
 
-MIGRATIONS: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _children_have_parts}
+MIGRATIONS: Mapping[int, Step] = {1: _children_have_parts}
 """Schema -> what turns one of its lines into a line of the next schema."""
 
 
@@ -43,6 +48,8 @@ class Recording:
     """Length of the torn last line; 0 if the file is whole."""
     intact_bytes: int
     """Length of the file up to it."""
+    schema: int = SCHEMA
+    """It was written in; `records` are in ours."""
 
     @property
     def started(self) -> RunStarted:
@@ -58,47 +65,91 @@ def read(path: Path) -> Recording:
     Raises:
         JournalError: if it is absent, empty, damaged, or of a later schema.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise JournalError(f"cannot read {path}: {error.strerror}") from error
-    intact_bytes = data.rfind(b"\n") + 1
-    records = list(_records(data[:intact_bytes], path))
-    if not records:
-        raise JournalError(f"{path} holds no complete record: the run was cut off at its start")
-    return Recording(records, len(data) - intact_bytes, intact_bytes)
+    journal = _Journal(path)
+    records = list(journal)
+    return Recording(records, journal.torn_bytes, journal.intact_bytes, journal.schema)
 
 
-def _records(data: bytes, path: Path) -> Iterator[Record]:
-    upgrade = None
-    for number, line in enumerate(data.split(b"\n")[:-1]):
+def each(path: Path) -> Iterator[Record]:
+    """Read a journal record by record, for whoever need not hold all of them.
+
+    Raises:
+        JournalError: as `read`, once it comes to what is wrong.
+    """
+    return iter(_Journal(path))
+
+
+class _Journal:
+    """The records of a file, in order; what it is like is known when all have been taken."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.torn_bytes = 0
+        self.intact_bytes = 0
+        self.schema = SCHEMA
+
+    def __iter__(self) -> Iterator[Record]:
+        upgrade: Step | None = None
+        number = 0
+        for number, line in enumerate(self._lines(), 1):
+            try:
+                if number == 1:
+                    upgrade = self._upgrade(line)
+                record = _decode(line, upgrade)
+            except ValueError as error:
+                raise JournalError(f"{self._path}, line {number}: {error}") from None
+            wrong = _misplaced(record, number)
+            if wrong:
+                raise JournalError(f"{self._path}, line {number}: {wrong}")
+            yield record
+        if not number:
+            raise JournalError(
+                f"{self._path} holds no complete record: the run was cut off at its start"
+            )
+
+    def _lines(self) -> Iterable[bytes]:
         try:
-            if number == 0:
-                upgrade = _upgrade(codec.decode_plain(line))
-            record = _decode(line, upgrade)
-        except ValueError as error:
-            raise JournalError(f"{path}, line {number + 1}: {error}") from None
-        if record.seq != number:
-            raise JournalError(f"{path}, line {number + 1}: record {record.seq} is out of order")
-        if (number == 0) != isinstance(record.event, RunStarted):
-            raise JournalError(f"{path}, line {number + 1}: a run starts once, at its first line")
-        yield record
+            with self._path.open("rb") as file:
+                for line in file:
+                    if not line.endswith(b"\n"):
+                        self.torn_bytes = len(line)
+                        return
+                    self.intact_bytes += len(line)
+                    yield line
+        except OSError as error:
+            raise JournalError(f"cannot read {self._path}: {error.strerror}") from error
+
+    def _upgrade(self, first: bytes) -> Step | None:
+        self.schema, upgrade = _upgrade(codec.decode_plain(first))
+        return upgrade
 
 
-def _decode(line: bytes, upgrade: Callable[[dict[str, Any]], dict[str, Any]] | None) -> Record:
+def _misplaced(record: Record, number: int) -> str | None:
+    """Say why a record cannot stand in this line, counted from 1."""
+    if record.seq != number - 1:
+        return f"record {record.seq} is out of order"
+    if (number == 1) != isinstance(record.event, RunStarted):
+        return "a run starts once, at its first line"
+    return None
+
+
+def _decode(line: bytes, upgrade: Step | None) -> Record:
     if upgrade is None:
         return codec.decode(line, Record)
-    return codec.convert(upgrade(codec.decode_plain(line)), Record)
+    try:
+        return codec.convert(upgrade(codec.decode_plain(line)), Record)
+    except (AttributeError, KeyError, TypeError) as error:  # a migration takes shapes for granted
+        raise ValueError(f"no record of its schema: {error!r}") from None
 
 
-def _upgrade(first: Any) -> Callable[[dict[str, Any]], dict[str, Any]] | None:
-    """How to bring lines to our schema, from the version that the first one states."""
+def _upgrade(first: Any) -> tuple[int, Step | None]:
+    """Tell the version that the first line states, and how to bring lines of it to ours."""
     try:
         written = int(first["event"]["schema"])
     except (KeyError, TypeError, ValueError):
         raise ValueError("the first line does not start a run") from None
     if written == SCHEMA:
-        return None
+        return written, None
     if written > SCHEMA:
         raise ValueError(f"schema {written} is from a later version; this one reads up to {SCHEMA}")
     missing = [version for version in range(written, SCHEMA) if version not in MIGRATIONS]
@@ -109,6 +160,8 @@ def _upgrade(first: Any) -> Callable[[dict[str, Any]], dict[str, Any]] | None:
     def upgrade(line: dict[str, Any]) -> dict[str, Any]:
         for step in steps:
             line = step(line)
+        if line["event"].get("kind") == "run_started":
+            line["event"]["schema"] = SCHEMA
         return line
 
-    return upgrade
+    return written, upgrade

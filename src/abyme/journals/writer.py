@@ -7,12 +7,15 @@ loses nothing. Against power loss a thread calls fdatasync(2) at most every
 
 Invariant: the file is whole lines. When the kernel takes only a part (disk full,
 EFBIG, EDQUOT), that part is cut off again and the group is kept for another try.
+A file that was deleted or changed by somebody else is noticed by the next `flush`, which
+refuses: what nobody can read back must not be acted on.
 Does not order, number or judge records. One writer a file, held by flock(2).
 """
 
 import fcntl
 import os
 import threading
+import time
 from pathlib import Path
 from typing import Self
 
@@ -21,6 +24,8 @@ from abyme.errors import JournalError
 from abyme.journals.codec import encode
 
 SYNC_INTERVAL_S = 0.2
+_LOCK_TRIES, _LOCK_PAUSE_S = 5, 0.01
+"""Whoever looks whether a run is running holds its lock for an instant."""
 
 
 class JournalWriter:
@@ -29,27 +34,28 @@ class JournalWriter:
     def __init__(self, path: Path, *, sync_interval_s: float = SYNC_INTERVAL_S) -> None:
         """Open `path` for appending and lock it; make it, mode 0600, if it is absent.
 
-        To go on with a run whose last line is torn, cut the file to
-        `Recording.intact_bytes` first (`truncate`).
+        To go on with a run, open it first, read it then, and `cut` it to what was intact:
+        only under the lock does nobody else do the same.
 
         Raises:
             JournalError: if it cannot be opened, or another process is writing it.
         """
         self._path = path
         self._group: list[bytes] = []
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        self._half_taken = False
+        """The kernel has a part of a group that could not be cut off."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         try:
             self._fd: int | None = os.open(path, flags, 0o600)
         except OSError as error:
             raise JournalError(f"cannot open {path}: {error.strerror}") from error
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            _lock(self._fd, path)
+            self._end_bytes = os.fstat(self._fd).st_size
+            self._torn = self._ends_torn(self._fd)
+        except BaseException:
             os.close(self._fd)
-            raise JournalError(f"{path.parent.name} is being written by another process") from None
-        except OSError:
-            pass  # a file system without locks: then nothing guards against a second writer
-        self._end_bytes = os.fstat(self._fd).st_size
+            raise
         self._syncer = _Syncer(self._fd, sync_interval_s)
 
     def append(self, record: Record) -> None:
@@ -60,22 +66,38 @@ class JournalWriter:
         """
         self._group.append(encode(record))
 
+    def cut(self, intact_bytes: int) -> None:
+        """Cut off what is behind `Recording.intact_bytes`, so that the run can go on.
+
+        Raises:
+            JournalError: if the file cannot be changed, or is closed.
+        """
+        fd = self._open()
+        try:
+            os.ftruncate(fd, intact_bytes)
+        except OSError as error:
+            raise JournalError(f"cannot repair {self._path}: {error.strerror}") from error
+        self._end_bytes = intact_bytes
+        self._half_taken = False
+        self._torn = self._ends_torn(fd)
+
     def flush(self) -> None:
         """Hand the group to the kernel. A group that could not be written is kept.
 
         Raises:
-            JournalError: disk full, file gone, or an earlier fdatasync failed.
+            JournalError: disk full; the file was deleted or changed by somebody else; its last
+                line is torn; an earlier fdatasync failed.
         """
         self._syncer.check(self._path)
         if not self._group:
             return
-        if self._fd is None:
-            raise JournalError(f"{self._path} is closed")
+        fd = self._open()
+        self._check_ours(fd)
         group = b"\n".join(self._group) + b"\n"
         try:
-            _write_all(self._fd, group)
+            _write_all(fd, group)
         except OSError as error:
-            os.ftruncate(self._fd, self._end_bytes)
+            self._take_back(fd)
             raise JournalError(f"cannot write {self._path}: {error.strerror}") from error
         self._end_bytes += len(group)
         self._group.clear()
@@ -97,6 +119,39 @@ class JournalWriter:
             self._fd = None
         self._syncer.check(self._path)
 
+    def _open(self) -> int:
+        if self._fd is None:
+            raise JournalError(f"{self._path} is closed")
+        return self._fd
+
+    def _check_ours(self, fd: int) -> None:
+        """Make sure that the file is where it was, and ends where we left it."""
+        if self._half_taken:
+            self._take_back(fd)
+        status = os.fstat(fd)
+        if not status.st_nlink:
+            raise JournalError(f"{self._path} was deleted while it was written")
+        if self._half_taken or self._torn:
+            raise JournalError(f"{self._path} ends in a torn line, which must be cut off first")
+        if status.st_size != self._end_bytes:
+            raise JournalError(
+                f"{self._path} was changed by somebody else: it has {status.st_size:,} bytes "
+                f"where {self._end_bytes:,} were written"
+            )
+
+    def _take_back(self, fd: int) -> None:
+        """Cut off the part of a group that the kernel took before it refused the rest."""
+        try:
+            os.ftruncate(fd, self._end_bytes)
+        except OSError:
+            self._half_taken = True  # the next flush tries again
+        else:
+            self._half_taken = False
+
+    def _ends_torn(self, fd: int) -> bool:
+        end = self._end_bytes
+        return end > 0 and os.pread(fd, 1, end - 1) != b"\n"
+
     def __enter__(self) -> Self:
         return self
 
@@ -104,16 +159,21 @@ class JournalWriter:
         self.close()
 
 
-def truncate(path: Path, intact_bytes: int) -> None:
-    """Cut a torn last line off, so that a run can be continued.
-
-    Raises:
-        JournalError: if the file cannot be changed.
-    """
-    try:
-        os.truncate(path, intact_bytes)
-    except OSError as error:
-        raise JournalError(f"cannot repair {path}: {error.strerror}") from error
+def _lock(fd: int, path: Path) -> None:
+    """Take the lock of a file that is still there."""
+    for tries_left in reversed(range(_LOCK_TRIES)):
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            if not tries_left:
+                message = f"{path.parent.name} is being written by another process"
+                raise JournalError(message) from None
+            time.sleep(_LOCK_PAUSE_S)
+        except OSError:
+            break  # a file system without locks: then nothing guards against a second writer
+    if not os.fstat(fd).st_nlink:
+        raise JournalError(f"{path} was deleted while it was opened")
 
 
 def _write_all(fd: int, data: bytes) -> None:
