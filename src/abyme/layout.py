@@ -7,8 +7,12 @@ followed by a NUL character, so that a guest can adopt it as a `str` without a
 copy; smaller ones are packed, each at a multiple of 4, and become `str` when they
 are touched.
 
+Several indexes may point into one arena: that of a child's context holds whole texts,
+and *stretches* of texts, which begin at any character, are not followed by NUL, and may
+hold nothing as wide as their kind.
+
 The index: `HEAD` (magic, shape, count), then `count` times `ENTRY` as five
-little-endian 64-bit words (offset, bytes, chars, kind, 0), then the names as
+little-endian 64-bit words (offset, bytes, chars, kind, 1 for a stretch), then the names as
 UTF-8 with surrogates passed, joined by NUL (a name never holds one).
 
 Invariant: an index that `read_index` accepts has every text inside the arena.
@@ -44,6 +48,8 @@ class Entry:
     size_bytes: int
     chars: int
     kind: int
+    stretch: bool = False
+    """Part of a longer text: without what `ADOPT_BYTES` promises."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +77,16 @@ class Index:
         return self.words[2::WORDS]
 
     def __getitem__(self, number: int) -> Entry:
-        offset, size_bytes, chars, kind, _ = self.words[number * WORDS : number * WORDS + WORDS]
-        return Entry(offset, size_bytes, chars, kind)
+        at = number * WORDS
+        offset, size_bytes, chars, kind, stretch = self.words[at : at + WORDS]
+        return Entry(offset, size_bytes, chars, kind, bool(stretch))
 
 
 def write_index(shape: Shape, entries: Sequence[Entry], names: Sequence[str]) -> bytes:
     """Bytes of an index."""
     words = array.array("Q")
     for entry in entries:
-        words.extend((entry.offset, entry.size_bytes, entry.chars, entry.kind, 0))
+        words.extend((entry.offset, entry.size_bytes, entry.chars, entry.kind, entry.stretch))
     if sys.byteorder == "big":
         words.byteswap()
     head = HEAD.pack(MAGIC, SHAPES.index(shape), len(entries))

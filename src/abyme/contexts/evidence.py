@@ -4,15 +4,19 @@ A place must hold its quote, character for character. A place that does not, and
 a bare quote, are searched: in that document first, then everywhere, the first
 occurrence counts. ``name`` and ``name:line`` are places too.
 
+Places are of the context that is asked; what is found is told as a place of the input: a
+child that has a stretch of a document finds the document's own lines and offsets.
+
 Invariant: whatever a guest sends, `check` returns; what it calls found stands
 in the sealed text at the place it names.
 Does not say that a quote supports what is concluded from it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
-from abyme.contexts.texts import WINDOW_CHARS, Texts
+from abyme.contexts.origin import Origin
+from abyme.contexts.texts import WINDOW_CHARS, Memory, Texts
 from abyme.core.events import Evidence, Place
 from abyme.layout import ASCII, LATIN1, UCS2
 
@@ -24,11 +28,11 @@ _WIDEST: Final = {ASCII: 0x7F, LATIN1: 0xFF, UCS2: 0xFFFF}
 class Checker:
     """Evidence against one context."""
 
-    def __init__(self, texts: Texts, label: Callable[[int], str]) -> None:
+    def __init__(self, texts: Texts, memory: Memory, origin: Origin) -> None:
         self._texts = texts
-        self._label = label
+        self._memory = memory
+        self._origin = origin
         self._numbers: dict[str, int] = {}
-        self._line_ends: dict[int, list[int]] = {}
 
     def check(self, evidence: Sequence[Place | str]) -> tuple[list[Evidence], list[str]]:
         """Tell what was found, and the quotes that are not there, each in the order given."""
@@ -131,24 +135,14 @@ class Checker:
 
     def _evidence(self, document: int, start: int, end: int) -> Evidence:
         shown = min(end, start + SHOWN_CHARS)
+        first = self._origin.starts[document]
         return Evidence(
-            path=self._label(document),
-            line=self._line_of(document, start),
-            start=start,
-            end=end,
+            path=self._origin.label(document),
+            line=self._memory.line(self._origin.source(document), first + start),
+            start=first + start,
+            end=first + end,
             quote=self._texts.piece(document, start, shown),
         )
-
-    def _line_of(self, document: int, at: int) -> int:
-        """Line number from 1. Line ends are counted once for each window."""
-        counts = self._line_ends.setdefault(document, [0])
-        window = at // WINDOW_CHARS
-        while len(counts) <= window:
-            start = (len(counts) - 1) * WINDOW_CHARS
-            piece = self._texts.piece(document, start, start + WINDOW_CHARS)
-            counts.append(counts[-1] + piece.count("\n"))
-        inside = self._texts.piece(document, window * WINDOW_CHARS, at)
-        return counts[window] + inside.count("\n") + 1
 
 
 def _is_number(value: object) -> bool:

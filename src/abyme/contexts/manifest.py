@@ -13,12 +13,12 @@ class DocumentFacts(Struct, frozen=True, kw_only=True):
     chars: int
     kind: int
     """How CPython keeps it, see `abyme.layout`: 0 ASCII, 1 Latin-1, 2 UCS-2, 4 UCS-4."""
-    encoding: str | None
+    encoding: str | None = None
     """Of the source; None for a Python value."""
-    source_bytes: int | None
-    source_sha256: str | None
-    sealed_sha256: str
-    """Of the characters as they lie in the arena."""
+    source_bytes: int | None = None
+    source_sha256: str | None = None
+    sealed_sha256: str | None = None
+    """Of the characters as they lie in the arena; None in a part of a context."""
 
 
 class SkippedFacts(Struct, frozen=True, kw_only=True):

@@ -7,18 +7,22 @@ Invariant: the memory is sealed before anybody else can see it.
 Does not read files (`load`) or decide what a quote proves.
 """
 
-import mmap
 import os
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from functools import cached_property
+from typing import Final, NamedTuple
 
+from abyme.contexts import origin as origins
 from abyme.contexts.arena import ArenaWriter, sealed_bytes
 from abyme.contexts.evidence import Checker
 from abyme.contexts.manifest import DocumentFacts, Manifest
-from abyme.contexts.texts import Texts
+from abyme.contexts.texts import Memory, Texts
 from abyme.core.events import Evidence, Place, Span
 from abyme.errors import ContextError
-from abyme.layout import Index, Shape, read_index, write_index
+from abyme.layout import WIDTH, Entry, Index, Shape, read_index, write_index
+
+MAX_SPANS: Final = 100_000
+"""In one part."""
 
 
 class Source(NamedTuple):
@@ -32,16 +36,30 @@ class Source(NamedTuple):
 class SealedContext:
     """Texts in sealed memory. Owns its descriptors; `close` lets go of them."""
 
-    def __init__(self, index_fd: int, arena_fd: int, index: Index, manifest: Manifest) -> None:
+    def __init__(
+        self, index_fd: int, memory: Memory, index: Index, origin: origins.Origin | None = None
+    ) -> None:
         self._index = index
-        self._fds: tuple[int, ...] = (index_fd, arena_fd)
-        self._area = mmap.mmap(arena_fd, 0, mmap.MAP_SHARED, mmap.PROT_READ)
+        self._index_fd = index_fd
+        self._memory = memory
         self._chars = index.chars
-        self._texts = Texts(index, self._area)
-        self._checker = Checker(self._texts, self.label)
-        self.manifest = manifest
+        self._texts = Texts(index, memory)
+        self._origin = origin or origins.whole(index)
+        self._checker = Checker(self._texts, memory, self._origin)
+        self.chars = sum(self._chars)
+        """Of all texts."""
         self.sources: Sequence[str] = ()
         """Paths that it was read from, as they were given."""
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """Names and sizes. A part is not hashed again; what was read from sources says more."""
+        names = self._index.names or [""] * len(self._index)
+        facts = [
+            DocumentFacts(name=name, chars=self._index[n].chars, kind=self._index[n].kind)
+            for n, name in enumerate(names)
+        ]
+        return Manifest(shape=self.shape, documents=facts)
 
     @property
     def shape(self) -> Shape:
@@ -50,8 +68,8 @@ class SealedContext:
 
     @property
     def fds(self) -> Sequence[int]:
-        """The index, then the arena."""
-        return self._fds
+        """The index, then the arena; none once it is closed."""
+        return (self._index_fd, self._memory.fd) if self._index_fd >= 0 else ()
 
     @property
     def names(self) -> Sequence[str]:
@@ -62,11 +80,6 @@ class SealedContext:
     def documents(self) -> int:
         """How many texts."""
         return len(self._index)
-
-    @property
-    def chars(self) -> int:
-        """Of all texts."""
-        return self.manifest.chars
 
     def text(self, document: int) -> str:
         """Copy one text."""
@@ -81,10 +94,10 @@ class SealedContext:
         return self._texts.piece(document, start, end)
 
     def label(self, document: int) -> str:
-        """Name a document as a user reads it."""
-        if self._index.names:
+        """Name a document as a user reads it; of a mapping, as its guest does."""
+        if self.shape == "documents":
             return self._index.names[document]
-        return "context" if self.shape == "text" else f"context[{document}]"
+        return self._origin.label(document)
 
     def check(self, evidence: Sequence[Place | str]) -> tuple[list[Evidence], list[str]]:
         """Look evidence up: what was found, and the quotes that are not there.
@@ -94,19 +107,69 @@ class SealedContext:
         return self._checker.check(evidence)
 
     def part(self, spans: Sequence[Span], shape: Shape) -> "SealedContext":
-        """Make a context of stretches of this one."""
-        texts = [self.piece(s.document, s.start, s.end or self.size(s.document)) for s in spans]
-        names = [self.label(s.document) for s in spans] if shape == "documents" else []
-        return seal(texts, names, shape)
+        """Make a context of stretches of this one, on the same memory. They may overlap.
+
+        Documents have the names they have here; a stretch of one, or a second of the same
+        name, is told apart by ``[start:end]`` or a number behind it.
+
+        Raises:
+            ContextError: a stretch is not there, there are too many or, for a text, not
+                exactly one, or no character is in them.
+        """
+        if not 0 < len(spans) <= MAX_SPANS:
+            raise ContextError(f"a part has 1 to {MAX_SPANS:,} stretches, not {len(spans):,}")
+        if shape == "text" and len(spans) != 1:
+            raise ContextError(f"a text is one stretch, not {len(spans):,}")
+        entries = [self._stretch(span) for span in spans]
+        if not any(entry.chars for entry in entries):
+            raise ContextError("nothing to read: the part is empty")
+        origin = self._origin.part([(span.document, span.start) for span in spans])
+        names: list[str] = []
+        if shape == "documents":
+            names = _told_apart(origin, entries)
+        elif shape == "text" and origin.input.names:
+            names = [origin.label(0)]
+        return _indexed(shape, entries, names, self._memory.share(), origin)
+
+    def _stretch(self, span: Span) -> Entry:
+        if not 0 <= span.document < len(self._index):
+            raise ContextError(f"a part is of document {span.document}, which is not there")
+        entry = self._index[span.document]
+        end = entry.chars if span.end is None else span.end
+        if not 0 <= span.start <= end <= entry.chars:
+            raise ContextError(
+                f"a part is of the characters {span.start} to {end} "
+                f"of document {span.document}, which has {entry.chars}"
+            )
+        if end - span.start == entry.chars:
+            return entry
+        width = WIDTH[entry.kind]
+        offset = entry.offset + span.start * width
+        chars = end - span.start
+        return Entry(offset, chars * width, chars, entry.kind, stretch=True)
 
     def close(self) -> None:
-        """Let go of the memory. Safe to repeat."""
-        fds, self._fds = self._fds, ()
-        for fd in fds:
+        """Let go of the memory; parts of it keep what they need. Safe to repeat."""
+        fd, self._index_fd = self._index_fd, -1
+        if fd >= 0:
             os.close(fd)
-        if fds:
-            self._texts.close()
-            self._area.close()
+            self._memory.release()
+
+
+def _told_apart(origin: origins.Origin, entries: Sequence[Entry]) -> list[str]:
+    """Name the documents of a part; no two have the same name."""
+    names: dict[str, int] = {}
+    for document, entry in enumerate(entries):
+        wanted = origin.label(document)
+        if entry.stretch:
+            start = origin.starts[document]
+            wanted += f"[{start}:{start + entry.chars}]"
+        name = wanted
+        while name in names:
+            names[wanted] += 1
+            name = f"{wanted} ({names[wanted]})"
+        names[name] = 1
+    return list(names)
 
 
 def seal(texts: Iterable[str], names: Sequence[str], shape: Shape) -> SealedContext:
@@ -131,8 +194,7 @@ def finish(
 ) -> SealedContext:
     """Seal what was written and put the index beside it."""
     arena_fd, placed = writer.seal()
-    data = write_index(shape, [sealed.entry for sealed in placed], names)
-    index = read_index(data, os.fstat(arena_fd).st_size)
+    memory = Memory(arena_fd)
     facts = [
         DocumentFacts(
             name=name,
@@ -145,8 +207,26 @@ def finish(
         )
         for name, sealed, source in zip(names or [""] * len(placed), placed, sources, strict=True)
     ]
-    manifest = Manifest(shape=shape, documents=facts)
-    return SealedContext(sealed_bytes(data, "abyme-index"), arena_fd, index, manifest)
+    context = _indexed(shape, [sealed.entry for sealed in placed], names, memory)
+    context.manifest = Manifest(shape=shape, documents=facts)
+    return context
+
+
+def _indexed(
+    shape: Shape,
+    entries: Sequence[Entry],
+    names: Sequence[str],
+    memory: Memory,
+    origin: origins.Origin | None = None,
+) -> SealedContext:
+    """Put an index beside memory, which is released if that fails."""
+    try:
+        data = write_index(shape, entries, names)
+        index = read_index(data, os.fstat(memory.fd).st_size)
+        return SealedContext(sealed_bytes(data, "abyme-index"), memory, index, origin)
+    except BaseException:
+        memory.release()
+        raise
 
 
 def from_value(value: object) -> SealedContext:

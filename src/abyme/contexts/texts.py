@@ -1,38 +1,69 @@
 """Characters out of a sealed arena, on the host.
 
 Invariant: what comes out equals what went in, lone surrogates included, and a
-piece of a text costs that piece.
-Does not keep anything: every call copies.
+piece of a text costs that piece. The memory lives as long as a context that looks at it.
+Does not keep texts: every call copies.
 """
 
 import array
 import mmap
+import os
 from collections.abc import Iterator
+from threading import Lock
 from typing import Final
 
 from abyme.contexts.arena import CODEC
-from abyme.layout import UCS2, WIDTH, Index
+from abyme.errors import ContextError
+from abyme.layout import UCS2, WIDTH, Entry, Index
 
 WINDOW_CHARS: Final = 1 << 20
 
 
-class Texts:
-    """Read access to the texts of one context."""
+class Memory:
+    """An arena that a context and all its parts look at; the last to let go closes it.
 
-    def __init__(self, index: Index, area: mmap.mmap) -> None:
-        self.index = index
-        self._view = memoryview(area)
+    Contexts are made, checked and closed in different threads.
+    """
 
-    def __len__(self) -> int:
-        return len(self.index)
+    def __init__(self, fd: int) -> None:
+        """Take the descriptor over."""
+        self.fd = fd
+        try:
+            self._area = mmap.mmap(fd, 0, mmap.MAP_SHARED, mmap.PROT_READ)
+        except OSError as error:  # it takes a descriptor of its own
+            os.close(fd)
+            raise ContextError(f"the context cannot be mapped: {error.strerror}") from None
+        self._view = memoryview(self._area)
+        self._users = 1
+        self._guard = Lock()
+        self._counting = Lock()
+        self._line_ends: dict[Entry, list[int]] = {}
+        """Of a text, before each of its windows."""
 
-    def whole(self, document: int) -> str:
-        """Copy one text."""
-        return self.piece(document, 0, self.index[document].chars)
+    def share(self) -> "Memory":
+        """Look at it as well: one more has to `release` it.
 
-    def piece(self, document: int, start: int, end: int) -> str:
-        """Copy the characters from `start` to `end`, cut to what is there."""
-        entry = self.index[document]
+        Raises:
+            ContextError: it is closed.
+        """
+        with self._guard:
+            if self._users == 0:
+                raise ContextError("the context is closed")
+            self._users += 1
+        return self
+
+    def release(self) -> None:
+        """Let go; each user once."""
+        with self._guard:
+            self._users -= 1
+            if self._users:
+                return
+        self._view.release()
+        self._area.close()
+        os.close(self.fd)
+
+    def cut(self, entry: Entry, start: int, end: int) -> str:
+        """Copy the characters from `start` to `end` of a text, cut to what is there."""
         start, end = max(0, start), min(entry.chars, end)
         if start >= end:
             return ""
@@ -45,6 +76,40 @@ class Texts:
             text = str(wide.tobytes(), "utf-32-le", "surrogatepass")
         return text
 
+    def line(self, entry: Entry, at: int) -> int:
+        """Give the number, from 1, of the line that a character of a text stands in.
+
+        Line ends are counted once for each window.
+        """
+        window = at // WINDOW_CHARS
+        with self._counting:
+            counts = self._line_ends.setdefault(entry, [0])
+            while len(counts) <= window:
+                start = (len(counts) - 1) * WINDOW_CHARS
+                piece = self.cut(entry, start, start + WINDOW_CHARS)
+                counts.append(counts[-1] + piece.count("\n"))
+            before = counts[window]
+        return before + self.cut(entry, window * WINDOW_CHARS, at).count("\n") + 1
+
+
+class Texts:
+    """Read access to the texts of one context."""
+
+    def __init__(self, index: Index, memory: Memory) -> None:
+        self.index = index
+        self._memory = memory
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def whole(self, document: int) -> str:
+        """Copy one text."""
+        return self.piece(document, 0, self.index[document].chars)
+
+    def piece(self, document: int, start: int, end: int) -> str:
+        """Copy the characters from `start` to `end`, cut to what is there."""
+        return self._memory.cut(self.index[document], start, end)
+
     def windows(self, document: int, overlap: int = 0) -> Iterator[tuple[int, str]]:
         """Cut a text into pieces of about a million characters: (start, piece).
 
@@ -54,7 +119,3 @@ class Texts:
         step = max(WINDOW_CHARS, overlap)
         for start in range(0, chars, step):
             yield start, self.piece(document, start, start + step + overlap)
-
-    def close(self) -> None:
-        """Let go of the memory."""
-        self._view.release()
