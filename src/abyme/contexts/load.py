@@ -74,18 +74,20 @@ class Loaded:
 def load_paths(
     paths: Sequence[str | Path],
     *,
+    located: Sequence[str | Path] | None = None,
     stdin: BinaryIO | None = None,
     max_file_bytes: int | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Loaded:
     """Read files, folders and standard input (``-``) into a sealed context.
 
-    One file alone, or standard input alone, is a text; anything else documents.
+    One file alone, or standard input alone, is a text; anything else documents. `located`
+    says where `paths` are now, if they were given in another working directory.
 
     Raises:
         ContextError: a path that does not exist, nothing to read, no memory to seal it in.
     """
-    walk = Walk(paths)
+    walk = Walk(paths, located)
     loader = _Loader(walk, stdin, max_file_bytes, on_progress)
     try:
         loader.run()

@@ -45,11 +45,16 @@ class Skipped(NamedTuple):
 class Walk:
     """Collects the files that paths stand for.
 
+    Names come from `paths`; they are looked up at `located`, the same paths as they are
+    found from this working directory.
+
     Raises:
         ContextError: a path that does not exist.
     """
 
-    def __init__(self, paths: Sequence[str | Path]) -> None:
+    def __init__(
+        self, paths: Sequence[str | Path], located: Sequence[str | Path] | None = None
+    ) -> None:
         self.found: list[Found] = []
         self.skipped: list[Skipped] = []
         self.single = False
@@ -60,11 +65,12 @@ class Walk:
         self.given = [os.fspath(path) for path in paths]
         if not self.given:
             raise ContextError("nothing to read: no path was given")
-        for path in self.given:
-            self._take(path, alone=len(set(self.given)) == 1)
+        places = self.given if located is None else [os.fspath(place) for place in located]
+        for path, place in zip(self.given, places, strict=True):
+            self._take(path, place, alone=len(set(self.given)) == 1)
 
-    def _take(self, path: str, *, alone: bool) -> None:
-        real = path if path == STDIN else os.path.realpath(path)
+    def _take(self, path: str, place: str, *, alone: bool) -> None:
+        real = path if path == STDIN else os.path.realpath(place)
         if real in self._met:
             return
         self._met.add(real)
@@ -73,7 +79,7 @@ class Walk:
             self.found.append(Found(self._unique("stdin", path), STDIN, None))
             return
         try:
-            status = os.stat(path)
+            status = os.stat(place)
         except OSError as error:
             raise ContextError(f"cannot read {shown(path)!r}: {error.strerror}") from error
         except ValueError as error:  # a NUL in the path
@@ -81,13 +87,13 @@ class Walk:
         if stat.S_ISDIR(status.st_mode):
             name = "" if alone else _file_name(path)
             prefix = self._unique(name or "root", real) + "/" if name not in {"", "."} else ""
-            self._folder(path, real, prefix)
+            self._folder(place, real, prefix)
             return
         name = self._unique(_file_name(path), real)
         self.single = alone
         if stat.S_ISREG(status.st_mode):
             self.found.append(Found(name, real, status.st_size))
-        elif stat.S_ISFIFO(status.st_mode) and path.startswith(_PIPES):
+        elif stat.S_ISFIFO(status.st_mode) and is_read_once(path):
             self.found.append(Found(name, path, None))
         else:
             self.skipped.append(Skipped(name, _kind(status.st_mode)))
@@ -151,6 +157,11 @@ class Walk:
             number += 1
         self._taken.add(name)
         return name
+
+
+def is_read_once(path: str) -> bool:
+    """Tell standard input and pipes of the shell by their names."""
+    return path == STDIN or path.startswith(_PIPES)
 
 
 def shown(name: str) -> str:

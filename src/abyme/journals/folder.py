@@ -5,12 +5,14 @@
       manifest.json           the context: names, sizes, hashes
       events.jsonl            the journal (`writer`, `reader`)
       answer.json             how it ended; absent while it runs or if it was killed
+    contexts/                 what cannot be read again from paths, kept for `resume`
 
 Invariant: files are 0600 and appear whole or not at all; no API key is among them
 (`RunSpec` has no field for one, and `redact_url` cuts credentials out of a URL).
 Does not know where runs are kept by default: the caller names `runs_dir`.
 """
 
+import contextlib
 import fcntl
 import os
 import secrets
@@ -45,6 +47,12 @@ class RunSpec(Struct, frozen=True, kw_only=True):
     limits: Limits
     sources: list[str] = []
     """Paths as the user gave them; empty for a context made of Python values."""
+    located: list[str] = []
+    """The same paths, absolute: a run can be resumed from another working directory."""
+    context_key: str = ""
+    """Hash of the context's content; empty if that was not known."""
+    kept: bool = False
+    """The context lies under `contexts/`, because paths alone do not give it again."""
     sandbox: str = "jail"
     profile: str = ""
     abyme: str = ""
@@ -187,7 +195,8 @@ class RunFolder:
                 os.fdatasync(fd)
             partial.replace(target)
         except OSError as error:
-            partial.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
             raise JournalError(f"cannot write {target}: {error.strerror}") from error
 
     def _read(self, name: str, kind: type[T]) -> T:
@@ -251,6 +260,11 @@ def find(runs_dir: Path, name: str) -> RunFolder:
     return found[0]
 
 
+def contexts_dir(runs_dir: Path) -> Path:
+    """Where the contexts of these runs are kept that paths alone do not give again."""
+    return runs_dir / "contexts"
+
+
 def redact_url(url: str) -> str:
     """Cut user, password, query and fragment out of a URL: keys hide there."""
     parts = urlsplit(url)
@@ -266,7 +280,7 @@ def _runs(runs_dir: Path) -> Iterator[RunFolder]:
     except OSError as error:
         raise JournalError(f"cannot read {runs_dir}: {error.strerror}") from error
     for path in entries:
-        if _is_run(path):
+        if not path.name.startswith(".") and _is_run(path):  # a dot: on its way out
             yield RunFolder(path)
 
 

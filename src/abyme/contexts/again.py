@@ -1,0 +1,101 @@
+"""The context of an earlier run: read or reopened, and compared with what the run began on.
+
+Invariant: what `again` gives has the documents of the manifest, each with its hash; a run
+is never gone on with over anything else.
+Does not find the run, and does not store contexts (`kept`).
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, Protocol
+
+import msgspec
+
+from abyme.contexts.kept import key_of, must_be_kept, reopen
+from abyme.contexts.load import load_paths
+from abyme.contexts.manifest import Manifest
+from abyme.contexts.sealed import SealedContext
+from abyme.errors import ContextError
+
+NAMED: Final = 5
+"""Documents that an error names."""
+_ADVICE: Final = "put it back as it was, or ask again with `abyme ask`"
+
+
+class Origin(Protocol):
+    """Where a run's context came from, as its spec has it."""
+
+    @property
+    def sources(self) -> Sequence[str]:
+        """Paths as the user gave them; they decide the names of the documents."""
+        ...
+
+    @property
+    def located(self) -> Sequence[str]:
+        """The same, absolute; empty in runs of before."""
+        ...
+
+    @property
+    def context_key(self) -> str:
+        """Of the content; empty in runs of before."""
+        ...
+
+
+def again(origin: Origin, manifest: object, folder: Path) -> SealedContext:
+    """Seal a run's context once more. `manifest` is the run's own, `folder` has kept contexts.
+
+    Raises:
+        ContextError: it is gone or has changed; names up to 5 documents and what to do.
+    """
+    try:
+        wanted = msgspec.convert(manifest, Manifest)
+    except msgspec.ValidationError as error:
+        raise ContextError(f"the run's manifest is damaged: {error}") from None
+    if must_be_kept(origin.sources):
+        context = reopen(folder, origin.context_key or key_of(wanted))
+    else:
+        context = _loaded(origin)
+    differs = difference(wanted, context.manifest)
+    if differs:
+        context.close()
+        raise ContextError(f"the context is not what the run began on ({differs}); {_ADVICE}")
+    context.sources = list(origin.sources)
+    return context
+
+
+def difference(wanted: Manifest, found: Manifest) -> str:
+    """Say in words how two contexts differ; nothing if they have the same content."""
+    if found.shape != wanted.shape:
+        return f"it was {_A[wanted.shape]} and is {_A[found.shape]}"
+    before, after = _contents(wanted), _contents(found)
+    groups = {
+        "changed": [name for name in before if after.get(name, before[name]) != before[name]],
+        "gone": [name for name in before if name not in after],
+        "new": [name for name in after if name not in before],
+    }
+    if not any(groups.values()):
+        return "" if list(before) == list(after) else "its documents come in another order"
+    words, room = [], NAMED
+    for word, names in groups.items():
+        if shown := names[:room]:
+            words.append(f"{word}: {', '.join(shown)}")
+        room -= len(shown)
+    more = sum(map(len, groups.values())) - NAMED
+    return "; ".join([*words, f"and {more:,} more"] if more > 0 else words)
+
+
+_A: Final = {"text": "one text", "documents": "named documents", "list": "a list of texts"}
+
+
+def _contents(manifest: Manifest) -> dict[str, tuple[int, str | None]]:
+    return {
+        document.name or f"text {number}": (document.kind, document.sealed_sha256)
+        for number, document in enumerate(manifest.documents)
+    }
+
+
+def _loaded(origin: Origin) -> SealedContext:
+    try:
+        return load_paths(origin.sources, located=origin.located or None).context
+    except ContextError as error:
+        raise ContextError(f"the context of the run is gone ({error}); {_ADVICE}") from error
