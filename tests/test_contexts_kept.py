@@ -10,7 +10,7 @@ import pytest
 from msgspec import Struct, to_builtins
 
 from abyme.contexts import kept
-from abyme.contexts.again import again
+from abyme.contexts.again import again, check_same
 from abyme.contexts.kept import drop, keep, key_of, located, must_be_kept, reopen, unused
 from abyme.contexts.load import load_paths
 from abyme.contexts.manifest import DocumentFacts, Manifest
@@ -313,6 +313,19 @@ def test_values_come_back_from_what_was_kept(folder: Path) -> None:
     _, another = put(folder, {"a": "one"})
     with pytest.raises(ContextError, match=r"\(new: b\)"):
         again(origin, another, folder)
+
+
+def test_a_context_that_the_caller_gives_is_compared_too(folder: Path) -> None:
+    _, manifest = put(folder, ["one", "two"])
+    same, another = from_value(["one", "two"]), from_value(["one", "three"])
+
+    check_same(same, manifest)
+    with pytest.raises(ContextError, match=r"\(changed: text 1\)"):
+        check_same(another, manifest)
+    with pytest.raises(ContextError, match=r"^the run's manifest is damaged: "):
+        check_same(same, {"shape": "heap"})
+    same.close()
+    another.close()
 
 
 def test_standard_input_among_paths_is_kept_whole(folder: Path) -> None:

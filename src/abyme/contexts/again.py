@@ -16,6 +16,7 @@ from abyme.contexts.load import load_paths
 from abyme.contexts.manifest import Manifest
 from abyme.contexts.sealed import SealedContext
 from abyme.errors import ContextError
+from abyme.ports import Context
 
 NAMED: Final = 5
 """Documents that an error names."""
@@ -47,20 +48,28 @@ def again(origin: Origin, manifest: object, folder: Path) -> SealedContext:
     Raises:
         ContextError: it is gone or has changed; names up to 5 documents and what to do.
     """
-    try:
-        wanted = msgspec.convert(manifest, Manifest)
-    except msgspec.ValidationError as error:
-        raise ContextError(f"the run's manifest is damaged: {error}") from None
     if must_be_kept(origin.sources):
-        context = reopen(folder, origin.context_key or key_of(wanted))
+        context = reopen(folder, origin.context_key or key_of(_manifest(manifest)))
     else:
         context = _loaded(origin)
-    differs = difference(wanted, context.manifest)
-    if differs:
+    try:
+        check_same(context, manifest)
+    except BaseException:
         context.close()
-        raise ContextError(f"the context is not what the run began on ({differs}); {_ADVICE}")
+        raise
     context.sources = list(origin.sources)
     return context
+
+
+def check_same(context: Context, manifest: object) -> None:
+    """Compare a context with the manifest of a run that is to go on over it.
+
+    Raises:
+        ContextError: it is another one; names up to 5 documents and what to do.
+    """
+    differs = difference(_manifest(manifest), _manifest(context.manifest))
+    if differs:
+        raise ContextError(f"the context is not what the run began on ({differs}); {_ADVICE}")
 
 
 def difference(wanted: Manifest, found: Manifest) -> str:
@@ -85,6 +94,16 @@ def difference(wanted: Manifest, found: Manifest) -> str:
 
 
 _A: Final = {"text": "one text", "documents": "named documents", "list": "a list of texts"}
+
+
+def _manifest(given: object) -> Manifest:
+    """Take a manifest as it is, or as plain values out of a run's folder."""
+    if isinstance(given, Manifest):
+        return given
+    try:
+        return msgspec.convert(given, Manifest)
+    except msgspec.ValidationError as error:
+        raise ContextError(f"the run's manifest is damaged: {error}") from None
 
 
 def _contents(manifest: Manifest) -> dict[str, tuple[int, str | None]]:
