@@ -2,19 +2,23 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 from recorded_run import EVENTS, PLACE, RECORDS
 
-from abyme.apps.cli import failures, main
+from abyme.apps.cli import failures, main, options
+from abyme.contexts.kept import keep
+from abyme.contexts.sealed import from_value
 from abyme.core import events as ev
 from abyme.core.limits import Limits
 from abyme.errors import ContextError, JournalError
-from abyme.journals import folder
+from abyme.journals import folder, prune
 from abyme.journals.folder import Outcome, RunFolder, RunSpec, RunUsage
 
 NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
@@ -40,7 +44,9 @@ def recorded(runs_dir: Path, second: int = 0, *, ended: bool = True) -> RunFolde
         for record in RECORDS if ended else RECORDS[:-3]:
             journal.append(record)
     if ended:
-        usage = RunUsage(calls=6, cost_usd=0.00118)
+        usage = RunUsage(
+            calls=6, prompt_tokens=400, completion_tokens=40, cost_usd=0.00118, wall_s=3.5
+        )
         run.write_answer(Outcome(status="answered", value="two", evidence=[PLACE], usage=usage))
     return run
 
@@ -59,8 +65,9 @@ def test_runs_are_listed_newest_first_with_status_and_cost(runs_dir, capsysbinar
     question = "how many?\\x1b[31m"
     assert (code, err) == (0, "")
     assert out.splitlines() == [
-        f"{cut.id}  interrupted          -  2026-11-22 12:00  {question}",
+        f"{cut.id}  interrupted    $0.0012  2026-11-22 12:00  {question}",
         f"{done.id}  answered       $0.0012  2026-11-22 12:00  {question}",
+        "2 runs · 12 calls · 800 + 80 tokens · $0.0024 · 6.5 s",
     ]
 
 
@@ -70,6 +77,8 @@ def test_runs_as_json_are_one_object(runs_dir, capsysbinary) -> None:
     code, out, _ = abyme(capsysbinary, "runs", "--runs-dir", runs_dir, "--json")
 
     assert code == 0
+    used = {"calls": 6, "prompt_tokens": 400, "completion_tokens": 40}
+    used |= {"cost_usd": 0.00118, "wall_s": 3.5}
     assert json.loads(out) == {
         "runs": [
             {
@@ -78,11 +87,12 @@ def test_runs_as_json_are_one_object(runs_dir, capsysbinary) -> None:
                 "status": "answered",
                 "question": "how many?\x1b[31m",
                 "model": "openai:m",
-                "cost_usd": 0.00118,
-                "wall_s": 0.0,
+                "sub_model": "openai:m",
                 "started_at": "2026-11-22T12:00:00+00:00",
+                **used,
             }
-        ]
+        ],
+        "total": {"runs": 1, "unknown_costs": 0, **used},
     }
 
 
@@ -93,7 +103,231 @@ def test_one_damaged_run_harms_no_other(runs_dir, capsysbinary) -> None:
     code, out, _ = abyme(capsysbinary, "runs", "--runs-dir", runs_dir)
 
     assert code == 0
-    assert [line.split()[1] for line in out.splitlines()] == ["damaged", "answered"]
+    *lines, total = out.splitlines()
+    assert [line.split()[1] for line in lines] == ["damaged", "answered"]
+    assert total == (
+        "2 runs · 6 calls · 400 + 40 tokens · $0.0012, and 1 run of unknown cost · 3.5 s"
+    )
+
+
+def ids(out: str) -> list[str]:
+    return [run["id"] for run in json.loads(out)["runs"]]
+
+
+FILTERS = [
+    ([], "3 2 1 0"),
+    (["--limit", "2"], "3 2"),
+    (["--status", "answered"], "1 0"),
+    (["--status", "interrupted,damaged"], "3 2"),
+    (["--status", "answered", "--limit", "1"], "1"),
+    (["--model", "nai:m"], "2 1 0"),
+    (["--model", "gpt"], ""),
+    (["--since", "2026-11-22T12:00:01"], "3 2 1"),
+    (["--since", "2026-11-22T14:00:02+02:00"], "3 2"),
+    (["--grep", "HOW"], "2 1 0"),
+    (["--grep", "how", "--since", "2026-11-22", "--status", "interrupted"], "2"),
+]
+
+
+@pytest.mark.parametrize(("chosen_by", "seconds"), FILTERS)
+def test_runs_are_chosen_by_status_model_age_and_question(
+    chosen_by, seconds, runs_dir, capsysbinary
+) -> None:
+    runs = [recorded(runs_dir, second, ended=second < 2) for second in range(4)]
+    (runs[3].path / "run.json").write_bytes(b"{")
+
+    code, out, _ = abyme(capsysbinary, "runs", "--runs-dir", runs_dir, "--json", *chosen_by)
+
+    chosen = [runs[int(second)] for second in seconds.split()]
+    assert (code, ids(out)) == (0, [run.id for run in chosen])
+    assert json.loads(out)["total"]["runs"] == len(chosen)
+
+
+def test_a_run_that_goes_on_is_running_whatever_its_old_answer_says(runs_dir, capsysbinary) -> None:
+    with recorded(runs_dir).open_journal():
+        _, out, _ = abyme(capsysbinary, "runs", "--runs-dir", runs_dir, "--json")
+
+    assert [run["status"] for run in json.loads(out)["runs"]] == ["running"]
+
+
+def test_no_run_like_that_is_said(runs_dir, capsysbinary) -> None:
+    assert abyme(capsysbinary, "runs", "--runs-dir", runs_dir)[1] == f"no runs in {runs_dir} yet\n"
+    _, out, _ = abyme(capsysbinary, "runs", "--runs-dir", runs_dir, "--grep", "x")
+    assert out == f"no runs in {runs_dir} like that\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "at"),
+    [
+        ("90m", "2026-11-22T10:30:00+00:00"),
+        ("12h", "2026-11-22T00:00:00+00:00"),
+        ("2d", "2026-11-20T12:00:00+00:00"),
+        ("4w", "2026-10-25T12:00:00+00:00"),
+        ("2026-11-01", "2026-11-01T00:00:00+00:00"),
+        ("2026-11-01T02:00:00+02:00", "2026-11-01T02:00:00+02:00"),
+    ],
+)
+def test_an_age_or_a_date_is_a_moment(text, at) -> None:
+    assert options.moment(text, NOON).isoformat() == at
+
+
+def test_prune_says_what_it_would_do_and_does_nothing(runs_dir, capsysbinary) -> None:
+    runs = [recorded(runs_dir, second) for second in range(3)]
+    size = sum(file.stat().st_size for file in runs[0].path.iterdir())
+
+    args = ("runs", "prune", "--runs-dir", runs_dir, "--keep", "2")
+    code, out, err = abyme(capsysbinary, *args)
+
+    assert (code, err) == (0, "")
+    assert out.splitlines() == [
+        f"{runs[0].id}  answered     {size / 1000:>6.1f} kB  how many?\\x1b[31m",
+        f"would remove 1 run ({size / 1000:.1f} kB); --yes does it",
+    ]
+    assert folder.list_runs(runs_dir) == runs[::-1]
+
+
+PRUNED = [
+    (["--keep", "0"], "1 2"),
+    (["--keep", "2"], "1"),
+    (["--keep", "3"], ""),
+    (["--status", "answered"], "1"),
+    (["--status", "interrupted"], "2"),
+    (["--older-than", "2026-11-22T12:00:02"], "1"),
+    (["--older-than", "2026-11-23", "--status", "answered,partial", "--keep", "1"], "1"),
+    (["--older-than", "2026-11-22"], ""),
+]
+
+
+@pytest.mark.parametrize(("chosen_by", "gone"), PRUNED)
+def test_prune_removes_what_all_options_fit_and_no_running_or_damaged_run(
+    chosen_by, gone, runs_dir, capsysbinary
+) -> None:
+    damaged, *runs = [recorded(runs_dir, second, ended=second != 2) for second in range(4)]
+    (damaged.path / "run.json").write_bytes(b"{")
+
+    with runs[2].open_journal():
+        args = ("runs", "prune", "--runs-dir", runs_dir, "--yes", "--json", *chosen_by)
+        code, out, _ = abyme(capsysbinary, *args)
+
+    removed = [runs[int(second) - 1] for second in gone.split()]
+    assert (code, ids(out)) == (0, [run.id for run in removed[::-1]])
+    assert json.loads(out)["damaged"] == [damaged.id]
+    stay = [run for run in (damaged, *runs) if run not in removed]
+    assert folder.list_runs(runs_dir) == stay[::-1]
+    assert {path.name for path in runs_dir.iterdir()} == {run.id for run in stay}
+
+
+def test_a_damaged_run_is_removed_by_its_name(runs_dir, capsysbinary) -> None:
+    damaged, other = recorded(runs_dir, 1), recorded(runs_dir, 2)
+    (damaged.path / "run.json").write_bytes(b"{")
+
+    args = ("runs", "prune", "--runs-dir", runs_dir, "--yes")
+    _, out, _ = abyme(capsysbinary, *args, "--status", "damaged")
+    assert out == (
+        "removed 0 runs (0 B)\n"
+        "1 damaged run stays, and kept contexts with it; name one to remove it: "
+        f"{damaged.id}\n"
+    )
+    code, _, _ = abyme(capsysbinary, *args, damaged.id)
+
+    assert (code, folder.list_runs(runs_dir)) == (0, [other])
+
+
+def named_context(run: RunFolder, text: str) -> str:
+    context = from_value(text)
+    key = keep(context, folder.contexts_dir(run.path.parent))
+    context.close()
+    run.write_spec(structs.replace(run.spec(), context_key=key, kept=True))
+    return key
+
+
+def test_a_kept_context_goes_with_the_last_run_that_names_it(runs_dir, capsysbinary) -> None:
+    first, second, third = [recorded(runs_dir, second) for second in range(3)]
+    shared, _ = (named_context(run, "shared") for run in (first, second))
+    own = named_context(third, "own")
+    contexts = folder.contexts_dir(runs_dir)
+
+    def pruned(run: RunFolder) -> list[str]:
+        args = ("runs", "prune", "--runs-dir", runs_dir, "--json", run.id)
+        _, planned, _ = abyme(capsysbinary, *args)
+        _, done, _ = abyme(capsysbinary, *args, "--yes")
+        assert json.loads(done) == json.loads(planned) | {"removed": True}
+        return [Path(one["path"]).name for one in json.loads(done)["contexts"]]
+
+    assert pruned(first) == []
+    assert pruned(second) == [shared]
+    assert [path.name for path in contexts.iterdir() if path.is_dir()] == [own]
+
+
+def test_contexts_stay_while_nobody_knows_what_a_damaged_run_needs(runs_dir, capsysbinary) -> None:
+    damaged, done = recorded(runs_dir, 1), recorded(runs_dir, 2)
+    key = named_context(damaged, "needed")
+    (damaged.path / "run.json").write_bytes(b"{")
+
+    args = ("runs", "prune", "--runs-dir", runs_dir, "--yes", "--json", done.id)
+    _, out, _ = abyme(capsysbinary, *args)
+
+    assert (ids(out), json.loads(out)["contexts"]) == ([done.id], [])
+    assert (folder.contexts_dir(runs_dir) / key).is_dir()
+
+
+def test_what_a_ctrl_c_left_half_removed_goes_the_next_time(
+    runs_dir, capsysbinary, monkeypatch
+) -> None:
+    """The run is out of the list at once; a half deleted one is never shown as damaged."""
+    run, other = recorded(runs_dir, 1), recorded(runs_dir, 2)
+
+    def interrupted(path: Path, **_: object) -> None:
+        (path / "run.json").unlink()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "rmtree", interrupted)
+    args = ("runs", "prune", "--runs-dir", runs_dir, "--yes")
+    code, _, _ = abyme(capsysbinary, *args, run.id)
+    monkeypatch.undo()
+    assert (code, folder.list_runs(runs_dir)) == (130, [other])
+
+    assert abyme(capsysbinary, *args, "--keep", "1")[1] == "removed 0 runs (0 B)\n"
+    assert [path.name for path in runs_dir.iterdir()] == [other.id]
+
+
+def test_a_run_that_began_meanwhile_is_not_removed(runs_dir) -> None:
+    """Between the list and the removal somebody resumed it: the lock decides."""
+    run = recorded(runs_dir)
+    with run.open_journal(), pytest.raises(JournalError, match=rf"^{run.id} is running$"):
+        prune.remove(run)
+
+    assert folder.list_runs(runs_dir) == [run]
+
+
+def test_what_cannot_be_removed_is_said_and_the_others_go(
+    runs_dir, capsysbinary, monkeypatch
+) -> None:
+    first, second = recorded(runs_dir, 1), recorded(runs_dir, 2)
+    real = Path.rename
+
+    def refused(path: Path, target: Path) -> Path:
+        if path == second.path:
+            raise PermissionError(13, "Permission denied")
+        return real(path, target)
+
+    monkeypatch.setattr(Path, "rename", refused)
+    args = ("runs", "prune", "--runs-dir", runs_dir, "--yes", "--json", "--keep", "0")
+    code, out, err = abyme(capsysbinary, *args)
+
+    why = f"cannot remove {second.path}: Permission denied"
+    assert (code, err) == (1, f"abyme: {why}\n")
+    assert (ids(out), json.loads(out)["failed"]) == ([first.id], [why])
+
+
+def test_of_a_link_only_the_link_is_removed(tmp_path, runs_dir, capsysbinary) -> None:
+    elsewhere = recorded(tmp_path / "elsewhere")
+    runs_dir.mkdir()
+    (runs_dir / elsewhere.id).symlink_to(elsewhere.path)
+
+    abyme(capsysbinary, "runs", "prune", "--runs-dir", runs_dir, "--yes", "--keep", "0")
+
+    assert (folder.list_runs(runs_dir), elsewhere.answer() is None) == ([], False)
 
 
 def test_show_prints_the_tree_the_cells_and_the_answer(runs_dir, capsysbinary) -> None:
@@ -199,6 +433,14 @@ MISTAKES = [
     (["ask", "q", "x", "--model", "nobody:m"], "unknown provider 'nobody'"),
     (["ask", "q", "x", "--model", "openai:m"], "set OPENAI_API_KEY (or ABYME_API_KEY)"),
     (["sing"], "No such command 'sing'"),
+    (["runs", "sing"], "No such command 'sing'"),
+    (["runs", "--status", "won"], "'won' is none of answered, partial, failed, stopped, running"),
+    (["runs", "--since", "soon"], "'soon' is neither an age (90m, 12h, 30d, 4w) nor a date"),
+    (["runs", "--since", "999999999w"], "'999999999w' is neither an age"),
+    (["runs", "--limit", "1", "prune", "--keep", "1"], "options go behind `prune`"),
+    (["runs", "prune"], "say which runs: by name, or by --older-than, --keep and --status"),
+    (["runs", "prune", "x", "--keep", "1"], "--keep and --status, not both"),
+    (["runs", "prune", "x", "--runs-dir", "."], "no run 'x' in .; `abyme runs` lists them"),
 ]
 
 

@@ -175,13 +175,13 @@ def test_two_runs_may_store_the_same_content_at_once(folder: Path, monkeypatch) 
 
     def meanwhile(fd: int) -> None:
         monkeypatch.undo()
-        shutil.copytree(next(folder.glob(".partial-*")), folder / key_of(context.manifest))
+        shutil.copytree(next(folder.glob(".abyme-partial-*")), folder / key_of(context.manifest))
         real(fd)
 
     monkeypatch.setattr(os, "fsync", meanwhile)
 
     assert texts(reopen(folder, keep(context, folder))) == ["alpha"]
-    assert list(folder.glob(".partial-*")) == []
+    assert list(folder.glob(".abyme-partial-*")) == []
     context.close()
 
 
@@ -352,26 +352,36 @@ def test_only_what_no_run_names_is_dropped(folder: Path) -> None:
     """Also what a killed process left half-way."""
     mine, _ = put(folder, "mine")
     other, _ = put(folder, "other")
-    (folder / ".partial-1234").mkdir()
-    (folder / ".partial-1234" / "arena").write_bytes(b"12345")
+    (folder / ".abyme-partial-1234").mkdir()
+    (folder / ".abyme-partial-1234" / "arena").write_bytes(b"12345")
 
     listed = unused(folder, {mine})
     dropped = drop(folder, lambda: {mine})
 
-    assert {one.path.name: one.size_bytes for one in listed}[".partial-1234"] == 5
+    assert {one.path.name: one.size_bytes for one in listed}[".abyme-partial-1234"] == 5
     assert dropped == listed
-    assert sorted(one.path.name for one in listed) == sorted([".partial-1234", other])
+    assert sorted(one.path.name for one in listed) == sorted([".abyme-partial-1234", other])
     assert sorted(path.name for path in folder.iterdir()) == [".lock", mine]
 
 
 def test_trash_of_an_earlier_time_is_emptied(folder: Path) -> None:
     """Ctrl-C between the rename and the end of the removal."""
     key, _ = put(folder, "mine")
-    (folder / key).rename(folder / f".trash-{key}")
+    (folder / key).rename(folder / f".abyme-trash-{key}")
 
     drop(folder, set)
 
     assert [path.name for path in folder.iterdir()] == [".lock"]
+
+
+def test_what_is_not_ours_stays(folder: Path) -> None:
+    """Somebody may have named a folder of their own by --runs-dir."""
+    (folder / "notes").mkdir(parents=True)
+    (folder / ("0" * 64)).write_text("a file")
+    (folder / ("1" * 64)).symlink_to(folder / "notes")
+
+    assert drop(folder, set) == []
+    assert (folder / "notes").is_dir()
 
 
 def test_nothing_is_dropped_while_a_run_stores_its_context(folder: Path) -> None:

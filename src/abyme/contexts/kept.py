@@ -40,7 +40,8 @@ KEEP_BYTES: Final = 1 << 30
 _KEY: Final = re.compile(r"[0-9a-f]{64}")
 _PIECE_BYTES: Final = 4 << 20
 _SEND_BYTES: Final = 64 << 20
-_TRASH: Final = ".trash-"
+_PARTIAL, _TRASH = ".abyme-partial-", ".abyme-trash-"
+"""Of our own making, whatever else a user has put into the folder."""
 
 
 class Kept(NamedTuple):
@@ -134,7 +135,8 @@ def unused(folder: Path, named: AbstractSet[str]) -> list[Kept]:
         return []
     except OSError as error:
         raise ContextError(f"cannot read {folder}: {error.strerror}") from error
-    return [Kept(path, _size(path)) for path in found if path.name not in named and path.is_dir()]
+    ours = [path for path in found if _is_ours(path) and path.name not in named]
+    return [Kept(path, _size(path)) for path in ours]
 
 
 def drop(folder: Path, named: Callable[[], AbstractSet[str]]) -> list[Kept]:
@@ -160,7 +162,7 @@ def drop(folder: Path, named: Callable[[], AbstractSet[str]]) -> list[Kept]:
 
 def _store(folder: Path, key: str, fds: Sequence[int], manifest: Manifest) -> None:
     """Write a context beside its place and move it there."""
-    place = folder / f".partial-{key[:16]}-{os.getpid()}-{threading.get_ident()}"
+    place = folder / f"{_PARTIAL}{key[:16]}-{os.getpid()}-{threading.get_ident()}"
     place.mkdir(mode=0o700)
     try:
         for name, fd in zip(("index", "arena"), fds, strict=True):
@@ -254,7 +256,12 @@ def _locked(folder: Path, how: int) -> Iterator[None]:
 def _to_trash(path: Path) -> Path:
     if path.name.startswith(_TRASH):
         return path
-    return path.rename(path.with_name(_TRASH + path.name.lstrip(".")))
+    return path.rename(path.with_name(_TRASH + path.name.removeprefix(_PARTIAL)))
+
+
+def _is_ours(path: Path) -> bool:
+    ours = _KEY.fullmatch(path.name) or path.name.startswith((_PARTIAL, _TRASH))
+    return bool(ours) and path.is_dir() and not path.is_symlink()
 
 
 def _size(path: Path) -> int:
