@@ -49,7 +49,7 @@ OUTSIDE = {  # what a pure core must not touch
     "threading",
     "time",
 }
-HEAVY = {"aiohttp", "charset_normalizer", "genai_prices", "pathspec", "rich", "xllamacpp"}
+HEAVY = {"aiohttp", "charset_normalizer", "genai_prices", "pathspec", "re2", "rich", "xllamacpp"}
 MAY_READ_ENVIRONMENT = (
     "abyme/run/spec.py",
     "abyme/apps/cli/",
