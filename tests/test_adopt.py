@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from abyme.contexts.sealed import from_value
+from abyme.core.events import Span
 from abyme.guest import adopt
 from abyme.guest.adopt import Headers, Libc, NotAdoptable, View
 from abyme.layout import ADOPT_BYTES
@@ -208,3 +209,95 @@ def test_the_view_needs_no_descriptor_once_it_is_made():
 
     assert view.context["a"] == "x" * 10
     assert view.grep("x")[0] == ("a", 1, "x" * 10)
+
+
+def stretch(text, start, end, shape="text"):
+    """A view of a part of a document that others stand around."""
+    context = from_value({"before": "x" * 5, "text": text, "behind": "z" * 99})
+    part = context.part([Span(document=1, start=start, end=end)], shape)
+    view = View(*part.fds)
+    part.close()
+    context.close()
+    return view
+
+
+def is_adopted(view):
+    """One map, and the text lies in it; a copy lies elsewhere."""
+    ((base, size),) = view.maps
+    return base <= id(view.context) < base + size
+
+
+@pytest.mark.parametrize("alphabet", ALPHABETS.values(), ids=ALPHABETS)
+@pytest.mark.parametrize(
+    ("start", "cut"), [(0, 1), (8, 0), (4096, 4096), (4088, 7), (8192, 5000), (4, 4), (3, 1)]
+)
+def test_a_large_stretch_is_adopted_where_it_is_aligned_and_equals_the_original(
+    alphabet, start, cut
+):
+    text = large(alphabet)
+    text += text[:20_000]
+    end = len(text) - cut
+    view = stretch(text, start, end)
+    same = view.context
+    width = {"ascii": 1, "latin-1": 1, "ucs-2": 2, "ucs-4": 4}[
+        next(name for name, letters in ALPHABETS.items() if letters == alphabet)
+    ]
+
+    assert is_adopted(view) == (start * width % 8 == 0)
+    assert view.notes == []
+    assert same == text[start:end]
+    assert hash(same) == hash(text[start:end])
+    assert {same: 1}[text[start:end]] == 1
+    assert same.find(text[-cut - 40 :] + "!") == -1
+    assert same[-9:] + "!" == text[end - 9 : end] + "!"
+    assert same.encode("utf-8", "surrogatepass") == text[start:end].encode("utf-8", "surrogatepass")
+
+
+@pytest.mark.parametrize("letter", ["\xe9", "\u4e00", "\U0001f600"])
+def test_a_stretch_without_the_wide_letters_of_its_document_is_a_narrow_str(letter):
+    """A wide `str` of narrow characters would equal no other and be found in no dict."""
+    text = "plain " * (ADOPT_BYTES // 3) + letter
+    view = stretch(text, 0, len(text) - 1)
+
+    assert not is_adopted(view)
+    assert view.context == text[:-1]
+    assert {view.context: 1}[text[:-1]] == 1
+    assert sys.getsizeof(view.context) == sys.getsizeof("a" * (len(text) - 1))
+
+
+def test_restore_undoes_what_was_written_into_the_edges_of_a_stretch():
+    text = large("ab")
+    view = stretch(text, 8, len(text) - 3)
+    same = view.context
+    for at in (0, len(same) - 1):
+        address = id(same) + sys.getsizeof("") - 1 + at
+        ctypes.c_char.from_address(address).value = b"!"
+    assert (same[0], same[-1]) == ("!", "!")
+
+    view.restore()
+
+    assert same == text[8:-3]
+
+
+def test_a_part_maps_what_it_needs_of_the_arena():
+    texts = {str(n): "x" * 100_000 for n in range(50)}
+    context = from_value(texts)
+    part = context.part([Span(document=7), Span(document=9, start=3, end=5)], "documents")
+    ((_, size),) = View(*part.fds).maps
+
+    assert size == 50 * 4096  # from the page where 7 begins to the one where 9 does
+    part.close()
+    context.close()
+
+
+def test_stretches_of_one_text_may_overlap():
+    text = large("ab")
+    context = from_value(text)
+    spans = [Span(document=0, start=n * 8, end=len(text) - n) for n in range(4)]
+    part = context.part(spans, "list")
+    view = View(*part.fds)
+
+    assert view.context == [text[n * 8 : len(text) - n] for n in range(4)]
+    assert [view.context[n] is view.context[n] for n in range(4)] == [True] * 4
+    part.close()
+    context.close()

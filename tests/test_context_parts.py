@@ -1,18 +1,22 @@
 """Contract: contexts/sealed, parts. A child reads stretches of its parent's memory, not copies."""
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jail_doubles import bench
 
 from abyme.contexts import sealed, texts
 from abyme.contexts.preview import preview
 from abyme.contexts.sealed import from_value
-from abyme.core.events import Evidence, Place, Span
-from abyme.errors import ContextError
+from abyme.core.events import ContextPart, Evidence, Place, Request, Span
+from abyme.errors import ContextError, ProtocolViolation
 from abyme.guest.adopt import View
+from abyme.sandboxes.jail import frames
+from abyme.sandboxes.jail.batches import Batches, TooMuch
 
 FILES = {
     "a.py": "import os\n\ndef first():\n    return 1\n",
@@ -227,3 +231,217 @@ def test_lines_are_counted_over_the_borders_of_windows(monkeypatch):
             assert (found.start, found.line) == (start, text.count("\n", 0, start) + 1)
         part.close()
     context.close()
+
+
+WHOLE = ContextPart(spans=[span(1, 0, 35)])
+"""`b.py` of `FILES`."""
+
+
+@pytest.fixture(scope="module")
+def jail():
+    with bench(context=FILES) as made:
+        yield made
+
+
+@pytest.fixture
+def repl(jail):
+    with jail.repl() as made:
+        yield made
+
+
+def asked(repl, code):
+    """The context that the one child was asked with."""
+    repl.batches.clear()
+    repl.out(code)
+    (batch,) = repl.batches
+    (request,) = batch.requests
+    return request.context
+
+
+class TestWhatAChildIsGiven:
+    """In the jail: what travels as stretches, what as text, and what is refused."""
+
+    def test_a_str_that_is_a_document_travels_as_a_stretch(self, repl):
+        assert asked(repl, "rlm_query('q', context['b.py'])") == WHOLE
+        assert asked(repl, "rlm_query('q', ''.join(list(context['b.py'])))") == WHOLE
+
+    def test_any_other_str_is_sent(self, repl):
+        part = ContextPart(text=FILES["b.py"][1:])
+        assert asked(repl, "rlm_query('q', context['b.py'][1:])") == part
+        assert asked(repl, "rlm_query('q', 'b.py')") == ContextPart(text="b.py")
+
+    def test_a_hit_of_grep_travels_as_its_line(self, repl):
+        part = ContextPart(spans=[span(0, 11, 23)])
+        assert asked(repl, "rlm_query('q', grep('first')[0])") == part
+        both = ContextPart(spans=[span(0, 11, 23), span(1, 9, 21)], shape="list")
+        assert asked(repl, "rlm_query('q', grep('first'))") == both
+
+    def test_documents_travel_as_stretches_in_the_order_given(self, repl):
+        spans = [span(3, 0, 4), span(0, 0, 37)]
+        code = "rlm_query('q', {n: context[n] for n in ('emoji', 'a.py')})"
+        assert asked(repl, code) == ContextPart(spans=spans, shape="documents")
+        code = "rlm_query('q', [context['emoji'], context['a.py']])"
+        assert asked(repl, code) == ContextPart(spans=spans, shape="list")
+
+    def test_all_that_the_parent_has_is_the_parents_own(self, repl):
+        for code in ("context", "dict(context)", "context.copy()", "None"):
+            assert asked(repl, f"rlm_query('q', {code})") is None
+
+    def test_a_document_under_another_name_is_told(self, repl):
+        finished = repl.cell("rlm_query('q', {'old': context['b.py']})")
+        assert repl.batches[0].requests[0].context == ContextPart(
+            spans=WHOLE.spans, shape="documents"
+        )
+        assert finished.notes == ["the child has 'old' under the name it has here: 'b.py'"]
+
+    def test_children_of_a_batch_have_one_context_each(self, repl):
+        repl.out("rlm_query_batched(['p', 'q', 'r'], [context['b.py'], 'text', None])")
+        contexts = [request.context for request in repl.batches[0].requests]
+        assert contexts == [WHOLE, ContextPart(text="text"), None]
+
+    @pytest.mark.parametrize(
+        ("given", "error"),
+        [
+            (
+                "{'b.py': context['b.py'] + '!'}",
+                (
+                    "TypeError: context['b.py'] is no document of your context as a whole: join "
+                    "your texts to one str, with a heading for each, or give whole documents"
+                ),
+            ),
+            (
+                "list(context)",
+                (
+                    "TypeError: context[0] is no document of your context as a whole: join your "
+                    "texts to one str, with a heading for each, or give whole documents"
+                ),
+            ),
+            ("[b'x']", "TypeError: context[0] must be a str, not bytes"),
+            ("[]", "ValueError: context is empty; without one the child has yours"),
+            ("{}", "ValueError: context is empty; without one the child has yours"),
+        ],
+    )
+    def test_a_mapping_or_list_of_foreign_texts_is_refused(self, repl, given, error):
+        finished = repl.cell(f"rlm_query('q', {given})")
+        assert finished.error.rstrip().splitlines()[-1] == error
+        assert repl.batches == []
+
+    def test_a_hit_of_another_context_is_refused(self, jail):
+        own = from_value({"a.py": "only one line here"})
+        with jail.repl(context=own) as child:
+            child.out("hit = type(grep('one')[0])('a.py', 1, 'import os', (0, 0, 9))")
+            finished = child.cell("rlm_query('q', hit)")
+        assert finished.error.rstrip().endswith("ValueError: that hit is not of this context")
+        own.close()
+
+    def test_a_child_reads_its_part_and_asks_with_it(self, jail):
+        part = jail.context.part([span(1, 9), span(2), span(0)], "documents")
+        with jail.repl(context=part) as child:
+            assert child.out("dict(context.items())") == (
+                repr({"b.py[9:35]": FILES["b.py"][9:], **{n: FILES[n] for n in ("日.txt", "a.py")}})
+                + "\n"
+            )
+            assert child.out("[tuple(hit) for hit in grep('first')]") == (
+                "[('b.py[9:35]', 1, 'def first():'), ('a.py', 3, 'def first():')]\n"
+            )
+            given = asked(child, "rlm_query('q', context['a.py'])")
+            assert given == ContextPart(spans=[span(2, 0, 37)])
+            below = part.part(given.spans, given.shape)
+            assert below.check(["return 1"])[0][0].line == 4
+            below.close()
+        part.close()
+
+    def test_documents_of_one_size_are_told_apart(self, jail):
+        own = from_value([f"document {n:05}" for n in range(3000)])
+        with jail.repl(context=own) as child:
+            code = "rlm_query('q', ''.join(['document ', '02997']))"
+            assert asked(child, code) == ContextPart(spans=[span(2997, 0, 14)])
+            assert asked(child, "rlm_query('q', 'document 99999')").text == "document 99999"
+        own.close()
+
+    def test_a_lone_text_is_the_parents_own_and_a_hit_in_it_a_stretch(self, jail):
+        own = from_value("alpha\nbeta " + "x" * 500 + "\n")
+        with jail.repl(context=own) as child:
+            assert asked(child, "rlm_query('q', context)") is None
+            assert asked(child, "rlm_query('q', context[:-1] + chr(10))") is None
+            assert asked(child, "rlm_query('q', [context])").shape == "list"
+            (where,) = asked(child, "rlm_query('q', grep('beta')[0])").spans
+            assert (where.start, where.end) == (6, 511)
+        own.close()
+
+
+class TestHostileFrames:
+    """What a guest may send of spans and schemas, and what of it is believed."""
+
+    def wanted(self, **changes):
+        request = {"prompt": "q", "text": None, "model": None, "fresh": False, **changes}
+        frame = {"t": "calls", "cell": 1, "batch": 0, "purpose": "rlm", "requests": [request]}
+        return {**frame, "more": False}
+
+    def take(self, frame, purpose="rlm"):
+        decoded = frames.decode(json.dumps({**frame, "purpose": purpose}).encode())
+        return Batches().calls(decoded)
+
+    def test_spans_and_shape_arrive_as_a_part(self):
+        (request,) = self.take(self.wanted(spans=[[1, 2, 3], [0, 0, 0]], shape="list"))
+        part = ContextPart(spans=[span(1, 2, 3), span(0, 0, 0)], shape="list")
+        assert request == Request(prompt="q", context=part)
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"spans": [[0, 0]]},
+            {"spans": [[0, 0, -1]]},
+            {"spans": [[0, 0, 1 << 51]]},
+            {"spans": [[0, 0.5, 1]]},
+            {"spans": [[0, 0, None]]},
+            {"spans": [[0, 0, 1]] * 100_001},
+            {"spans": [[0, 0, 1]], "text": "t"},
+            {"spans": None},
+            {"shape": "tuple"},
+            {"schema": {"type": "object"}},
+            {"schema": "{}"},  # of a child
+        ],
+    )
+    def test_what_is_not_in_the_schema_ends_the_session(self, changes):
+        with pytest.raises(ProtocolViolation):
+            self.take(self.wanted(**changes))
+
+    @pytest.mark.parametrize(
+        "schema",
+        [
+            *("[]", "no JSON", '{"a": NaN}', '{"a": 1e999}', "1"),
+            '{"a": ' * 22 + "{}" + "}" * 22,
+            '{"a": 1000000000000000000}',
+            '{"a": "' + "x" * 8192 + '"}',
+            "[" * 4096,
+        ],
+    )
+    def test_a_schema_that_no_guest_of_ours_sends_ends_the_session(self, schema):
+        with pytest.raises(ProtocolViolation):
+            self.take(self.wanted(schema=schema), purpose="llm")
+
+    def test_a_schema_is_read_once_for_a_batch(self):
+        frame = self.wanted(schema='{"enum": ["\\ud800", 1.5, 7]}')
+        requests = self.take({**frame, "requests": frame["requests"] * 3}, purpose="llm")
+        assert requests[0].schema == {"enum": ["\ud800", 1.5, 7]}
+        assert requests[0].schema is requests[1].schema is requests[2].schema
+
+    def test_spans_for_a_sub_model_end_the_session(self):
+        with pytest.raises(ProtocolViolation):
+            self.take(self.wanted(spans=[[0, 0, 1]]), purpose="llm")
+
+    def test_spans_count_for_what_a_session_may_hold(self):
+        frame = self.wanted(spans=[[0, 0, 0]] * 100_000)
+        batches = Batches()
+        taken = frames.decode(json.dumps({**frame, "more": True}).encode())
+        for _ in range(13):  # 20 MB each
+            assert batches.calls(taken) is None
+        with pytest.raises(TooMuch):
+            batches.calls(frames.decode(json.dumps(frame).encode()))
+
+    def test_a_frame_of_calls_is_shorter_than_what_the_wire_allows(self):
+        frame = self.wanted(text="t" * (25 << 20))
+        with pytest.raises(ProtocolViolation) as caught:
+            self.take(frame)
+        assert str(caught.value) == "the guest sent a frame that is too long for its kind"

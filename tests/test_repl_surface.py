@@ -5,7 +5,7 @@ from jail_doubles import TEXT, bench, needs_snapshots
 
 from abyme.contexts.sealed import from_value
 from abyme.core.effects import Result
-from abyme.core.events import Failure, Place, Request
+from abyme.core.events import ContextPart, Failure, Place, Request
 
 BROKEN = Failure(fault="server", message="it broke")
 
@@ -53,8 +53,75 @@ def test_a_child_is_asked_with_its_own_context_or_the_parents(repl):
     repl.out("rlm_query('q', 'piece')\nrlm_query_batched(['a', 'b'])")
 
     assert [batch.purpose for batch in repl.batches] == ["rlm", "rlm"]
-    assert [one.text for one in repl.batches[0].requests] == ["piece"]
-    assert [one.text for one in repl.batches[1].requests] == [None, None]
+    assert [one.context for one in repl.batches[0].requests] == [ContextPart(text="piece")]
+    assert [one.context for one in repl.batches[1].requests] == [None, None]
+
+
+FORM = {"type": "object", "properties": {"n": {"type": "integer"}}}
+
+
+def test_a_schema_goes_out_and_the_value_of_the_reply_comes_back(repl):
+    repl.bring = lambda number, _: Result(call=number, text='{"n": [1, null]}')
+
+    assert repl.out(f"llm_query('count', schema={FORM})") == "{'n': [1, None]}\n"
+    assert repl.out(f"llm_query_batched(['a', 'b'], schema={FORM})[1]['n']") == "[1, None]\n"
+    assert repl.out(f"llm_query('v', schema={FORM}, samples=2)[1]['n']") == "[1, None]\n"
+    sent = [request for batch in repl.batches for request in batch.requests]
+    assert [request.schema for request in sent] == [FORM] * 5
+
+
+def test_a_reply_of_the_wrong_shape_is_a_model_error(repl):
+    wrong = Failure(fault="bad_shape", message="the reply does not fit the schema: n is missing")
+    repl.bring = lambda number, request: (
+        Result(call=number, text="7")
+        if request.prompt == "good"
+        else Result(call=number, failure=wrong)
+    )
+    code = (
+        f"try:\n    llm_query_batched(['good', 'bad'], schema={FORM})\n"
+        "except BatchFailed as e:\n    print(e.results, e.errors[1], e.errors[1].fault)"
+    )
+
+    assert repl.out(code) == "[7, None] the reply does not fit the schema: n is missing bad_shape\n"
+    assert last_line(repl.cell(f"llm_query('bad', schema={FORM})")) == (
+        "ModelError: the reply does not fit the schema: n is missing"
+    )
+
+
+@pytest.mark.parametrize("text", ["no JSON", "[" * 100_000, "1" * 5_000, ""])
+def test_a_reply_that_cannot_be_read_is_a_model_error_and_never_text(repl, text):
+    repl.bring = lambda number, _: Result(call=number, text=text)
+
+    finished = repl.cell(f"llm_query('q', schema={FORM})")
+
+    assert last_line(finished) == "ModelError: the reply is no JSON that can be read here"
+
+
+@pytest.mark.parametrize(
+    ("schema", "error"),
+    [
+        ("['a']", "TypeError: schema must be a dict (JSON Schema), not list"),
+        ("{'a': {1, 2}}", "ValueError: schema is not JSON: Object of type set is not JSON "),
+        ("{'a': float('nan')}", "ValueError: schema is not JSON: Out of range float values "),
+        ("{'a': 10**400}", "ValueError: schema is not JSON: a number of 401 digits"),
+        ("{'a': 'x' * 8200}", "ValueError: schema is too large: 8,192 characters of JSON and "),
+        ("DEEP", "ValueError: schema is too large: 8,192 characters of JSON and 20 levels "),
+        ("ROUND", "ValueError: schema is too large: 8,192 characters of JSON and 20 levels "),
+    ],
+)
+def test_a_schema_that_cannot_be_sent_is_told_before_anything_is(repl, schema, error):
+    repl.out("DEEP = {}\nfor _ in range(20):\n    DEEP = {'a': DEEP}\nROUND = {}")
+    repl.out("ROUND['a'] = ROUND")
+
+    assert last_line(repl.cell(f"llm_query('q', schema={schema})")).startswith(error)
+    assert repl.batches == []
+
+
+def test_a_schema_of_twenty_levels_is_sent(repl):
+    repl.bring = lambda number, _: Result(call=number, text="1")
+    code = "deep = {}\nfor _ in range(19):\n    deep = {'a': deep}\nllm_query('q', schema=deep)"
+
+    assert repl.out(code) == "1\n"
 
 
 def test_a_failure_raises_and_is_never_text(repl):
@@ -107,6 +174,22 @@ def test_a_single_call_that_the_ledger_refused_is_a_limit_too(repl):
             "llm_query_batched(['a', 'b'], ['x'])",
             "ValueError: 2 prompts but 1 texts: give one for each",
         ),
+        (
+            "rlm_query_batched(['a', 'b'], ['x'])",
+            "ValueError: 2 prompts but 1 contexts: give one for each",
+        ),
+        (
+            "rlm_query_batched(['a'], {'x': 'y'})",
+            "TypeError: contexts must be a list with one for each prompt",
+        ),
+        ("rlm_query('a', '')", "ValueError: context is empty; without one the child has yours"),
+        (
+            "rlm_query('a', 5)",
+            (
+                "TypeError: context must be a str, a hit of grep, or a dict or list of documents "
+                "of yours, not int"
+            ),
+        ),
     ],
 )
 def test_wrong_arguments_are_told_before_anything_is_sent(repl, code, error):
@@ -143,7 +226,7 @@ def test_asyncio_may_wait_in_threads(repl):
 def test_long_texts_and_large_batches_travel_in_pieces(repl):
     assert repl.out("rlm_query('q' * 5_000_000, 't' * 9_000_000)[:3]") == "'<qq'\n"
     (request,) = repl.batches[0].requests
-    assert (len(request.prompt), len(request.text)) == (5_000_000, 9_000_000)
+    assert (len(request.prompt), len(request.context.text)) == (5_000_000, 9_000_000)
 
     assert repl.out("len(llm_query_batched(['p' * 1000] * 9000))") == "9000\n"
     assert len(repl.batches[1].requests) == 9000
@@ -237,7 +320,7 @@ def test_a_cell_that_raises_does_not_submit_the_answer_dict(repl):
 
 def test_help_shows_real_signatures(repl):
     assert repl.out("help(rlm_query)").splitlines()[0] == (
-        "rlm_query(prompt: str, context: str | None = None, *, model: str | None = None) -> str"
+        "rlm_query(prompt: str, context: Any = None, *, model: str | None = None) -> str"
     )
     assert "submit: Give your answer" in repl.out("help()")
     assert "Return the number of items" in repl.out("help(len)")

@@ -67,6 +67,11 @@ class Index:
         return len(self.words) // WORDS
 
     @property
+    def offsets(self) -> "array.array[int]":
+        """Where every text begins."""
+        return self.words[0::WORDS]
+
+    @property
     def sizes(self) -> "array.array[int]":
         """Bytes of every text."""
         return self.words[1::WORDS]

@@ -1,11 +1,14 @@
 """A sealed context as ordinary Python objects, beside model-written code.
 
 Decides which texts become a `str` without a copy: the `MAX_MAPS` largest of
-those that `layout` put on a page of their own. An adopted text is the header of
-a `str` at the end of a private page, and right behind it the read-only shared
-map of the arena. CPython never writes to the characters of a `str` that others
-refer to, and the kernel would not let it. All other texts become a `str` each
-time they are touched, by a copy.
+those that `layout` put on a page of their own, and of stretches as large. An adopted
+text is the header of a `str` at the end of a private page, and right behind it the
+read-only shared map of the arena. Of a stretch the characters before its first whole
+page and behind its last are copied, into the private page in front and into one
+behind; its header must lie at a multiple of 8, and it must need the width that its document
+has, because a `str` that is wider than its characters equals no other. CPython never
+writes to the characters of a `str` that others refer to, and the kernel would not let
+it. All other texts become a `str` each time they are touched, by a copy.
 
 Invariant: no adoption before `_self_test` has passed in this process; where it
 does not pass, or the kernel refuses the maps, texts are copied and `notes` says so.
@@ -22,6 +25,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
 from abyme.guest.documents import Documents, Texts
+from abyme.guest.parts import Part, Sources
 from abyme.guest.places import Finder, Hits
 from abyme.layout import (
     ADOPT_BYTES,
@@ -47,6 +51,11 @@ _LENGTH_AT, _HASH_AT, _STATE_AT, _CACHES_AT = 16, 24, 32, 40
 """Behind the state word are pointers to other forms of the text: wide characters (3.11; for
 UCS-4 the text itself), UTF-8. None is cached."""
 _INTERNED_BITS: Final = 3
+_ALIGN: Final = 8
+"""Of an object in memory, as the C structures of its header need it."""
+_PROBE_BYTES: Final = 1 << 18
+_NARROWER: Final = {LATIN1: 0x7F, UCS2: 0xFF, UCS4: 0xFFFF}
+"""The widest character that a text of less width may hold."""
 _MORTAL_REFERENCES: Final = 1 << 60
 
 
@@ -145,6 +154,8 @@ class Arena:
         self._index = index
         self._adopted: dict[int, str] = {}
         self._pristine: list[tuple[int, bytes]] = []
+        self._edges: list[tuple[int, bytes]] = []
+        """Characters of stretches that lie in private pages."""
         self._make = _maker()
         sizes = index.sizes
         large = [number for number, size in enumerate(sizes) if size >= ADOPT_BYTES]
@@ -152,14 +163,19 @@ class Arena:
         try:
             headers = Headers()
             _self_test(headers, kernel)
-            for number in large[:MAX_MAPS]:
-                self._adopt(number, arena_fd, headers, kernel)
+            for number in large:
+                if len(self._adopted) == MAX_MAPS:
+                    break
+                if self._is_adoptable(index[number], arena_fd):
+                    self._adopt(number, arena_fd, headers, kernel)
         except (NotAdoptable, OSError) as error:
             if large:
                 self.notes.append(f"large texts are copied, not shared: {error}")
         self._base = 0
-        if len(self._adopted) < len(index):
-            self._base = self._map_whole(arena_fd, kernel)
+        """Where the arena would begin in memory, were all of it mapped."""
+        others = [number for number in range(len(index)) if number not in self._adopted]
+        if others:
+            self._base = self._map(others, arena_fd, kernel)
 
     def text(self, number: int) -> str:
         """One text; the very same object only if it is adopted."""
@@ -182,33 +198,73 @@ class Arena:
             header = bytearray(pristine)
             header[_STATE_AT] |= now[_STATE_AT] & _INTERNED_BITS
             ctypes.memmove(address, bytes(header), len(header))
+        for address, edge in self._edges:
+            if ctypes.string_at(address, len(edge)) != edge:
+                ctypes.memmove(address, edge, len(edge))
+
+    def _is_adoptable(self, entry: Entry, arena_fd: int) -> bool:
+        """Whether a `str` may begin where a text lies, and the text is as wide as it looks."""
+        if not entry.stretch:
+            return True
+        if entry.offset % _ALIGN:
+            return False
+        if entry.kind == ASCII:
+            return True
+        data = os.pread(arena_fd, _PROBE_BYTES, entry.offset)
+        width = WIDTH[entry.kind]
+        first = (ctypes.c_char * len(data)).from_buffer_copy(data)
+        probe = self._make(width, ctypes.addressof(first), len(data) // width)
+        return ord(max(probe)) > _NARROWER[entry.kind]
 
     def _adopt(self, number: int, arena_fd: int, headers: Headers, kernel: Kernel) -> None:
+        """Put a text's header in front of it: private pages, shared ones, and a private one
+        unless the arena itself has NUL behind the text.
+        """
         entry = self._index[number]
         width = WIDTH[entry.kind]
-        if os.pread(arena_fd, width, entry.offset + entry.size_bytes) != bytes(width):
-            raise NotAdoptable("a text is not followed by NUL")
-        length = -(-(entry.size_bytes + width) // PAGE) * PAGE
-        base = kernel.reserve(PAGE + length)
-        kernel.share(base + PAGE, length, arena_fd, entry.offset)
         header = headers.of(entry)
-        self._adopted[number] = _bring_to_life(base + PAGE, header)
-        self._pristine.append((base + PAGE - len(header), header))
-        self.maps.append((base, PAGE + length))
+        end = entry.offset + entry.size_bytes
+        first = -(-entry.offset // PAGE) * PAGE
+        ends_in_arena = os.pread(arena_fd, width, end) == bytes(width)
+        last = -(-(end + width) // PAGE) * PAGE if ends_in_arena else end // PAGE * PAGE
+        before = os.pread(arena_fd, first - entry.offset, entry.offset)
+        front = -(-(len(header) + len(before)) // PAGE) * PAGE
+        behind = 0 if ends_in_arena else PAGE
+        base = kernel.reserve(front + last - first + behind)
+        kernel.share(base + front, last - first, arena_fd, first)
+        payload = base + front - len(before)
+        self._copy_edge(payload, before)
+        if behind:
+            self._copy_edge(base + front + last - first, os.pread(arena_fd, end - last, last))
+        self._adopted[number] = _bring_to_life(payload, header)
+        self._pristine.append((payload - len(header), header))
+        self.maps.append((base, front + last - first + behind))
 
-    def _map_whole(self, arena_fd: int, kernel: Kernel) -> int:
-        size = max(PAGE, os.fstat(arena_fd).st_size)
+    def _copy_edge(self, address: int, edge: bytes) -> None:
+        if edge:
+            ctypes.memmove(address, edge, len(edge))
+            self._edges.append((address, edge))
+
+    def _map(self, numbers: Sequence[int], arena_fd: int, kernel: Kernel) -> int:
+        """Map the part of the arena that holds these texts."""
+        offsets, sizes = self._index.offsets, self._index.sizes
+        start = min(map(offsets.__getitem__, numbers)) // PAGE * PAGE
+        end = max(offsets[number] + sizes[number] for number in numbers)
+        size = max(PAGE, end - start)
         try:
-            address = kernel.share(0, size, arena_fd, 0)
+            address = kernel.share(0, size, arena_fd, start)
         except OSError as error:
             self.notes.append(f"the context is copied into each REPL: {error}")
             address = kernel.reserve(size)
             target = memoryview((ctypes.c_char * size).from_address(address)).cast("B")
             read = 0
-            while got := os.preadv(arena_fd, [target[read : read + (1 << 30)]], read):
+            while read < size:
+                got = os.preadv(arena_fd, [target[read : read + (1 << 30)]], start + read)
+                if not got:
+                    break
                 read += got
         self.maps.append((address, -(-size // PAGE) * PAGE))
-        return address
+        return address - start
 
 
 class View:
@@ -244,6 +300,7 @@ class View:
             names = names or ("context",)
             text_of = [self.context].__getitem__  # type: ignore[assignment]
         self._finder = Finder(names, text_of)
+        self._sources = Sources(index.shape, self.context, names, index.chars, text_of)
 
     def grep(
         self, pattern: Any, docs: Any = None, limit: int | None = 1000, flags: int = 0
@@ -259,9 +316,13 @@ class View:
         """Make evidence of a thing: a dict for a place, a quote for anything else."""
         return self._finder.place_of(thing)
 
+    def part_of(self, given: Any) -> Part:
+        """Make a child's context of a value; see `Sources.part`."""
+        return self._sources.part(given)
+
     def take_notes(self) -> list[str]:
-        """Say what `grep` left out since the last call. Ask after every cell."""
-        return self._finder.take_notes()
+        """Say what `grep` left out, and what a child got, since the last call."""
+        return self._finder.take_notes() + self._sources.take_notes()
 
 
 def _maker() -> Callable[[int, int, int], str]:

@@ -6,6 +6,7 @@ a call of a batch that succeeded is never lost with one that failed: it is in
 `calls`, and in `BatchFailed.results`.
 """
 
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,13 @@ MAX_BATCH_CHARS: Final = 256 << 20
 PIECE_CHARS: Final = 1 << 20
 FRAME_CHARS: Final = 1 << 20
 """Requests go out in frames of about this many characters."""
+REQUEST_CHARS: Final = 100
+SPAN_CHARS: Final = 20
+"""What a request, and each span in it, takes of a frame beside the text."""
+MAX_SCHEMA_CHARS: Final = 8 << 10
+MAX_SCHEMA_DEPTH: Final = 20
+MAX_DIGITS: Final = 18
+"""Of a whole number in a schema."""
 SHORT_CHARS: Final = 200
 
 
@@ -50,7 +58,7 @@ class BatchFailed(ModelError):
 
     __module__ = "builtins"
 
-    def __init__(self, results: list[str | None], errors: dict[int, ModelError]) -> None:
+    def __init__(self, results: list[Any], errors: dict[int, ModelError]) -> None:
         first = next(iter(errors.values()))
         message = (
             f"{len(errors)} of {len(results)} calls failed, the first with: {first} "
@@ -105,8 +113,8 @@ class Calls:
             left["seconds"] = round(max(0.0, left["seconds"] - passed), 1)
         return left
 
-    def make(self, purpose: str, requests: Sequence[dict[str, Any]]) -> list[str]:
-        """Ask the host for all of `requests` and wait.
+    def make(self, purpose: str, requests: Sequence[dict[str, Any]]) -> list[Any]:
+        """Ask the host for all of `requests` and wait; texts, or values where a schema was asked.
 
         Raises:
             LimitReached: the host refused the whole, before anything was sent.
@@ -117,15 +125,17 @@ class Calls:
             return []
         results = self._ask(purpose, requests)
         errors: dict[int, ModelError] = {}
-        texts: list[str | None] = []
+        brought: list[Any] = []
         for position, (request, result) in enumerate(zip(requests, results, strict=True)):
             self._record(request["prompt"], result)
-            texts.append(result.get("text"))
-            if result.get("failure"):
-                errors[position] = failed(result["failure"])
+            try:
+                brought.append(_brought(request, result))
+            except ModelError as error:
+                errors[position] = error
+                brought.append(None)
         if not errors:
-            return [text or "" for text in texts]
-        raise errors[0] if len(requests) == 1 else BatchFailed(texts, errors)
+            return brought
+        raise errors[0] if len(requests) == 1 else BatchFailed(brought, errors)
 
     def _ask(self, purpose: str, requests: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         if not self.open:
@@ -160,6 +170,64 @@ class Calls:
         self.log.append(Call(result["call"], prompt[:SHORT_CHARS], result.get("text"), error))
 
 
+def _brought(request: dict[str, Any], result: dict[str, Any]) -> Any:
+    """Take what a call brought, or raise its failure."""
+    if result.get("failure"):
+        raise failed(result["failure"])
+    text = result.get("text") or ""
+    if request["schema"] is None:
+        return text
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):  # the host has checked it; integers have a limit here
+        raise ModelError("the reply is no JSON that can be read here", "bad_shape") from None
+
+
+def schema_text(schema: Any) -> str | None:
+    """Make JSON of a schema.
+
+    Raises:
+        TypeError: it is not a dict.
+        ValueError: it is too large, too deep, or no JSON.
+    """
+    if schema is None:
+        return None
+    if not isinstance(schema, dict):
+        raise TypeError(f"schema must be a dict (JSON Schema), not {type(schema).__name__}")
+    try:
+        text = "" if _is_endless(schema) else json.dumps(schema, allow_nan=False)
+        json.loads(text or "0", parse_int=_whole)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"schema is not JSON: {error}") from None
+    if not 0 < len(text) <= MAX_SCHEMA_CHARS:
+        raise ValueError(
+            f"schema is too large: {MAX_SCHEMA_CHARS:,} characters of JSON and "
+            f"{MAX_SCHEMA_DEPTH} levels are allowed"
+        )
+    return text
+
+
+def _is_endless(schema: Any) -> bool:
+    """Tell whether something is nested too deeply, holds itself, or too much."""
+    level = [schema]
+    for _ in range(MAX_SCHEMA_DEPTH):
+        level = [
+            item
+            for holder in level
+            for item in (holder.values() if isinstance(holder, dict) else holder)
+            if isinstance(item, dict | list | tuple)
+        ]
+        if not level or len(level) > MAX_SCHEMA_CHARS:
+            break
+    return bool(level)
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise ValueError(f"a number of {len(digits)} digits")
+    return int(digits)
+
+
 def failed(failure: dict[str, Any]) -> ModelError:
     """Make the exception for a failure of the host's."""
     kind = LimitReached if failure["fault"] == "limit" else ModelError
@@ -177,7 +245,7 @@ def frames(
     if len(requests) > MAX_CALLS:
         msg = f"{len(requests):,} calls in one batch; {MAX_CALLS:,} are allowed: make several"
         raise ValueError(msg)
-    total = sum(len(request["prompt"]) + len(request["text"] or "") for request in requests)
+    total = sum(map(_chars, requests))
     if total > MAX_BATCH_CHARS:
         msg = f"a batch with {total:,} characters; {MAX_BATCH_CHARS:,} are allowed: make several"
         raise ValueError(msg)
@@ -185,7 +253,7 @@ def frames(
     group: list[dict[str, Any]] = []
     chars = 0
     for position, request in enumerate(requests):
-        size = len(request["prompt"]) + len(request["text"] or "")
+        size = _chars(request)
         if size > MAX_TEXT_CHARS:
             msg = (
                 f"a call with {size:,} characters is too long: {MAX_TEXT_CHARS:,} are allowed; "
@@ -196,12 +264,17 @@ def frames(
             done += pieces(cell, batch, position, request)
             request = {**request, "prompt": "", "text": request["text"] and ""}  # noqa: PLW2901
             size = 0
+        size += REQUEST_CHARS + SPAN_CHARS * len(request["spans"]) + len(request["schema"] or "")
         if group and chars + size > FRAME_CHARS:
             done.append(_calls(cell, batch, purpose, group, more=True))
             group, chars = [], 0
         group.append(request)
         chars += size
     return [*done, _calls(cell, batch, purpose, group, more=False)]
+
+
+def _chars(request: dict[str, Any]) -> int:
+    return len(request["prompt"]) + len(request["text"] or "")
 
 
 def pieces(cell: int, batch: int, position: int, request: dict[str, Any]) -> list[dict[str, Any]]:

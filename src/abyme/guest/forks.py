@@ -26,6 +26,7 @@ from abyme.guest.kernel import policy, seccomp
 from abyme.guest.kernel.libc import holding_library
 from abyme.guest.kernel.lockdown import Confinement, NotJailed, enter_domain, lock_down
 from abyme.guest.kernel.namespaces import Namespaces, clone_init
+from abyme.guest.parts import Part
 from abyme.guest.repl import Kit, Repl
 from abyme.guest.sink import Sink
 from abyme.guest.supervisor import supervise
@@ -70,6 +71,10 @@ class NoView:
     def place_of(self, thing: object) -> str:
         """Take anything for a quote."""
         return str(thing)
+
+    def part_of(self, given: Any) -> Part:
+        """Send anything as a text."""
+        return Part(text=None if given is None else str(given))
 
     def take_notes(self) -> list[str]:
         """Say nothing."""

@@ -9,12 +9,13 @@ Names follow the official engine (`rlms`), so that models trained on it find the
 
 import inspect
 import pydoc
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from abyme.guest import values
-from abyme.guest.calls import BatchFailed, Calls, LimitReached, ModelError
+from abyme.guest.calls import BatchFailed, Calls, LimitReached, ModelError, schema_text
 from abyme.guest.cell import Namespace, size_of, type_name, visible
+from abyme.guest.parts import Part
 from abyme.guest.places import Place
 
 MAX_LISTED: Final = 200
@@ -44,6 +45,10 @@ class View(Protocol):
 
     def place_of(self, thing: object) -> dict[str, int | str] | str:
         """Make evidence of a thing."""
+        ...
+
+    def part_of(self, given: Any) -> Part:
+        """Make a child's context of a value."""
         ...
 
     def take_notes(self) -> list[str]:
@@ -91,27 +96,30 @@ class Surface:
             **{error.__name__: error for error in (ModelError, LimitReached, BatchFailed)},
         }
 
-    def llm_query(
+    def llm_query(  # noqa: PLR0913 - the model's own choices, by name
         self,
         prompt: str,
         text: str | None = None,
         *,
         model: str | None = None,
-        fresh: bool = False,
+        schema: dict[str, Any] | None = None,
         samples: int = 1,
-    ) -> str | list[str]:
+        fresh: bool = False,
+    ) -> Any:
         """Ask a sub-model once. Returns its reply as a str.
 
         `text` is the material that the prompt is about; it is kept apart from the
-        instruction. The same call again is answered from the first one unless
-        `fresh`. `samples=n` asks n times afresh and returns a list of n replies.
-        Raises LimitReached or ModelError (with samples: BatchFailed).
+        instruction. With a `schema` (JSON Schema, a dict) the reply is checked against
+        it and returned as the value it holds. The same call again is answered from the
+        first one unless `fresh`. `samples=n` asks n times afresh and returns a list of n
+        replies. Raises LimitReached or ModelError (with samples: BatchFailed).
         """
-        if samples == 1:
-            return self._calls.make("llm", [_request(prompt, text, model, fresh=fresh)])[0]
         if not isinstance(samples, int) or samples < 1:
             raise ValueError(f"samples must be a whole number from 1, not {samples!r}")
-        return self._calls.make("llm", [_request(prompt, text, model, fresh=True)] * samples)
+        form = schema_text(schema)
+        request = _request(prompt, text, model, schema=form, fresh=fresh or samples > 1)
+        replies = self._calls.make("llm", [request] * samples)
+        return replies[0] if samples == 1 else replies
 
     def llm_query_batched(
         self,
@@ -119,38 +127,42 @@ class Surface:
         texts: Sequence[str] | str | None = None,
         *,
         model: str | None = None,
+        schema: dict[str, Any] | None = None,
         fresh: bool = False,
-    ) -> list[str]:
+    ) -> list[Any]:
         """Ask a sub-model many times, all at once. Returns the replies in order.
 
-        `texts` has one text for each prompt (or is one text for all of them). One
-        failure raises BatchFailed: `.results` has all the others. If the budget does
-        not allow the batch, LimitReached is raised and nothing was sent.
+        `texts` has one text for each prompt (or is one text for all of them); `schema`
+        is as in llm_query. One failure raises BatchFailed: `.results` has all the others.
+        If the budget does not allow the batch, LimitReached is raised and nothing was sent.
         """
-        return self._calls.make("llm", _requests(prompts, texts, model, fresh=fresh))
+        form = schema_text(schema)
+        pairs = _paired(prompts, texts, "texts", "llm_query")
+        requests = [_request(one, text, model, schema=form, fresh=fresh) for one, text in pairs]
+        return self._calls.make("llm", requests)
 
-    def rlm_query(
-        self, prompt: str, context: str | None = None, *, model: str | None = None
-    ) -> str:
+    def rlm_query(self, prompt: str, context: Any = None, *, model: str | None = None) -> str:
         """Let a child like you answer, with a REPL of its own. Returns its answer as a str.
 
-        `context` is the child's input; without it the child has yours. Raises
-        LimitReached or ModelError.
+        `context` is the child's input: a str, a hit of grep (its line), or a dict or list
+        of whole documents of yours; without it the child has all that you have.
+        Documents of yours and hits are not copied. Raises LimitReached or ModelError.
         """
-        return self._calls.make("rlm", [_request(prompt, context, model, fresh=False)])[0]
+        part = self._view.part_of(context)
+        answers: list[str] = self._calls.make("rlm", [_request(prompt, part, model)])
+        return answers[0]
 
     def rlm_query_batched(
-        self,
-        prompts: Sequence[str],
-        contexts: Sequence[str] | str | None = None,
-        *,
-        model: str | None = None,
+        self, prompts: Sequence[str], contexts: Any = None, *, model: str | None = None
     ) -> list[str]:
         """Let many children answer, all at once. Returns their answers in order.
 
-        `contexts` has one input for each child. Raises BatchFailed or LimitReached.
+        `contexts` has one input for each child, as in rlm_query (or is one str for all).
+        Raises BatchFailed or LimitReached.
         """
-        return self._calls.make("rlm", _requests(prompts, contexts, model, fresh=False))
+        pairs = _paired(prompts, contexts, "contexts", "rlm_query")
+        parts = {id(one): self._view.part_of(one) for _, one in pairs}
+        return self._calls.make("rlm", [_request(p, parts[id(one)], model) for p, one in pairs])
 
     def grep(self, pattern: Any, docs: Any = None, limit: int | None = 1000, flags: int = 0) -> Any:
         r"""Find lines by a regular expression.
@@ -253,29 +265,40 @@ def _headline(value: Any) -> str:
     return type(value).__name__
 
 
-def _request(prompt: str, text: str | None, model: str | None, *, fresh: bool) -> dict[str, Any]:
-    for name, value in (("prompt", prompt), ("text", text), ("model", model)):
+def _request(
+    prompt: str,
+    material: str | Part | None,
+    model: str | None,
+    *,
+    schema: str | None = None,
+    fresh: bool = False,
+) -> dict[str, Any]:
+    """Make what goes over the wire; `material` is a text for a sub-model, a part for a child."""
+    part = material if isinstance(material, Part) else Part(text=material)
+    for name, value in (("prompt", prompt), ("text", part.text), ("model", model)):
         if not isinstance(value, str) and (name == "prompt" or value is not None):
             raise TypeError(f"{name} must be a str, not {type(value).__name__}")
     if not prompt.strip():
         raise ValueError("prompt is empty")
     if model is not None and len(model) > MAX_MODEL_CHARS:
         raise ValueError("that is not the name of a model")
-    plain = [str.__str__(part) if part is not None else None for part in (prompt, text, model)]
-    return {"prompt": plain[0], "text": plain[1], "model": plain[2], "fresh": bool(fresh)}
+    plain = [str.__str__(each) if each is not None else None for each in (prompt, part.text, model)]
+    request = {"prompt": plain[0], "text": plain[1], "model": plain[2], "fresh": bool(fresh)}
+    return {**request, "spans": part.spans, "shape": part.shape, "schema": schema}
 
 
-def _requests(
-    prompts: Sequence[str], texts: Sequence[str] | str | None, model: str | None, *, fresh: bool
-) -> list[dict[str, Any]]:
+def _paired(
+    prompts: Sequence[str], materials: Any, what: str, single: str
+) -> list[tuple[str, Any]]:
+    """Give each prompt its text or context; one text is for all."""
     if isinstance(prompts, str):
-        raise TypeError("prompts must be a list of str; for a single one there is llm_query")
+        raise TypeError(f"prompts must be a list of str; for a single one there is {single}")
     every = list(prompts)
-    if texts is None or isinstance(texts, str):
-        material: list[str | None] = [texts] * len(every)
-    else:
-        material = list(texts)
-    if len(material) != len(every):
-        raise ValueError(f"{len(every)} prompts but {len(material)} texts: give one for each")
-    pairs = zip(every, material, strict=True)
-    return [_request(prompt, text, model, fresh=fresh) for prompt, text in pairs]
+    if materials is None or isinstance(materials, str | Place):
+        return [(prompt, materials) for prompt in every]
+    if not isinstance(materials, Iterable) or isinstance(materials, Mapping):
+        raise TypeError(f"{what} must be a list with one for each prompt")
+    given = list(materials)
+    if len(given) != len(every):
+        raise ValueError(f"{len(every)} prompts but {len(given)} {what}: give one for each")
+    return list(zip(every, given, strict=True))

@@ -8,13 +8,16 @@ most `MAX_OPEN_BYTES`; a batch that does not fit is refused, not believed.
 
 import sys
 from dataclasses import dataclass, field
+from typing import Any
 
-from abyme.core.events import ContextPart, Request
+from abyme.core.events import ContextPart, Request, Span
 from abyme.errors import ProtocolViolation
 from abyme.sandboxes.jail import frames
 
 OVERHEAD_BYTES = 200
-"""Of a request or a piece beside its text."""
+"""Of a request or a piece beside its text, and of a span."""
+SCHEMA_TIMES = 25
+"""What JSON takes in memory, at most, of its length."""
 
 
 class TooMuch(Exception):
@@ -27,18 +30,45 @@ class Batch:
 
     requests: list[frames.Wanted] = field(default_factory=list)
     pieces: dict[tuple[int, str], list[str]] = field(default_factory=dict)
+    schemas: dict[str, dict[str, Any]] = field(default_factory=dict)
     dropped: bool = False
     """It does not fit: the rest is thrown away as it comes."""
 
     def request(self, position: int, purpose: str) -> Request:
-        """One request, its pieces joined."""
+        """One request, its pieces joined.
+
+        Raises:
+            ProtocolViolation: it has what its purpose does not take.
+        """
         given = self.requests[position]
         prompt = "".join(self.pieces.get((position, "prompt"), ())) or given.prompt
         text = "".join(self.pieces.get((position, "text"), ())) or given.text
-        if purpose == "rlm":
-            context = None if text is None else ContextPart(text=text)
-            return Request(prompt=prompt, context=context, model=given.model, fresh=given.fresh)
-        return Request(prompt=prompt, text=text, model=given.model, fresh=given.fresh)
+        if given.spans and (purpose == "llm" or text is not None):
+            raise ProtocolViolation("the guest gave spans and a text")
+        if purpose == "llm":
+            schema = self._schema(given.schema)
+            return Request(
+                prompt=prompt, text=text, model=given.model, schema=schema, fresh=given.fresh
+            )
+        if given.schema is not None:
+            raise ProtocolViolation("the guest gave a child a schema")
+        context = None
+        if text is not None:
+            context = ContextPart(text=text)
+        elif given.spans:
+            spans = [
+                Span(document=number, start=start, end=end) for number, start, end in given.spans
+            ]
+            context = ContextPart(spans=spans, shape=given.shape)
+        return Request(prompt=prompt, context=context, model=given.model, fresh=given.fresh)
+
+    def _schema(self, text: str | None) -> dict[str, Any] | None:
+        """Read a schema; as a rule all requests of a batch have the same."""
+        if text is None:
+            return None
+        if text not in self.schemas:
+            self.schemas[text] = frames.schema(text)
+        return self.schemas[text]
 
 
 @dataclass(slots=True)
@@ -60,7 +90,7 @@ class Batches:
             ProtocolViolation: if it does not fit the rules.
         """
         batch = self._open(frame.batch)
-        if not self._fits(frame.batch, frame.text):
+        if not self._fits(frame.batch, _bytes(frame.text)):
             return
         batch.pieces.setdefault((frame.position, frame.part), []).append(frame.text)
 
@@ -72,8 +102,7 @@ class Batches:
             TooMuch: if there is no room for them; the session goes on.
         """
         batch = self._open(frame.batch)
-        texts = [text for one in frame.requests for text in (one.prompt, one.text or "")]
-        if self._fits(frame.batch, *texts):
+        if self._fits(frame.batch, sum(map(_request_bytes, frame.requests))):
             batch.requests += frame.requests
         if len(batch.requests) > frames.MAX_BATCH:
             raise ProtocolViolation(f"a batch has more than {frames.MAX_BATCH:,} calls")
@@ -101,10 +130,9 @@ class Batches:
         """Make room: nobody waits for the batch any more."""
         self._bytes.pop(number, None)
 
-    def _fits(self, number: int, *texts: str) -> bool:
-        """Count texts of a batch; where there is no room for them, drop all of it."""
+    def _fits(self, number: int, size: int) -> bool:
+        """Count bytes of a batch; where there is no room for them, drop all of it."""
         batch = self._coming[number]
-        size = sum(sys.getsizeof(text) + OVERHEAD_BYTES for text in texts)
         if batch.dropped or size + sum(self._bytes.values()) > frames.MAX_OPEN_BYTES:
             batch.dropped = True
             batch.requests.clear()
@@ -125,3 +153,12 @@ class Batches:
             raise ProtocolViolation("the guest used the number of another batch")
         self._highest = max(self._highest, number)
         return self._coming.setdefault(number, Batch())
+
+
+def _bytes(text: str) -> int:
+    return sys.getsizeof(text) + OVERHEAD_BYTES
+
+
+def _request_bytes(one: frames.Wanted) -> int:
+    texts = _bytes(one.prompt) + _bytes(one.text or "")
+    return texts + len(one.spans) * OVERHEAD_BYTES + len(one.schema or "") * SCHEMA_TIMES

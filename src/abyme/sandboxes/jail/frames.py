@@ -40,8 +40,16 @@ MAX_SMALL_BYTES = 1 << 16
 MAX_SURROGATE_BYTES = 24 << 20
 """Of a frame that msgspec does not take, because it holds half of a surrogate pair."""
 MAX_DEPTH = 100
+MAX_CALLS_BYTES = 24 << 20
+"""Of a frame with requests: each span takes 20 times its bytes in memory."""
+MAX_SPANS = 100_000
+"""Of one request."""
+MAX_SCHEMA_CHARS = 8 << 10
+MAX_SCHEMA_DEPTH = 20
 
 Number = Annotated[int, Meta(ge=0, le=1 << 50)]
+Span = tuple[Number, Number, Number]
+"""Document, start, end."""
 Short = Annotated[str, Meta(max_length=200)]
 Long = Annotated[str, Meta(max_length=MAX_TEXT_CHARS)]
 
@@ -70,6 +78,11 @@ class Wanted(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     text: Long | None
     model: Short | None
     fresh: bool
+    spans: Annotated[list[Span], Meta(max_length=MAX_SPANS)] = []
+    """For a child, in place of a text."""
+    shape: Literal["text", "documents", "list"] = "text"
+    schema: Annotated[str, Meta(max_length=MAX_SCHEMA_CHARS)] | None = None
+    """JSON that nothing has looked at yet; see `schema`."""
 
 
 class Piece(Frame, frozen=True, kw_only=True, tag="piece"):
@@ -135,6 +148,7 @@ MAX_BYTES = {
     "ready": MAX_SMALL_BYTES,
     "refused": MAX_SMALL_BYTES,
     "rolled_back": MAX_SMALL_BYTES,
+    "calls": MAX_CALLS_BYTES,
     "submit": MAX_ANSWER_BYTES + MAX_SMALL_BYTES,
     "finished": MAX_FINISHED_BYTES,
 }
@@ -204,9 +218,32 @@ def _finite(text: str) -> float:
     return number
 
 
-def _check_depth(value: Any) -> None:
+def schema(text: str) -> dict[str, Any]:
+    """Read a JSON Schema, as far as it is plain JSON; what it says is not looked at.
+
+    Raises:
+        ProtocolViolation: it is not a JSON object, or nested too deeply.
+    """
+    try:
+        value = json.loads(text, parse_constant=_refuse, parse_float=_finite, parse_int=_whole)
+    except (ValueError, RecursionError):
+        raise ProtocolViolation("the guest sent a schema that is not JSON") from None
+    if not isinstance(value, dict):
+        raise ProtocolViolation("the guest sent a schema that is not an object")
+    _check_depth(value, MAX_SCHEMA_DEPTH)
+    return value
+
+
+def _whole(text: str) -> int:
+    """Read a number that a journal can hold."""
+    if len(text) > 18:
+        raise ValueError(text)
+    return int(text)
+
+
+def _check_depth(value: Any, most: int = MAX_DEPTH) -> None:
     level = [value]
-    for _ in range(MAX_DEPTH + 1):
+    for _ in range(most + 1):
         level = [
             item
             for holder in level

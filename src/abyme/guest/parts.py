@@ -1,0 +1,168 @@
+"""How a child's context travels: as stretches of one's own where it is made of them.
+
+Decides what a value that was given as a child's context means. A `str` that equals a
+document, a hit of `grep`, and a mapping or list of such are stretches, which the child
+reads from the same memory; any other `str` is sent. A mapping or a list with other
+texts in it is refused, and nothing is taken for the name of a document.
+
+Invariant: what the child sees equals what was given, character by character.
+Does not ask the host: it checks every stretch again.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from abyme.guest.places import Place
+
+MAX_SPANS: Final = 100_000
+MAX_NOTES: Final = 3
+_FEW: Final = 4
+"""Documents of one length that are compared one by one; more are told apart by their hash."""
+
+Span = tuple[int, int, int]
+"""Document, start, end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A child's context: a text, or stretches; with neither it is all that its parent has, so
+    that the host can tell when a child is asked the same as its parent was.
+    """
+
+    text: str | None = None
+    spans: list[Span] = field(default_factory=list)
+    shape: str = "text"
+
+
+class Sources:
+    """The documents that a part can be made of."""
+
+    def __init__(
+        self,
+        shape: str,
+        context: object,
+        names: Sequence[str | int],
+        chars: Sequence[int],
+        text_of: Callable[[int], str],
+    ) -> None:
+        """`context` is what the model has; `chars` are the sizes of the documents."""
+        self._shape = shape
+        self._context = context
+        self._names = names
+        self._chars = chars
+        self._text_of = text_of
+        self._numbers: dict[str | int, int] = {}
+        self._by_size: dict[int, list[int]] = {}
+        self._by_hash: dict[int, dict[int, list[int]]] = {}
+        self._notes: list[str] = []
+
+    def part(self, given: Any) -> Part:
+        """Make a child's context of a value.
+
+        Raises:
+            TypeError: it is none, or holds a text that is not one's own.
+            ValueError: it is empty.
+        """
+        if given is None or given is self._context:
+            return Part()
+        if isinstance(given, Place):
+            return Part(spans=[self._line(given)])
+        if isinstance(given, str):
+            return self._text(str.__str__(given))
+        if isinstance(given, Mapping):
+            return self._several("documents", self._documents(given))
+        if isinstance(given, list | tuple):
+            items = [self._item(item, f"[{n}]") for n, item in enumerate(given)]
+            return self._several("list", items)
+        raise TypeError(
+            "context must be a str, a hit of grep, or a dict or list of documents of yours, "
+            f"not {type(given).__name__}"
+        )
+
+    def _several(self, shape: str, spans: list[Span]) -> Part:
+        if not any(end > start for _, start, end in spans):
+            raise ValueError("context is empty; without one the child has yours")
+        if len(spans) > MAX_SPANS:
+            raise ValueError(f"context has {len(spans):,} texts; {MAX_SPANS:,} are allowed")
+        if shape == self._shape and spans == [(n, 0, c) for n, c in enumerate(self._chars)]:
+            return Part()
+        return Part(spans=spans, shape=shape)
+
+    def take_notes(self) -> list[str]:
+        """Say what the last cell should be told."""
+        notes, self._notes = self._notes[:MAX_NOTES], []
+        return notes
+
+    def _text(self, text: str) -> Part:
+        if not text:
+            raise ValueError("context is empty; without one the child has yours")
+        number = self._equal(text)
+        if number is None:
+            return Part(text=text)
+        if self._shape == "text":
+            return Part()
+        return Part(spans=[(number, 0, len(text))])
+
+    def _documents(self, given: Mapping[Any, Any]) -> list[Span]:
+        spans: list[Span] = []
+        for name, item in given.items():
+            span = self._item(item, f"[{name!r}]", name)
+            spans.append(span)
+            own = self._names[span[0]]
+            if own != name and not isinstance(item, Place):
+                self._notes.append(f"the child has {name!r} under the name it has here: {own!r}")
+        return spans
+
+    def _item(self, item: Any, where: str, name: Any = None) -> Span:
+        if isinstance(item, Place):
+            return self._line(item)
+        if not isinstance(item, str):
+            raise TypeError(f"context{where} must be a str, not {type(item).__name__}")
+        text = str.__str__(item)
+        number = self._equal(text, name)
+        if number is None:
+            raise TypeError(
+                f"context{where} is no document of your context as a whole: join your texts to "
+                "one str, with a heading for each, or give whole documents"
+            )
+        return number, 0, len(text)
+
+    def _line(self, place: Place) -> Span:
+        """Find the line of a hit; a long one is shown cut, and given whole."""
+        number, start, end = place.span
+        text = self._text_of(number)
+        if text[start:end] != place.quote:
+            raise ValueError("that hit is not of this context")
+        begin = text.rfind("\n", 0, start) + 1
+        stop = text.find("\n", end)
+        return number, begin, len(text) if stop < 0 else stop
+
+    def _equal(self, text: str, name: Any = None) -> int | None:
+        """Find the document that a text is all of; the one of that name, if it is it."""
+        named = self._named(name)
+        first = [named] if named is not None and self._chars[named] == len(text) else []
+        for number in (*first, *self._candidates(text)):
+            if self._text_of(number) == text:
+                return number
+        return None
+
+    def _named(self, name: object) -> int | None:
+        if not self._numbers:
+            self._numbers = {name: number for number, name in enumerate(self._names)}
+        return self._numbers.get(name) if isinstance(name, str | int) else None
+
+    def _candidates(self, text: str) -> Iterable[int]:
+        size = len(text)
+        if not self._by_size:
+            for number, chars in enumerate(self._chars):
+                self._by_size.setdefault(chars, []).append(number)
+        same = self._by_size.get(size, [])
+        if len(same) <= _FEW:
+            return same
+        if size not in self._by_hash:
+            hashed: dict[int, list[int]] = {}
+            for number in same:
+                hashed.setdefault(hash(self._text_of(number)), []).append(number)
+            self._by_hash[size] = hashed
+        return self._by_hash[size].get(hash(text), ())
