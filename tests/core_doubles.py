@@ -4,6 +4,7 @@ from typing import Any
 
 from abyme.core import effects as do
 from abyme.core import events as ev
+from abyme.core.history import written_for
 from abyme.core.ids import ROOT, BatchId, CallId, NodeId
 from abyme.core.limits import Limits
 from abyme.core.tree import Tree
@@ -48,11 +49,18 @@ class Run:
 
     def give(self, event: ev.AnyEvent, node: str = ROOT) -> list[do.AnyEffect]:
         record = ev.Record(seq=self.seq, at_s=self.at_s, node=NodeId(node), event=event)
+        self.effects = self.take(record)
+        for effect in self.effects:
+            if (written := written_for(effect)) is not None:
+                record = ev.Record(seq=self.seq, at_s=self.at_s, node=effect.node, event=written)
+                assert self.take(record) == []
+        return self.effects
+
+    def take(self, record: ev.Record) -> list[do.AnyEffect]:
         self.seq += 1
         self.records.append(record)
-        self.effects = self.tree.step(record)
-        self.history.append(self.effects)
-        return self.effects
+        self.history.append(self.tree.step(record))
+        return self.history[-1]
 
     def ready(self, node: str = ROOT) -> list[do.AnyEffect]:
         return self.give(ev.SessionOpened(python="3.11", snapshots=True, layers=[]), node)
@@ -68,8 +76,14 @@ class Run:
         """Answer the turn that was just asked."""
         return self.settle(self.one(do.AskModel).reserved.call, text, node, **usage)
 
+    def rebuilt(self, *differs: ev.Difference, node: str = ROOT) -> list[do.AnyEffect]:
+        return self.give(ev.SessionRebuilt(cells=0, differs=list(differs)), node)
+
     def settle(self, call: int, text: str, node: str = ROOT, **usage: Any) -> list[do.AnyEffect]:
-        event = ev.CallSettled(call=CallId(call), text=text, finish="stop", usage=ev.Usage(**usage))
+        wrong = usage.pop("wrong", None)
+        event = ev.CallSettled(
+            call=CallId(call), text=text, finish="stop", usage=ev.Usage(**usage), wrong=wrong
+        )
         return self.give(event, node)
 
     def fail(self, call: int, fault: str, node: str = ROOT, **more: Any) -> list[do.AnyEffect]:
@@ -97,5 +111,6 @@ class Run:
     def submit(self, value: Any, cell: int = 1, node: str = ROOT, evidence=()):
         return self.give(ev.AnswerSubmitted(cell=cell, value=value, evidence=list(evidence)), node)
 
-    def checked(self, found=(), missing=(), node: str = ROOT):
-        return self.give(ev.EvidenceChecked(found=list(found), missing=list(missing)), node)
+    def checked(self, found=(), missing=(), node: str = ROOT, wrong=None):
+        event = ev.EvidenceChecked(found=list(found), missing=list(missing), wrong=wrong)
+        return self.give(event, node)

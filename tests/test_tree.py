@@ -5,6 +5,7 @@ from core_doubles import Run, facts
 
 from abyme.core import effects as do
 from abyme.core import events as ev
+from abyme.core.ids import BatchId
 from abyme.core.ledger import Amount
 from abyme.core.limits import Limits
 from abyme.core.machine import NEXT, IllegalTransition, State
@@ -277,10 +278,122 @@ def test_a_lost_session_is_opened_anew_and_the_model_is_told():
     run.ready()
     run.code()
     run.give(ev.SessionLost(why="crashed (signal 9)", fatal=False))
-    assert run.one(do.OpenSession).node == "0"
-    run.ready()
+    assert run.one(do.OpenSession).cells == ()  # no cell before the one that was lost
+    run.rebuilt()
 
     assert "session was lost: crashed (signal 9)" in last_message(run)
+
+
+def test_a_lost_session_gets_its_earlier_cells_and_their_answers_again():
+    run = Run()
+    run.ready()
+    first = run.code("x = llm_query('p')")
+    run.ask("p")
+    run.settle(run.one(do.AskModel).reserved.call, "reply")
+    results = run.one(do.AnswerBatch).results
+    run.done()
+    run.code("y = crash()")
+    run.give(ev.SessionLost(why="crashed (signal 9)", fatal=False))
+
+    (again,) = run.one(do.OpenSession).cells
+    assert again.run == first
+    assert [asked.results for asked in again.asked] == [results]
+    run.rebuilt(ev.Difference(cell=1, what="its output differs", names=["x"]))
+    assert "not all came out as before: cell 1: its output differs (x)" in last_message(run)
+
+
+def test_a_batch_above_what_the_user_confirms_waits_for_a_word():
+    limits = Limits(confirm_usd="0.01")
+    run = Run(
+        sub=facts("test:sub", ev.Price(input_usd_micro=0, output_usd_micro=10_000_000)),
+        limits=limits,
+    )
+    run.ready()
+    run.code()
+    run.ask(*"abcdefgh")
+    asked = run.one(do.Confirm)
+    assert (asked.calls, asked.usd_micro, run.all(do.AskModel)) == (8, 16_000, [])
+    run.give(ev.BatchConfirmed(batch=asked.batch, allowed=False))
+    refused = run.one(do.AnswerBatch).refused
+    assert (refused.fault, refused.message[:26]) == ("not_allowed", "the user declined the cost")
+
+    run.ask(*"abcdefgh", batch=2)
+    run.give(ev.BatchConfirmed(batch=BatchId(2), allowed=True))
+    assert len(run.all(do.AskModel)) == 8
+
+
+def test_a_reply_of_the_wrong_shape_is_repaired_twice_and_then_fails_typed():
+    run = Run()
+    run.ready()
+    run.code()
+    run.ask("p", schema={"type": "integer"})
+    call = run.one(do.AskModel).reserved.call
+    for attempt in (1, 2, 3):
+        assert run.one(do.AskModel).reserved.attempt == attempt
+        run.settle(call, '"one"', wrong="$: expected an integer")
+    failure = run.one(do.AnswerBatch).results[0].failure
+
+    assert failure.fault == "bad_shape"
+    assert "$: expected an integer" in failure.message
+
+
+def test_a_reply_of_the_right_shape_reaches_the_guest_as_plain_json():
+    run = Run()
+    run.ready()
+    run.code()
+    run.ask("p", schema={"type": "array"})
+    asked = run.one(do.AskModel)
+    assert asked.messages[0].content.endswith('fit this JSON Schema:\n{"type": "array"}')
+    run.settle(asked.reserved.call, "Here it is:\n```json\n[1, 2]\n```")
+
+    assert run.one(do.AnswerBatch).results[0].text == "[1, 2]"
+
+
+def test_an_answer_of_the_wrong_shape_is_told_twice_and_then_the_run_fails():
+    run = Run(answer_schema={"type": "integer"})
+    run.ready()
+    assert 'must fit this JSON Schema:\n{"type": "integer"}' in last_message(run)
+    for cell in (1, 2, 3):
+        run.code()
+        run.submit("many", cell=cell)
+        run.done(cell=cell)
+        check = run.one(do.CheckEvidence)
+        assert (check.value, check.schema) == ("many", {"type": "integer"})
+        run.checked(wrong="$: expected an integer")
+        if cell < 3:
+            assert "does not fit the JSON Schema: $: expected an integer" in last_message(run)
+
+    finish = run.one(do.Finish)
+    assert finish.status == "failed"
+    assert finish.reason.startswith("bad_shape: ")
+
+
+def test_a_child_on_the_sub_model_is_asked_of_that_and_in_its_own_profile():
+    run = Run(sub_profile=profiles.load("weak"))
+    run.ready()
+    run.code()
+    run.ask("look", purpose="rlm", text="material", model="test:sub")
+    run.ready("0.0")
+
+    turn = run.one(do.AskModel)
+    assert turn.reserved.model == "test:sub"
+    assert turn.messages[0].content == profiles.load("weak").system
+
+
+def test_a_child_that_is_over_is_recorded_with_how_it_ended():
+    run = Run()
+    run.ready()
+    run.code()
+    run.ask("one", "two", purpose="rlm", text="material")
+    run.ready("0.0")
+    run.code(node="0.0")
+    run.submit(7, node="0.0")
+    run.done(node="0.0")
+    run.checked(node="0.0")
+    assert run.one(do.CloseSession).ended == ev.ChildEnded(status="answered", value=7)
+    run.done()
+
+    assert run.one(do.CloseSession).ended.status == "cut_off"
 
 
 def test_stop_once_asks_for_a_closing_turn_and_twice_ends_at_once():

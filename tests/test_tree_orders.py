@@ -1,9 +1,11 @@
 """Contract: engine/tree under any order. An honest world answers effects in random order.
 
 Whatever the order, with calls that fail, sessions that are lost, cells that leave calls
-behind, nested children, stops and deadlines: the run ends, no ceiling is passed, holds
-are what is in flight, every batch is answered at most once with as many results as were
-asked, and the records replay to the same effects.
+behind, nested children, stops, deadlines, and kills of the process from which the run is
+resumed: the run ends, no ceiling is passed, what the ledger counts is at least what was
+billed, holds are what is in flight, every batch is answered at most once with as many
+results as were asked, what was answered before a kill is not asked of a model again,
+and the records replay to the same effects.
 """
 
 import random
@@ -11,10 +13,12 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 import pytest
+from msgspec import structs
 from core_doubles import Run, facts
 
 from abyme.core import effects as do
 from abyme.core import events as ev
+from abyme.core import history
 from abyme.core.ids import ROOT, BatchId
 from abyme.core.ledger import Amount
 from abyme.core.limits import Limits
@@ -29,7 +33,13 @@ MAX_STEPS = 4000
 class Cell:
     number: int
     asked: dict = field(default_factory=dict)
-    """Batch -> requests, while it is not answered."""
+    """Batch -> the request event, while it is not answered."""
+    answered: list = field(default_factory=list)
+    """(request event, results) of its batches, in the order of their answers."""
+    again: list = field(default_factory=list)
+    """The same of an earlier process: to be asked for again first."""
+    expected: dict = field(default_factory=dict)
+    """Batch -> the results that it had in an earlier process."""
     ending: bool = False
 
 
@@ -40,22 +50,30 @@ class World:
         self.random = random.Random(seed)
         pick = self.random.choice
         limits = Limits(
+            confirm_usd=pick([None, None, "0.01"]),
             max_usd=pick(["0.2", "0.5", "2", "5"]),
-            max_calls=pick([5, 30, 200]),
-            max_turns=pick([1, 3, 6]),
+            max_calls=pick([5, 30, 200, 200]),
+            max_turns=pick([1, 3, 6, 12]),
             depth=pick([1, 2, 3, 4]),
             timeout_s=pick([None, 100.0]),
         )
+        self.faults = pick([0.0, 0.03, 0.2])
         self.run = Run(root=facts("a:root", PRICE), sub=facts("a:sub", PRICE), limits=limits)
         self.opening, self.checks, self.cancelled = set(), set(), set()
         self.calls, self.cells, self.live = {}, {}, set()
+        self.rebuilt, self.confirms = set(), {}
+        self.past_cells = {}
+        """(node, cell) -> what the cell had been answered when the process was killed."""
+        self.billed = self.kills = 0
         self.batches = Counter()
         self.perform(self.run.effects)
 
     def perform(self, effects) -> None:  # noqa: C901 - one case an effect
         for effect in effects:
             match effect:
-                case do.OpenSession(node=node):
+                case do.OpenSession(node=node, cells=cells):
+                    if cells is not None:
+                        self.rebuilt.add(node)
                     self.opening.add(node)
                     self.live.add(node)
                 case do.CloseSession(node=node):
@@ -70,7 +88,10 @@ class World:
                 case do.CancelCall(call=call):
                     self.cancelled.add(call)
                 case do.RunCell(node=node, cell=cell):
-                    self.cells[node] = Cell(cell)
+                    again = self.past_cells.pop((node, cell), [])
+                    self.cells[node] = Cell(cell, again=again)
+                case do.Confirm(node=node, batch=batch):
+                    self.confirms[node, batch] = True
                 case do.AnswerBatch():
                     self.answered(effect)
                 case do.EndCell(node=node):
@@ -84,8 +105,11 @@ class World:
         if cell is None:
             return
         asked = cell.asked.pop(effect.batch)  # KeyError: answered twice
+        cell.answered.append((asked, effect.results))
         if effect.refused is None:
-            assert len(effect.results) == asked
+            assert len(effect.results) == len(asked.requests)
+            for was, now in zip(cell.expected.pop(effect.batch, ()), effect.results, strict=False):
+                assert was.failure is not None or was == now
 
     def give(self, event, node=ROOT) -> None:
         self.perform(self.run.give(event, node))
@@ -104,9 +128,15 @@ class World:
             leaves = self.random.random() < 0.1  # a cell that does not wait for its calls
             if not cell.asked or cell.ending or leaves:
                 actions.append(("end", node))
+            if cell.again:
+                actions = [("ask_again", node)]
+                break
             if not cell.asked and not cell.ending:
-                actions += [("ask", node), ("submit", node)]
-        if self.random.random() < 0.01:
+                actions += [("ask", node)] * 4 + [("submit", node)]
+        actions += [("confirm", key) for key in self.confirms]
+        if self.random.random() < 0.02 and self.kills < 5:
+            self.kill()
+        elif self.random.random() < 0.01:
             final = self.random.random() < 0.3
             self.give(self.random.choice([ev.StopRequested(), ev.DeadlinePassed(final=final)]))
         elif actions:
@@ -115,8 +145,56 @@ class World:
         else:
             assert self.cells, "nothing is under way and the run has not ended"
 
+    def kill(self) -> None:
+        """Let the process die, with all that is under way; go on in another one."""
+        self.kills += 1
+        for effect in self.calls.values():
+            self.billed += int(effect.reserved.worst_usd_micro * self.random.random())
+        for node, cell in self.cells.items():
+            self.past_cells[node, cell.number] = [*cell.answered, *cell.again]
+        for kept in (self.opening, self.checks, self.cancelled, self.live, self.rebuilt):
+            kept.clear()
+        self.calls.clear()
+        self.cells.clear()
+        self.confirms.clear()
+        past = history.past(self.run.records)
+        self.run.tree = past.retraced.tree
+        resumed = ev.RunResumed(
+            believed=past.believed,
+            limits=self.run.tree.started.limits,
+            carried=past.carried,
+            next_call=past.next_call,
+            resumed_at="2026-01-01T00:00:00+00:00",
+        )
+        self.give(resumed)
+
+    def confirm(self, key) -> None:
+        del self.confirms[key]
+        allowed = self.random.random() < 0.8
+        self.give(ev.BatchConfirmed(batch=key[1], allowed=allowed), key[0])
+
+    def ask_again(self, node) -> None:
+        """Ask as before the kill: what was answered is answered the same, without a call."""
+        cell = self.cells[node]
+        before, results = cell.again.pop(0)
+        self.batches[node] += 1
+        asked = structs.replace(before, batch=BatchId(self.batches[node]))
+        cell.asked[asked.batch] = asked
+        cell.expected[asked.batch] = results
+        held = set(self.calls)
+        self.give(asked, node)
+        if results and all(result.failure is None for result in results):
+            assert asked.batch not in cell.asked, "it has to wait for what was answered before"
+            sent = set(self.calls) - held
+            assert {self.calls[call].reserved.purpose for call in sent} <= {"turn"}
+
     def open(self, node) -> None:
         self.opening.discard(node)
+        if node in self.rebuilt:
+            self.rebuilt.discard(node)
+            differs = [ev.Difference(cell=1, what="d")] if self.random.random() < 0.3 else []
+            self.give(ev.SessionRebuilt(cells=1, differs=differs), node)
+            return
         if self.random.random() < 0.05:
             self.give(ev.SessionLost(why="no", fatal=self.random.random() < 0.5), node)
         else:
@@ -128,17 +206,19 @@ class World:
         if call in self.cancelled:
             failure = ev.Failure(fault="cancelled", message="c")
             sent = self.random.random() < 0.5
+            self.billed += int(worst.worst_usd_micro * self.random.random()) if sent else 0
             self.give(ev.CallFailed(call=call, failure=failure, sent=sent), node)
-        elif self.random.random() < 0.2:
+        elif self.random.random() < self.faults:
             fault = self.random.choice(FAULTS)
             failure = ev.Failure(fault=fault, message=fault, retryable=fault != "auth")
             self.give(ev.CallFailed(call=call, failure=failure), node)
         else:
-            code = self.random.choice(["```repl\nx\n```"] * 5 + ["prose"])
+            code = self.random.choice(["```repl\nx\n```"] * 20 + ["prose"])
             usage = ev.Usage(
                 completion_tokens=int(worst.worst_tokens * self.random.random()),
                 cost_usd_micro=int(worst.worst_usd_micro * self.random.random()),
             )
+            self.billed += usage.cost_usd_micro
             text = code if worst.purpose == "turn" else "ok"
             self.give(ev.CallSettled(call=call, text=text, finish="stop", usage=usage), node)
 
@@ -158,9 +238,9 @@ class World:
             )
             for _ in range(self.random.choice([0, 1, 2, 5, 12]))
         ]
-        cell.asked[batch] = len(requests)
         purpose = self.random.choice(["llm", "llm", "rlm"])
         asked = ev.CallsRequested(cell=cell.number, batch=batch, purpose=purpose, requests=requests)
+        cell.asked[batch] = asked
         self.give(asked, node)
 
     def submit(self, node) -> None:
@@ -170,10 +250,10 @@ class World:
 
     def end(self, node) -> None:
         cell = self.cells.pop(node)
-        if self.random.random() < 0.07:
+        if self.random.random() < self.faults / 3:
             self.give(ev.SessionLost(why="dead", fatal=self.random.random() < 0.1), node)
             return
-        ended = self.random.choice(["clean", "clean", "raised", "rolled_back"])
+        ended = self.random.choice(["clean", "clean", "clean", "raised", "rolled_back"])
         ended = "interrupted" if cell.ending else ended
         self.give(ev.CellFinished(cell=cell.number, output="out", ended=ended), node)
 
@@ -191,6 +271,9 @@ def test_any_order_of_what_happens_ends_within_the_ceilings(group):
             world.cancelled.add(call)
             world.call(call)
 
-        assert world.run.tree.book.ledger.held == Amount()
+        ledger = world.run.tree.book.ledger
+        assert ledger.held == Amount()
+        assert world.billed <= ledger.spent.usd_micro
+        counting = history.believed(world.run.records)
         again = Tree(world.run.started)
-        assert [again.step(r) for r in world.run.records] == world.run.history
+        assert [again.step(r) for r in counting] == [world.run.history[r.seq] for r in counting]

@@ -93,6 +93,15 @@ class CallBook:
         self._last += 1
         return CallId(self._last)
 
+    @property
+    def next_id(self) -> int:
+        """The number that the next call will have."""
+        return self._last + 1
+
+    def open_calls(self) -> list[Call]:
+        """List the calls in flight."""
+        return list(self._open.values())
+
     def get(self, call: CallId) -> Call | None:
         """Look a call in flight up."""
         return self._open.get(call)
@@ -105,10 +114,6 @@ class CallBook:
     def of(self, node: NodeId) -> list[Call]:
         """List the calls in flight that a node's turn or cell waits for."""
         return [c for c in self._open.values() if c.node == node and not c.cancelled]
-
-    def all_open(self) -> list[CallId]:
-        """List every attempt that has not ended."""
-        return list(self._open)
 
     def pump(self, *, only: NodeId | None = None) -> tuple[list[AskModel], list[Refused]]:
         """Send what the ledger has room for now; give back what it will never have room for.

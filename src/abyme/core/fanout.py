@@ -16,7 +16,7 @@ from abyme.core.effects import Asked, Result
 from abyme.core.ids import BatchId, CallId, NodeId
 from abyme.core.ledger import NOTHING, Amount
 from abyme.core.profile import Message
-from abyme.core.recall import Known
+from abyme.core.recall import Recall
 from abyme.errors import LimitReached
 
 Seat = tuple[NodeId, BatchId, int]
@@ -25,8 +25,6 @@ Key = tuple[str, bytes]
 """Model and `recall.key`: equal calls of a run have the same."""
 
 
-Claims = Known[Result | NodeId]
-"""What a cell that is run again after a kill had been given: results, and children that live."""
 MAX_REPAIRS = 2
 """Times that a sub-model is told what is wrong with the shape of its reply."""
 
@@ -43,9 +41,12 @@ class Batch:
     missing: int
 
     def asked(self) -> Asked:
+        """Tell what it brought, once nothing is missing."""
+        return Asked(keys=self.keys, results=tuple(result for _, result in self.had()))
+
+    def had(self) -> list[tuple[bytes, Result]]:
         """Tell what it brought so far."""
-        had = [(k, r) for k, r in zip(self.keys, self.results, strict=True) if r is not None]
-        return Asked(keys=tuple(k for k, _ in had), results=tuple(r for _, r in had))
+        return [(k, r) for k, r in zip(self.keys, self.results, strict=True) if r is not None]
 
 
 @dataclass(slots=True)
@@ -73,7 +74,7 @@ class Fanout:
         event: ev.CallsRequested,
         model: ev.ModelFacts,
         keys: Sequence[bytes],
-        claims: Claims,
+        known: Recall,
     ) -> None:
         """Seat every request of a batch: at what it had before a kill, at an earlier equal call,
         or at a new one. `Fanout.price` comes first.
@@ -81,9 +82,8 @@ class Fanout:
         self.open(node, event, keys)
         for position, (request, key) in enumerate(zip(event.requests, keys, strict=True)):
             seat = (node, event.batch, position)
-            claimed = claims.take(key)
-            if isinstance(claimed, Result):
-                self.place(seat, claimed)
+            if isinstance(had := known.one(key), Result):
+                self.place(seat, had)
             else:
                 self._seat(seat, request, model, key)
 

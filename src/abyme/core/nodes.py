@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 from abyme.core import events as ev
 from abyme.core import recall
 from abyme.core.effects import Asked, DoneCell, Result, RunCell
-from abyme.core.fanout import Claims
 from abyme.core.ids import ROOT, BatchId, CallId, NodeId
 from abyme.core.machine import Machine
-from abyme.core.recall import Known
+from abyme.core.recall import Recall
 
 MAX_LIVE_CHILDREN = 32
 """REPLs of children open at once at each depth; the others wait their turn. A limit over
@@ -50,7 +49,7 @@ class Node:
     """What the running cell was answered."""
     done: list[DoneCell] = field(default_factory=list)
     """Cells whose work is in the REPL."""
-    claims: Claims = field(default_factory=Known)
+    known: Recall = field(default_factory=Recall)
     """What the running cell had, before the process that ran it was killed."""
     asked_as: bytes = b""
     """`recall.key` of the request that it answers."""
@@ -76,15 +75,12 @@ class Node:
             self.done.append(DoneCell(run=self.running, asked=tuple(self.asked), came_out=came_out))
         self.running = None
         self.asked.clear()
-        self.claims = Known()
+        self.known = Recall()
 
     def cell_again(self) -> None:
         """Let the running cell begin anew; what it was answered waits to be asked for again."""
         del self.results[self.of_cell :]
-        for batch in self.asked:
-            for name, result in zip(batch.keys, batch.results, strict=False):
-                if result.failure is None:
-                    self.claims.put(name, result)
+        self.known = self.known.after(self.asked)
         self.asked.clear()
 
 

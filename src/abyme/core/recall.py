@@ -9,70 +9,99 @@ import hashlib
 import json
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Generic, TypeVar
 
 from abyme.core import events as ev
 from abyme.core.effects import Asked, CellDigest, Result
+from abyme.core.ids import NodeId
 
-T = TypeVar("T")
+Thing = Result | NodeId
+"""A result that was had, or a child that lives and will have one."""
 
 
-@dataclass(slots=True)
-class Known(Generic[T]):
-    """Things by key, each given out once, in the order they were put in."""
+class Recall:
+    """What one cell was answered, and what it had not been answered yet when it was cut off."""
 
-    _things: dict[bytes, deque[T]] = field(default_factory=dict)
+    def __init__(self, asked: Iterable[Asked] = ()) -> None:
+        self._batches = list(asked)
+        self._whole: dict[tuple[bytes, ...], deque[int]] = {}
+        self._single: dict[bytes, deque[tuple[int, Thing]]] = {}
+        self._spent: set[int] = set()
+        """Batches that were given out whole."""
+        self._broken: set[int] = set()
+        """Batches of which a part was given out."""
+        for number, batch in enumerate(self._batches):
+            self._whole.setdefault(batch.keys, deque()).append(number)
+            for name, result in zip(batch.keys, batch.results, strict=False):
+                if result.failure is None:
+                    self._put(name, number, result)
 
-    def put(self, name: bytes, thing: T) -> None:
-        """Add one."""
-        self._things.setdefault(name, deque()).append(thing)
+    def add(self, name: bytes, thing: Thing) -> None:
+        """Know a single thing that was in no batch that was answered."""
+        self._put(name, LOOSE, thing)
 
-    def take(self, name: bytes) -> T | None:
-        """Take the next one out; None when there is none left."""
-        things = self._things.get(name)
-        return things.popleft() if things else None
+    def whole(self, keys: tuple[bytes, ...]) -> Asked | None:
+        """Answer a batch exactly as it was answered before: with results or a refusal."""
+        numbers = self._whole.get(keys, deque())
+        while numbers:
+            number = numbers.popleft()
+            if number not in self._broken:
+                self._spent.add(number)
+                return self._batches[number]
+        return None
 
-    def missing(self, names: Sequence[bytes]) -> list[int]:
-        """Tell which of `names`, by position, could not be taken if all were."""
-        left = {name: len(self._things.get(name, ())) for name in names}
+    def one(self, name: bytes) -> Thing | None:
+        """Answer a request of a batch that was cut in another way. Failures are asked anew."""
+        things = self._single.get(name, deque())
+        while things:
+            number, thing = things.popleft()
+            if number not in self._spent:
+                self._broken.add(number)
+                return thing
+        return None
+
+    def missing(self, keys: Sequence[bytes]) -> list[int]:
+        """Tell for which of `keys`, by position, `one` would have nothing."""
+        left = {
+            name: sum(number not in self._spent for number, _ in self._single.get(name, ()))
+            for name in keys
+        }
         positions: list[int] = []
-        for position, name in enumerate(names):
+        for position, name in enumerate(keys):
             left[name] -= 1
             if left[name] < 0:
                 positions.append(position)
         return positions
 
-    def rest(self) -> list[T]:
-        """List what was not taken."""
-        return [thing for things in self._things.values() for thing in things]
-
-
-class Recall:
-    """Answers to the batches of one cell."""
-
-    def __init__(self, asked: Iterable[Asked]) -> None:
-        self._batches: Known[Asked] = Known()
-        for batch in asked:
-            self._batches.put(b"".join(batch.keys), batch)
-        self._results: Known[Result] | None = None
-
-    def answer(self, purpose: str, requests: Sequence[ev.Request]) -> Asked | None:
-        """Answer a batch as it was answered before; None if a part of it was never asked.
-
-        A batch that was cut in another way is put together from single results.
-        """
-        keys = tuple(key(purpose, request) for request in requests)
-        if (whole := self._batches.take(b"".join(keys))) is not None:
+    def answer(self, keys: tuple[bytes, ...]) -> Asked | None:
+        """Answer a batch whole, or put together from what is known; None if a part is not."""
+        if (whole := self.whole(keys)) is not None:
             return whole
-        if self._results is None:
-            self._results = Known()
-            for batch in self._batches.rest():
-                for name, result in zip(batch.keys, batch.results, strict=False):
-                    self._results.put(name, result)
-        found = [self._results.take(name) for name in keys]
-        results = tuple(result for result in found if result is not None)
-        return Asked(keys=keys, results=results) if len(results) == len(keys) else None
+        if self.missing(keys):
+            return None
+        found = [self.one(name) for name in keys]
+        return Asked(keys=keys, results=tuple(one for one in found if isinstance(one, Result)))
+
+    def after(self, asked: Iterable[Asked]) -> "Recall":
+        """Make one that knows these first, and then what is left of this one."""
+        gone = self._spent | self._broken
+        left = [batch for number, batch in enumerate(self._batches) if number not in gone]
+        both = Recall([*asked, *left])
+        for name, things in self._single.items():
+            for number, thing in things:
+                if number == LOOSE or number in self._broken:
+                    both.add(name, thing)
+        return both
+
+    def _put(self, name: bytes, number: int, thing: Thing) -> None:
+        self._single.setdefault(name, deque()).append((number, thing))
+
+
+LOOSE = -1
+
+
+def keys(event: ev.CallsRequested) -> tuple[bytes, ...]:
+    """Digest each request of a batch."""
+    return tuple(key(event.purpose, request) for request in event.requests)
 
 
 def key(purpose: str, request: ev.Request) -> bytes:
@@ -87,6 +116,7 @@ def key(purpose: str, request: ev.Request) -> bytes:
         "" if context is None else f"{context.shape}{spans}",
         _or_none(request.model),
         "" if request.schema is None else json.dumps(request.schema, sort_keys=True),
+        "fresh" if request.fresh else "",
     )
     digest = hashlib.blake2b(digest_size=16)
     for part in parts:

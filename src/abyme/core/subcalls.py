@@ -55,11 +55,14 @@ class SubCalls:
 
     def requested(self, node: Node, event: ev.CallsRequested) -> Effects:
         """Take a batch in."""
+        keys = recall.keys(event)
+        if (known := node.known.whole(keys)) is not None:
+            return [self._reply(node, event.batch, known)]
         refused = self._refusal(node, event)
         if refused is not None:
             return [self._refuse(node, event, refused)]
         if not event.requests:
-            return [self._answer(node, event.batch, ())]
+            return [self._reply(node, event.batch, Asked(keys=keys))]
         try:
             expected = self._price(node, event)
         except BatchRefused as refusal:
@@ -95,25 +98,23 @@ class SubCalls:
 
     def answers(self) -> Effects:
         """Answer the batches that miss nothing any more."""
-        effects: Effects = []
-        for batch in self.fanout.complete():
-            node, asked = self.nodes[batch.node], batch.asked()
-            node.asked.append(asked)
-            effects.append(self._answer(node, batch.batch, asked.results))
-        return effects
+        return [
+            self._reply(self.nodes[batch.node], batch.batch, batch.asked())
+            for batch in self.fanout.complete()
+        ]
 
     def _admit(self, node: Node, event: ev.CallsRequested) -> Effects:
-        keys = _keys(event)
+        keys = recall.keys(event)
         if event.purpose == "rlm":
             return self._children(node, event, keys)
         model = self._model(event.requests[0], self.started.sub)
-        self.fanout.admit(node.id, event, model, keys, node.claims)
+        self.fanout.admit(node.id, event, model, keys, node.known)
         return []
 
     def _price(self, node: Node, event: ev.CallsRequested) -> Amount:
         """Expect a cost for what is not known yet."""
-        keys = _keys(event)
-        new = node.claims.missing(keys)
+        keys = recall.keys(event)
+        new = node.known.missing(keys)
         requests = [event.requests[position] for position in new]
         if event.purpose == "rlm":
             model = self._model(event.requests[0], self.started.root)
@@ -123,14 +124,18 @@ class SubCalls:
         return self.fanout.price(paid, model)
 
     def _refuse(self, node: Node, event: ev.CallsRequested, refused: ev.Failure) -> AnswerBatch:
-        node.asked.append(Asked(keys=_keys(event), refused=refused))
-        budget = self.budget(node)
-        return AnswerBatch(node=node.id, batch=event.batch, refused=refused, budget=budget)
+        return self._reply(node, event.batch, Asked(keys=recall.keys(event), refused=refused))
 
-    def _answer(self, node: Node, batch: BatchId, results: tuple[Result, ...]) -> AnswerBatch:
-        node.results += results
-        budget = self.budget(node)
-        return AnswerBatch(node=node.id, batch=batch, results=results, budget=budget)
+    def _reply(self, node: Node, batch: BatchId, asked: Asked) -> AnswerBatch:
+        node.asked.append(asked)
+        node.results += asked.results
+        return AnswerBatch(
+            node=node.id,
+            batch=batch,
+            results=asked.results,
+            refused=asked.refused,
+            budget=self.budget(node),
+        )
 
     def _refusal(self, node: Node, event: ev.CallsRequested) -> ev.Failure | None:
         """Say why a batch may not begin at all; its price is looked at afterwards."""
@@ -190,11 +195,10 @@ class SubCalls:
         effects: Effects = []
         for position, (request, key) in enumerate(zip(event.requests, keys, strict=True)):
             seat = (node.id, event.batch, position)
-            claimed = node.claims.take(key)
-            if isinstance(claimed, Result):
-                self.fanout.place(seat, claimed)
-            elif claimed is not None:
-                effects += self._unpark(claimed, seat)
+            if isinstance(had := node.known.one(key), Result):
+                self.fanout.place(seat, had)
+            elif had is not None:
+                effects += self._unpark(had, seat)
             elif self.nodes.is_cycle(node, request):
                 message = "an ancestor was asked the same on the same context; split it first"
                 failure = ev.Failure(fault="cycle", message=message)
@@ -263,8 +267,7 @@ class SubCalls:
     def restart(self, started: ev.RunStarted) -> Effects:
         """Go on in another process: the root's REPL is rebuilt, children wait to be claimed."""
         self.started = started
-        for batch in self.fanout.batches.values():
-            self.nodes[batch.node].asked.append(batch.asked())
+        batches = list(self.fanout.batches.values())
         self.fanout.restart()
         self.nodes.restart()
         self._unconfirmed.clear()
@@ -279,10 +282,13 @@ class SubCalls:
                 effects.append(_reopening(node))
             elif node.machine.resumable:
                 node.parked = True
-                parent = self.nodes[node.seat[0]]
-                parent.claims.put(node.asked_as, node.id)
+                self.nodes[node.seat[0]].known.add(node.asked_as, node.id)
             else:
                 self.nodes.drop(node.id)
+        for batch in batches:
+            for key, result in batch.had():
+                if result.failure is None:
+                    self.nodes[batch.node].known.add(key, result)
         return effects
 
     def _unpark(self, node_id: NodeId, seat: Seat) -> Effects:
@@ -307,10 +313,6 @@ def _reopening(node: Node) -> OpenSession:
 def rebuilding(node: Node) -> OpenSession:
     """Start a REPL and run the node's cells in it."""
     return OpenSession(node=node.id, context=node.context, of=node.of, cells=tuple(node.done))
-
-
-def _keys(event: ev.CallsRequested) -> tuple[bytes, ...]:
-    return tuple(recall.key(event.purpose, request) for request in event.requests)
 
 
 def _child_result(call: CallId, done: Done) -> Result:

@@ -283,7 +283,7 @@ class Tree:
         return []
 
     def _shut_down(self) -> Effects:
-        calls = self._sub.cancel(ROOT, self.book.all_open())
+        calls = self._sub.cancel(ROOT, [call.call for call in self.book.open_calls()])
         cut_off = ev.ChildEnded(status="cut_off", value=None, reason="the run ended first")
         return [
             *calls,

@@ -1,8 +1,8 @@
 """The public face of a run: `RLM`, and the `Answer` it gives. Everything waits inside `driver`."""
 
 import threading
-from collections.abc import Callable, Coroutine, Sequence
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
     from abyme.run.driver import Driver
+    from abyme.run.replay import Replayed
 
 # asyncio and what stands on it are imported where a run begins: importing RLM stays under 0.1 s.
 
@@ -88,6 +89,8 @@ class RLM:
         warm: interpreters kept ready for the next questions (0.1 s and 15 MB each).
         on_record: called with every journal record once it is written.
         on_text: called with pieces of root models' replies as they arrive.
+        confirm: asked for a word on a batch of sub-calls above `Limits.confirm_usd`: number of
+            calls, dollars that they are expected to cost.
 
     Raises:
         ConfigError: a setting is missing or contradicts another; nothing was started.
@@ -110,6 +113,7 @@ class RLM:
         seed: int | None = None,
         on_record: Callable[[Record], None] | None = None,
         on_text: Callable[[NodeId, str], None] | None = None,
+        confirm: Callable[[int, float], Awaitable[bool]] | None = None,
     ) -> None:
         given = {
             role: one
@@ -121,6 +125,8 @@ class RLM:
                 raise ConfigError(f"a model is a name such as openai:gpt-5 or a Model, not {one!r}")
         if not isinstance(limits, Limits | None):
             raise ConfigError(f"limits must be a Limits, such as Limits(max_usd=1), not {limits!r}")
+        if limits is not None and limits.confirm_usd is not None and confirm is None:
+            raise ConfigError("Limits.confirm_usd needs RLM(confirm=...), who is asked then")
         settings = Settings(
             model=build.name_of("root", model),
             sub_model=build.name_of("sub", sub_model),
@@ -137,6 +143,7 @@ class RLM:
         self._parts = build.Parts(settle(settings), given, sandbox, warm=warm)
         self._on_record = on_record
         self._on_text = on_text
+        self._confirm = confirm
         self._driver: Driver | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._runner: asyncio.Runner | None = None
@@ -169,13 +176,76 @@ class RLM:
             raise ConfigError(f"a question is a str, not {type(question).__name__}")
         if not question.strip():
             raise ConfigError("the question is empty: say what you want to know of the context")
-        if not self._lock.acquire(blocking=False):
-            raise ConfigError("this RLM is answering a question; use another RLM beside it")
-        try:
+        with self._busy():
             return await self._run(question, context)
+
+    def resume(
+        self, run: Path | str, *, context: Input | None = None, limits: Limits | None = None
+    ) -> Answer:
+        """Go on with a run that was killed, stopped, or ended without its answer.
+
+        What was paid for is not paid again, but for calls in flight when it was cut off.
+
+        Args:
+            run: ``latest``, an id, the beginning or end of one, or a run's folder.
+            context: the same input, where the run cannot read it again by itself.
+            limits: in place of the run's own; what was spent counts.
+
+        Raises:
+            ConfigError: it has its answer, would meet the same limit at once, or its models are
+                not those of this object.
+            ContextError: the input is not what it was.
+            JournalError: there is no such run, it is running, or it cannot be continued.
+        """
+        return self._wait(self.aresume(run, context=context, limits=limits))
+
+    async def aresume(
+        self, run: Path | str, *, context: Input | None = None, limits: Limits | None = None
+    ) -> Answer:
+        """`resume` for asynchronous callers."""
+        with self._busy():
+            return await self._resume(str(run), context, limits)
+
+    def replay(
+        self,
+        run: Path | str,
+        *,
+        context: Input | None = None,
+        on_cell: Callable[[int, int], None] | None = None,
+    ) -> "Replayed":
+        """Run a recorded run's cells again, answered from its journal, and compare.
+
+        No model is asked and nothing is spent. `on_cell` is told how many cells are done, and
+        of how many.
+
+        Raises:
+            ContextError: the input is not what it was.
+            JournalError: there is no such run, or its journal is damaged.
+        """
+        return self._wait(self.areplay(run, context=context, on_cell=on_cell))
+
+    async def areplay(
+        self,
+        run: Path | str,
+        *,
+        context: Input | None = None,
+        on_cell: Callable[[int, int], None] | None = None,
+    ) -> "Replayed":
+        """`replay` for asynchronous callers."""
+        import asyncio  # noqa: PLC0415
+
+        from abyme.journals.folder import find  # noqa: PLC0415
+        from abyme.run.replay import replay  # noqa: PLC0415
+
+        folder = find(self.spec.runs_dir, str(run))
+        recording = await asyncio.to_thread(folder.recording)
+        again, owned = await asyncio.to_thread(build.context_again, folder, context)
+        try:
+            async with aclosing(await self._parts.jail(recording.started, again)) as sandbox:
+                return await replay(recording.records, again, sandbox, build.seal, on_cell)
         finally:
-            self._driver = self._loop = None
-            self._lock.release()
+            if owned:
+                again.close()
 
     def completion(self, prompt: Input, root_prompt: str | None = None) -> Answer:
         """Answer like the official engine: `prompt` is the context, `root_prompt` the question."""
@@ -211,6 +281,37 @@ class RLM:
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
+    @contextmanager
+    def _busy(self) -> Iterator[None]:
+        if not self._lock.acquire(blocking=False):
+            raise ConfigError("this RLM is answering a question; use another RLM beside it")
+        try:
+            yield
+        finally:
+            self._driver = self._loop = None
+            self._lock.release()
+
+    async def _resume(self, name: str, given: Input | None, limits: Limits | None) -> Answer:
+        import asyncio  # noqa: PLC0415
+
+        from abyme.journals.folder import find  # noqa: PLC0415
+        from abyme.run.resume import take_up  # noqa: PLC0415
+
+        folder = find(self.spec.runs_dir, name)
+        now = datetime.now(UTC)
+        taken = await asyncio.to_thread(take_up, folder, limits=limits, now=now)
+        try:
+            context, owned = await asyncio.to_thread(build.context_again, folder, given)
+        except BaseException:
+            taken.journal.close()
+            raise
+        try:
+            return await self._drive(await self._parts.go_on(taken, context))
+        finally:
+            taken.journal.close()
+            if owned:
+                context.close()
+
     async def _run(self, question: str, given: Input) -> Answer:
         seed = self.spec.seed if self.spec.seed is not None else new_seed()
         now = datetime.now(UTC)
@@ -239,8 +340,8 @@ class RLM:
             if self._on_record is not None:
                 self._on_record(record)
 
-        ports = run.ports(on_record=seen, on_text=self._on_text)
-        driver = Driver(run.started, ports)
+        ports = run.ports(on_record=seen, on_text=self._on_text, confirm=self._confirm)
+        driver = Driver(run.begins, ports, run.past)
         self._driver, self._loop = driver, asyncio.get_running_loop()
         try:
             async with aclosing(run):

@@ -4,9 +4,10 @@ Adapters are imported when they are needed, so that importing the package is
 cheap and a run with a scripted model never loads an HTTP client.
 """
 
+import contextlib
 import os
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +17,9 @@ from msgspec import structs
 
 from abyme.core import events as ev
 from abyme.core.ids import NodeId
-from abyme.errors import ConfigError, ModelError
+from abyme.core.limits import Limits
+from abyme.core.profile import Profile
+from abyme.errors import ConfigError, ContextError, JournalError, ModelError
 from abyme.models.names import UNNAMED, Endpoint
 from abyme.ports import Context, Model, Sandbox, SandboxRun
 from abyme.run import profiles
@@ -24,10 +27,14 @@ from abyme.run.clock import MonotonicClock
 from abyme.run.spec import GIVEN, Spec
 
 if TYPE_CHECKING:
-    from abyme.journals.folder import Outcome, RunFolder
+    import asyncio
+
+    from abyme.core.history import Past
+    from abyme.journals.folder import Outcome, RunFolder, RunSpec
     from abyme.journals.writer import JournalWriter
     from abyme.run.api import Answer
     from abyme.run.driver import Ports
+    from abyme.run.resume import TakenUp
 
 PREVIEW_CHARS = 1400
 ANY_MODEL = "default"
@@ -37,18 +44,23 @@ ANY_MODEL = "default"
 class Run:
     """The ports of one run, open."""
 
-    started: ev.RunStarted
+    begins: ev.RunStarted | ev.RunResumed
+    """Its first record, or the first of its going on."""
+    past: "Past | None"
     folder: "RunFolder"
     journal: "JournalWriter"
     sandbox: SandboxRun
     context: Context
     models: Mapping[str, Model]
+    keeping: "asyncio.Task[None] | None" = None
+    """Stores a context that paths do not give again, while the run is under way."""
 
     def ports(
         self,
         *,
         on_record: Callable[[ev.Record], None] | None,
         on_text: Callable[[NodeId, str], None] | None,
+        confirm: Callable[[int, float], Awaitable[bool]] | None,
     ) -> "Ports":
         """Put the ports together for the driver."""
         from abyme.run.driver import Ports  # noqa: PLC0415
@@ -63,12 +75,15 @@ class Run:
             preview=shown,
             on_record=on_record,
             on_text=on_text,
+            confirm=confirm,
         )
 
     async def aclose(self) -> None:
         """End the jail and the journal."""
         try:
             await self.sandbox.aclose()
+            if self.keeping is not None:
+                await self.keeping
         finally:
             self.journal.close()
 
@@ -94,13 +109,15 @@ class Parts:
 
     async def begin(self, question: str, context: Context, *, seed: int, now: datetime) -> Run:
         """Open everything that one run needs."""
+        import asyncio  # noqa: PLC0415
+
+        from abyme.contexts.kept import must_be_kept  # noqa: PLC0415
         from abyme.journals import folder as folders  # noqa: PLC0415
 
         models = await self._ready_models()
         spec = self.spec
         profile = profiles.load(profiles.fit(spec.profile, context.shape))
-        shown_chars = min(spec.limits.cell_output_chars, profile.output_chars)
-        limits = structs.replace(spec.limits, cell_output_chars=shown_chars)
+        limits = _as_shown(spec.limits, profile)
         sandbox = await self._ready_sandbox().begin(context=context, limits=limits)
         try:
             started = ev.RunStarted(
@@ -112,18 +129,48 @@ class Parts:
                 root=spec.facts(spec.root),
                 sub=spec.facts(spec.sub),
                 profile=profile,
+                sub_profile=self._sub_profile(context.shape),
                 seed=seed,
                 hash_seed=sandbox.hash_seed,
                 started_at=now.isoformat(timespec="seconds"),
             )
             folder = folders.create(spec.runs_dir, now=now)
-            folder.write_spec(_run_spec(spec, started, context.sources))
+            written = _run_spec(spec, started, context)
+            folder.write_spec(written)
             folder.write_manifest(context.manifest)
             journal = folder.open_journal()
         except BaseException:
             await sandbox.aclose()
             raise
-        return Run(started, folder, journal, sandbox, context, models)
+        run = Run(started, None, folder, journal, sandbox, context, models)
+        if must_be_kept(context.sources):
+            run.keeping = asyncio.create_task(asyncio.to_thread(_keep, context, folder, written))
+        return run
+
+    async def go_on(self, taken: "TakenUp", context: Context) -> Run:
+        """Open everything that a run needs that is taken up again.
+
+        Raises:
+            ConfigError: its models are not those of the settings.
+        """
+        models = await self._ready_models()
+        started = taken.started
+        for role, facts in (("root", started.root), ("sub", started.sub)):
+            if facts.name not in models:
+                have = " and ".join(sorted(models))
+                raise ConfigError(
+                    f"the run's {role} model is {facts.name}, the settings have {have}"
+                )
+        sandbox = await self.jail(started, context)
+        return Run(taken.begins, taken.past, taken.folder, taken.journal, sandbox, context, models)
+
+    async def jail(self, started: ev.RunStarted, context: Context) -> SandboxRun:
+        """Build the jail of an earlier run again: what decided its cells' outcome is as it was."""
+        return await self._ready_sandbox().begin(
+            context=context,
+            limits=_as_shown(started.limits, started.profile),
+            hash_seed=started.hash_seed,
+        )
 
     async def aclose(self) -> None:
         """Let go of everything. Safe to repeat."""
@@ -152,6 +199,12 @@ class Parts:
         from abyme.models.redacted import Redacted  # noqa: PLC0415
 
         return Redacted(model, keys)
+
+    def _sub_profile(self, shape: str) -> Profile | None:
+        """Load the profile for children that the sub-model leads, where it is another one."""
+        if self.spec.sub_profile == self.spec.profile:
+            return None
+        return profiles.load(profiles.fit(self.spec.sub_profile, shape))
 
     def _ready_sandbox(self) -> Sandbox:
         if self._sandbox is None:
@@ -209,6 +262,28 @@ def open_context(given: Any) -> tuple[Context, bool]:
     return sealed.from_value(given), True
 
 
+def context_again(folder: "RunFolder", given: Any) -> tuple[Context, bool]:
+    """Open the context of an earlier run: the one that is given, or from where it came.
+
+    Raises:
+        ContextError: it is not what it was, or cannot be had again.
+    """
+    from abyme.contexts.again import again, check_same  # noqa: PLC0415
+    from abyme.journals.folder import contexts_dir  # noqa: PLC0415
+
+    manifest = folder.manifest()
+    if given is None:
+        return again(folder.spec(), manifest, contexts_dir(folder.path.parent)), True
+    context, owned = open_context(given)
+    try:
+        check_same(context, manifest)
+    except BaseException:
+        if owned:
+            context.close()
+        raise
+    return context, owned
+
+
 def seal(text: str) -> Context:
     """Seal a child's own text."""
     from abyme.contexts.sealed import from_value  # noqa: PLC0415
@@ -262,7 +337,28 @@ def outcome(answer: "Answer") -> "Outcome":
     )
 
 
-def _run_spec(spec: Spec, started: ev.RunStarted, sources: Sequence[str]) -> Any:
+def _as_shown(limits: Limits, profile: Profile) -> Limits:
+    """Let the jail cut output to what the model is shown of it."""
+    shown_chars = min(limits.cell_output_chars, profile.output_chars)
+    return structs.replace(limits, cell_output_chars=shown_chars)
+
+
+def _keep(context: Context, folder: "RunFolder", written: "RunSpec") -> None:
+    """Store a run's context so that it can be resumed; if it cannot be, run.json says so."""
+    from abyme.contexts.kept import keep  # noqa: PLC0415
+    from abyme.contexts.sealed import SealedContext  # noqa: PLC0415
+    from abyme.journals.folder import contexts_dir  # noqa: PLC0415
+
+    if not isinstance(context, SealedContext):
+        return
+    with contextlib.suppress(ContextError, JournalError):  # the run goes on all the same
+        keep(context, contexts_dir(folder.path.parent))
+        folder.write_spec(structs.replace(written, kept=True))
+
+
+def _run_spec(spec: Spec, started: ev.RunStarted, context: Context) -> "RunSpec":
+    from abyme.contexts.kept import key_of, located  # noqa: PLC0415
+    from abyme.contexts.manifest import Manifest  # noqa: PLC0415
     from abyme.journals.folder import RunSpec, redact_url  # noqa: PLC0415
 
     return RunSpec(
@@ -272,7 +368,9 @@ def _run_spec(spec: Spec, started: ev.RunStarted, sources: Sequence[str]) -> Any
         base_url=redact_url(spec.root.base_url),
         sub_base_url=redact_url(spec.sub.base_url),
         limits=spec.limits,
-        sources=list(sources),
+        sources=list(context.sources),
+        located=located(context.sources),
+        context_key=key_of(context.manifest) if isinstance(context.manifest, Manifest) else "",
         sandbox=spec.sandbox,
         profile=started.profile.name,
         abyme=version(),

@@ -9,17 +9,19 @@ Invariant: when `run` returns or raises, no task, call or session of the run is 
 import asyncio
 import random
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from abyme.core import effects as do
 from abyme.core import events as ev
-from abyme.core import fences
+from abyme.core import fences, shapes
+from abyme.core.history import Past, written_for
 from abyme.core.ids import ROOT, CallId, NodeId
 from abyme.core.tree import Tree
 from abyme.errors import AbymeError, ModelError, SandboxError
 from abyme.ports import Clock, Context, Journal, Model, ModelRequest, SandboxRun, Session
+from abyme.run.rebuild import gone, rebuild
 
 T = TypeVar("T")
 Found = tuple[list[ev.Evidence], list[str]]
@@ -43,6 +45,8 @@ class Ports:
     """A child's own text -> its context."""
     preview: Callable[[Context], str]
     """What a child is shown of a context of its own."""
+    confirm: Callable[[int, float], Awaitable[bool]] | None = None
+    """Calls, expected dollars -> the user's word; None: nobody can be asked."""
     on_record: Callable[[ev.Record], None] | None = None
     on_text: Callable[[NodeId, str], None] | None = None
 
@@ -50,12 +54,20 @@ class Ports:
 class Driver:
     """Drives one run."""
 
-    def __init__(self, started: ev.RunStarted, ports: Ports) -> None:
-        self.tree = Tree(started)
-        self._started = started
+    def __init__(
+        self, begins: ev.RunStarted | ev.RunResumed, ports: Ports, past: Past | None = None
+    ) -> None:
+        """`begins` is the first record; of a run that is resumed, with its `past`."""
+        if past is not None:
+            self.tree = past.retraced.tree
+        else:
+            assert isinstance(begins, ev.RunStarted)
+            self.tree = Tree(begins)
+        self._begins = begins
+        self._limits = begins.limits
         self._ports = ports
-        self._began_s = ports.clock.now_s()
-        self._seq = 0
+        self._began_s = ports.clock.now_s() - (past.retraced.at_s if past else 0.0)
+        self._seq = past.next_seq if past else 0
         self._inbox: deque[tuple[NodeId, ev.AnyEvent]] = deque()
         self._wake = asyncio.Event()
         self._sessions: dict[NodeId, Session] = {}
@@ -70,7 +82,8 @@ class Driver:
         self._calls: dict[CallId, asyncio.Task[Any]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._broken: BaseException | None = None
-        self._jitter = random.Random(started.seed)  # noqa: S311 - spreads retries, hides nothing
+        self._seed = self.tree.started.seed
+        self._jitter = random.Random(self._seed)  # noqa: S311 - spreads retries, hides nothing
 
     async def run(self) -> ev.RunFinished:
         """Drive the run to its end.
@@ -78,10 +91,11 @@ class Driver:
         Raises:
             JournalError: a record could not be written; nothing was done on account of it.
         """
-        self.post(ROOT, self._started)
-        if self._started.limits.timeout_s is not None:
-            closing_s = min(CLOSING_S, self._started.limits.timeout_s * CLOSING_SHARE)
-            self._spawn(self._deadlines(self._started.limits.timeout_s - closing_s, closing_s))
+        self.post(ROOT, self._begins)
+        if self._limits.timeout_s is not None:
+            closing_s = min(CLOSING_S, self._limits.timeout_s * CLOSING_SHARE)
+            first_s = self._limits.timeout_s - closing_s - self.elapsed_s
+            self._spawn(self._deadlines(max(0.0, first_s), closing_s))
         try:
             while self.tree.finished is None:
                 await self._wake.wait()
@@ -120,11 +134,8 @@ class Driver:
             node, event = self._inbox.popleft()
             effects += self._record(node, event, records)
         for effect in effects:
-            if isinstance(effect, do.AskModel):
-                self._record(effect.node, effect.reserved, records)
-            elif isinstance(effect, do.RunCell):
-                started = ev.CellStarted(cell=effect.cell, code=effect.code)
-                self._record(effect.node, started, records)
+            if (written := written_for(effect)) is not None:
+                self._record(effect.node, written, records)
         self._ports.journal.flush()
         if self._ports.on_record is not None:
             for record in records:
@@ -158,6 +169,8 @@ class Driver:
                 self._spawn(self._open(effect))
             case do.CloseSession(node=node):
                 self._begin_close(node)
+            case do.Confirm():
+                self._spawn(self._confirm(effect))
             case do.EndCell(node=node, why=why):
                 self._spawn(self._end_cell(node, why))
             case do.CheckEvidence():
@@ -182,6 +195,8 @@ class Driver:
             temperature=effect.temperature,
             stop=effect.stop,
             prefill=effect.prefill,
+            schema=effect.schema,
+            fresh=effect.fresh,
         )
         model = self._ports.models[reserved.model]
         self._sent.add(reserved.call)
@@ -191,8 +206,15 @@ class Driver:
             return ev.CallFailed(
                 call=reserved.call, failure=_failure(error), usage=error.usage, sent=error.sent
             )
+        wrong = None
+        if effect.schema is not None:
+            wrong = await asyncio.to_thread(shapes.reply_misfit, effect.schema, reply.text)
         return ev.CallSettled(
-            call=reserved.call, text=reply.text, finish=reply.finish, usage=reply.usage
+            call=reserved.call,
+            text=reply.text,
+            finish=reply.finish,
+            usage=reply.usage,
+            wrong=wrong,
         )
 
     def _attempt_over(
@@ -216,7 +238,7 @@ class Driver:
         return lambda piece: on_text(effect.node, piece)
 
     async def _open(self, effect: do.OpenSession) -> None:
-        node, preview = effect.node, None
+        node, preview, rebuilt = effect.node, None, None
         self._opening.add(node)
         try:
             context = self._contexts.get(effect.of, self._ports.context)
@@ -224,10 +246,9 @@ class Driver:
                 context = await asyncio.to_thread(self._part, context, effect.context)
                 self._contexts[node] = context
                 preview = self._ports.preview(context)
-            seed = fences.repl_seed(self._started.seed, node)
-            self._sessions[node] = await self._ports.sandbox.open(
-                node=node, seed=seed, context=context
-            )
+            session = self._sessions[node] = await self._session(node, context)
+            if effect.cells is not None:
+                rebuilt = await self._rebuilt(effect, context)
         except (AbymeError, OSError) as error:  # no descriptors left, no memory: this node's end
             self.post(node, ev.SessionLost(why=str(error), fatal=True))
             return
@@ -236,7 +257,10 @@ class Driver:
         if node in self._unwanted:
             self._begin_close(node)
             return
-        facts = self._sessions[node].facts
+        if rebuilt is not None:
+            self.post(node, rebuilt)
+            return
+        facts = session.facts
         opened = ev.SessionOpened(
             python=facts.python,
             snapshots=facts.snapshots,
@@ -244,6 +268,26 @@ class Driver:
             preview=preview,
         )
         self.post(node, opened)
+
+    async def _session(self, node: NodeId, context: Context) -> Session:
+        seed = fences.repl_seed(self._seed, node)
+        return await self._ports.sandbox.open(node=node, seed=seed, context=context)
+
+    async def _rebuilt(self, effect: do.OpenSession, context: Context) -> ev.SessionRebuilt:
+        """Run a node's cells in its new REPL. If that dies over them, it gets an empty one."""
+        node, cells = effect.node, effect.cells or ()
+        try:
+            differs = await rebuild(self._sessions[node], cells)
+        except SandboxError as error:
+            await self._sessions[node].aclose()
+            self._sessions[node] = await self._session(node, context)
+            differs = gone(cells, str(error))
+        return ev.SessionRebuilt(cells=len(cells), differs=differs)
+
+    async def _confirm(self, effect: do.Confirm) -> None:
+        confirm = self._ports.confirm
+        allowed = confirm is not None and await confirm(effect.calls, effect.usd_micro / 1e6)
+        self.post(effect.node, ev.BatchConfirmed(batch=effect.batch, allowed=allowed))
 
     def _part(self, parent: Context, part: ev.ContextPart) -> Context:
         """Make a child's context; reads and writes memory, so it belongs in a thread."""
@@ -312,7 +356,10 @@ class Driver:
             here, absent = await self._look_up(node, context, piece)
             found += here
             missing += absent
-        self.post(node, ev.EvidenceChecked(found=found, missing=missing))
+        wrong = None
+        if effect.schema is not None:
+            wrong = await asyncio.to_thread(shapes.misfit, effect.schema, effect.value)
+        self.post(node, ev.EvidenceChecked(found=found, missing=missing, wrong=wrong))
 
     async def _look_up(self, node: NodeId, context: Context, piece: ev.Place | str) -> Found:
         """Read the context in a thread; `_close` waits for that."""

@@ -56,6 +56,8 @@ class Spec:
     sub: Endpoint
     limits: Limits
     profile: str
+    sub_profile: str
+    """Of children whose turns the sub-model takes."""
     runs_dir: Path
     cache_dir: Path
     sandbox: str
@@ -88,6 +90,7 @@ def settle(settings: Settings, env: Mapping[str, str] | None = None) -> Spec:
         sub=sub,
         limits=settings.limits,
         profile=profiles.known(settings.profile or profiles.choose(root.name)),
+        sub_profile=profiles.known(settings.profile or profiles.choose(sub.name)),
         runs_dir=settings.runs_dir or data_dir(env) / "runs",
         cache_dir=cache_dir(env),
         sandbox=_sandbox(settings.sandbox),

@@ -1,0 +1,116 @@
+"""Runs a recorded run again, with no model: every cell, answered from the journal.
+
+Two things are compared: the records with what the core makes of the events today, and what
+each cell came out as with what it comes out as now. Invariant: no call is made, nothing is
+spent, the run's folder is not changed. Cells that were rolled back left nothing and are not run.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from abyme.core import events as ev
+from abyme.core import fences
+from abyme.core.effects import OpenSession
+from abyme.core.history import Diverged, Retraced, believed
+from abyme.core.ids import NodeId
+from abyme.core.nodes import Node
+from abyme.core.tree import Tree
+from abyme.errors import SandboxError
+from abyme.ports import Context, SandboxRun
+from abyme.run.rebuild import gone, rebuild
+
+
+@dataclass(frozen=True, slots=True)
+class Apart:
+    """A cell that came out in another way."""
+
+    node: NodeId
+    record: int
+    """Number of the record that says how it came out before."""
+    difference: ev.Difference
+
+
+@dataclass(slots=True)
+class Replayed:
+    """What a replay brought."""
+
+    records: int = 0
+    """That count, and were made again from the events."""
+    nodes: int = 0
+    cells: int = 0
+    diverged: str | None = None
+    """Where the records are not what this version would have written; nothing was run then."""
+    apart: list[Apart] = field(default_factory=list)
+    """In the order of the journal."""
+
+    @property
+    def same(self) -> bool:
+        """Whether all came out as recorded."""
+        return self.diverged is None and not self.apart
+
+
+def retraced(records: list[ev.Record]) -> tuple[list[Node], Replayed]:
+    """Make the records again from their events; the nodes that ran, with their cells."""
+    counting = believed(records)
+    first = counting[0].event
+    assert isinstance(first, ev.RunStarted)
+    path, nodes = Retraced(Tree(first)), dict[NodeId, Node]()
+    result = Replayed(records=len(counting))
+    try:
+        for record in counting:
+            for effect in path.take(record):
+                node = path.tree.node(effect.node)
+                if isinstance(effect, OpenSession) and node is not None:
+                    nodes[node.id] = node
+    except Diverged as error:
+        result.diverged = str(error)
+    return list(nodes.values()), result
+
+
+async def replay(
+    records: list[ev.Record],
+    context: Context,
+    sandbox: SandboxRun,
+    seal: Callable[[str], Context],
+    on_cell: Callable[[int, int], None] | None = None,
+) -> Replayed:
+    """Run all cells of a journal again. `on_cell` is told how many are done, of how many."""
+    nodes, result = retraced(records)
+    if result.diverged is not None:
+        return result
+    total = sum(len(node.done) for node in nodes)
+    numbers = {
+        (record.node, record.event.cell): record.seq
+        for record in believed(records)
+        if isinstance(record.event, ev.CellFinished)
+    }
+    seed = records[0].event.seed  # type: ignore[union-attr]  # `retraced` has looked
+    contexts: dict[NodeId, Context] = {}
+    try:
+        for node in nodes:
+            own = contexts.get(node.of, context)
+            if node.context is not None:
+                text, part = node.context.text, node.context
+                own = seal(text) if text is not None else own.part(part.spans, part.shape)
+                contexts[node.id] = own
+            differs = await _run(node, own, sandbox, fences.repl_seed(seed, node.id))
+            result.nodes += 1
+            result.cells += len(node.done)
+            result.apart += [Apart(node.id, numbers[node.id, one.cell], one) for one in differs]
+            if on_cell is not None:
+                on_cell(result.cells, total)
+    finally:
+        for own in contexts.values():
+            own.close()
+    result.apart.sort(key=lambda apart: apart.record)
+    return result
+
+
+async def _run(node: Node, context: Context, sandbox: SandboxRun, seed: int) -> list[ev.Difference]:
+    session = await sandbox.open(node=node.id, seed=seed, context=context)
+    try:
+        return await rebuild(session, node.done)
+    except SandboxError as error:
+        return gone(node.done, str(error))
+    finally:
+        await session.aclose()

@@ -1,0 +1,94 @@
+"""Takes a run up from its folder: what it was, where it can go on, whether that makes sense.
+
+Decides what is refused before anything is opened: a run that has its answer, one that would
+meet the same limit at once, one that is being written, one that other rules have recorded.
+Changes nothing on disk but a torn last line of the journal.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from msgspec import structs
+
+from abyme.core import events as ev
+from abyme.core import history
+from abyme.core.limits import Limits
+from abyme.errors import ConfigError, JournalError
+
+if TYPE_CHECKING:
+    from abyme.journals.folder import RunFolder
+    from abyme.journals.writer import JournalWriter
+
+
+@dataclass(frozen=True, slots=True)
+class TakenUp:
+    """A run that can go on. Its journal is open, and locked against others."""
+
+    folder: "RunFolder"
+    journal: "JournalWriter"
+    past: history.Past
+    begins: ev.RunResumed
+
+    @property
+    def started(self) -> ev.RunStarted:
+        """What decided the run, with the limits that hold from here on."""
+        return structs.replace(self.past.retraced.tree.started, limits=self.begins.limits)
+
+
+def take_up(folder: "RunFolder", *, limits: Limits | None, now: datetime) -> TakenUp:
+    """Open a run to go on with it; `limits` replace its own.
+
+    Raises:
+        ConfigError: there is nothing to go on with, or not under these limits.
+        JournalError: it is running, damaged, or was recorded by other rules.
+    """
+    journal = folder.open_journal()
+    try:
+        recording = folder.recording()
+        past = past_of(recording.records)
+        before = past.retraced.tree.started.limits
+        wanted = before if limits is None else limits
+        _check(folder, past, before, wanted)
+        if recording.torn_bytes:
+            journal.cut(recording.intact_bytes)
+    except BaseException:
+        journal.close()
+        raise
+    begins = ev.RunResumed(
+        believed=past.believed,
+        limits=wanted,
+        carried=past.carried,
+        next_call=past.next_call,
+        resumed_at=now.isoformat(timespec="seconds"),
+    )
+    return TakenUp(folder, journal, past, begins)
+
+
+def past_of(records: list[ev.Record]) -> history.Past:
+    """Find out where a run can go on.
+
+    Raises:
+        JournalError: it was recorded by other rules than this version's.
+    """
+    try:
+        return history.past(records)
+    except history.Diverged as error:
+        raise JournalError(
+            f"this version would not have run it so ({error}): `abyme show` shows it, but to go "
+            "on with it takes the version that recorded it (run.json names that)"
+        ) from error
+
+
+def _check(folder: "RunFolder", past: history.Past, before: Limits, wanted: Limits) -> None:
+    ended = past.ended
+    if ended is None:
+        return
+    if ended.status == "answered":
+        raise ConfigError(f"the run is answered; `abyme show {folder.id}` shows the answer")
+    set_aside = past.believed < past.next_seq
+    stopped = ended.reason is not None and ended.reason.startswith("stopped")
+    if ended.status == "partial" and set_aside and not stopped and wanted == before:
+        raise ConfigError(
+            f"the run ended at a limit ({ended.reason}) and would meet it again: raise that limit"
+        )
