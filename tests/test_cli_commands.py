@@ -78,7 +78,7 @@ def test_runs_as_json_are_one_object(runs_dir, capsysbinary) -> None:
 
     assert code == 0
     used = {"calls": 6, "prompt_tokens": 400, "completion_tokens": 40}
-    used |= {"cost_usd": 0.00118, "wall_s": 3.5}
+    used |= {"cost_usd": 0.00118, "in_flight_usd": 0.0, "wall_s": 3.5}
     assert json.loads(out) == {
         "runs": [
             {
@@ -108,6 +108,38 @@ def test_one_damaged_run_harms_no_other(runs_dir, capsysbinary) -> None:
     assert total == (
         "2 runs · 6 calls · 400 + 40 tokens · $0.0012, and 1 run of unknown cost · 3.5 s"
     )
+
+
+def test_what_was_in_flight_when_a_run_was_killed_is_counted_apart(runs_dir, capsysbinary) -> None:
+    """Nobody knows whether it was billed; 700 millionths at worst, each."""
+    run = recorded(runs_dir, ended=False)
+    cut = next(n for n, record in enumerate(RECORDS) if isinstance(record.event, ev.CallFailed))
+    lines = run.events_path.read_bytes().splitlines(keepends=True)
+    run.events_path.write_bytes(b"".join(lines[:cut]))
+
+    _, out, _ = abyme(capsysbinary, "runs", "--runs-dir", runs_dir, "--json")
+    _, text, _ = abyme(capsysbinary, "runs", "--runs-dir", runs_dir)
+
+    total = json.loads(out)["total"]
+    assert (total["cost_usd"], total["in_flight_usd"]) == (0.00012, 0.0014)
+    last = "1 run · 3 calls · 100 + 10 tokens · $0.0001, and up to $0.0014 in flight · 1.1 s"
+    assert text.splitlines()[-1] == last
+
+
+def test_an_interrupted_run_whose_journal_is_damaged_has_an_unknown_cost(
+    runs_dir, capsysbinary
+) -> None:
+    recorded(runs_dir, ended=False).events_path.write_bytes(b"{}\n")
+
+    code, out, _ = abyme(capsysbinary, "runs", "--runs-dir", runs_dir, "--json")
+
+    shown = json.loads(out)
+    assert (code, shown["runs"][0]["status"], shown["runs"][0]["cost_usd"]) == (
+        0,
+        "interrupted",
+        None,
+    )
+    assert shown["total"]["unknown_costs"] == 1
 
 
 def ids(out: str) -> list[str]:

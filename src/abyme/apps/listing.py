@@ -12,6 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from abyme.core import events as ev
+from abyme.core.ids import CallId
+
 if TYPE_CHECKING:
     from abyme.journals.folder import RunFolder, RunSpec, RunUsage
 
@@ -74,6 +77,16 @@ class Wanted:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What a run used."""
+
+    usage: "RunUsage | None"
+    """None: nothing is known of it."""
+    in_flight_usd: float = 0.0
+    """At most so much more: calls that had no end when the run was cut off, at their worst."""
+
+
 @dataclass(slots=True)
 class Sum:
     """What several runs used together."""
@@ -86,11 +99,14 @@ class Sum:
     """Of the runs whose cost is known."""
     unknown_costs: int = 0
     """Runs whose cost is not."""
+    in_flight_usd: float = 0.0
     wall_s: float = 0.0
 
-    def add(self, usage: "RunUsage | None") -> None:
-        """Take one run in; None: nothing is known of it."""
+    def add(self, spent: Spent) -> None:
+        """Take one run in."""
+        usage = spent.usage
         self.runs += 1
+        self.in_flight_usd = round(self.in_flight_usd + spent.in_flight_usd, 6)
         if usage is None or usage.cost_usd is None:
             self.unknown_costs += 1
         else:
@@ -125,32 +141,35 @@ def row(run: "RunFolder") -> Row:
     return Row(run=run, status="running" if running else "interrupted", spec=spec, usage=None)
 
 
-def spent(row: Row) -> "RunUsage | None":
-    """Tell what a run used: by its answer, else by its journal, read a record at a time.
-
-    None: nothing is known.
-    """
+def spent(row: Row) -> Spent:
+    """Tell what a run used: by its answer, else by its journal, read a record at a time."""
     if row.usage is not None or row.status == "damaged":
-        return row.usage
+        return Spent(row.usage)
     from abyme.apps.view import RunView  # noqa: PLC0415
     from abyme.errors import JournalError  # noqa: PLC0415
     from abyme.journals import reader  # noqa: PLC0415
     from abyme.journals.folder import RunUsage  # noqa: PLC0415
 
-    view = RunView()
+    view, in_flight = RunView(), dict[CallId, int]()
     try:
         for record in reader.each(row.run.events_path):
             view.add(record)
+            match record.event:
+                case ev.CallReserved(call=call, worst_usd_micro=worst):
+                    in_flight[call] = worst
+                case ev.CallSettled(call=call) | ev.CallFailed(call=call):
+                    in_flight.pop(call, None)
     except JournalError:
-        return None
+        return Spent(None)
     micro = view.totals.cost_usd_micro
-    return RunUsage(
+    usage = RunUsage(
         calls=view.totals.calls,
         prompt_tokens=view.totals.prompt_tokens,
         completion_tokens=view.totals.completion_tokens,
         cost_usd=None if micro is None else micro / 1e6,
         wall_s=view.at_s,
     )
+    return Spent(usage, sum(in_flight.values()) / 1e6)
 
 
 def contexts_of(found: Iterable[Row]) -> set[str]:

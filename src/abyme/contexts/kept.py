@@ -84,8 +84,9 @@ def keep(context: SealedContext, folder: Path, *, max_bytes: int = KEEP_BYTES) -
     key = key_of(context.manifest)
     if not key:
         raise ContextError("a part of another context is not kept")
-    fds = [os.dup(fd) for fd in context.fds]
+    fds: list[int] = []
     try:
+        fds += map(os.dup, context.fds)
         size = sum(os.fstat(fd).st_size for fd in fds)
         if size > max_bytes:
             most = size_words(max_bytes)

@@ -6,7 +6,7 @@ Removing is `prune`. The list, its filters and its sums are `abyme.apps.listing`
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 from click.core import ParameterSource
@@ -14,9 +14,6 @@ from click.core import ParameterSource
 from abyme.apps import listing
 from abyme.apps.cli import failures, options, prune
 from abyme.apps.cli.terminal import out
-
-if TYPE_CHECKING:
-    from abyme.journals.folder import RunUsage
 
 
 @click.group("runs", invoke_without_command=True, short_help="List your runs, or remove some.")
@@ -50,12 +47,12 @@ def command(  # noqa: PLR0913, PLR0917 - one argument an option
     total = listing.Sum()
     shown: list[dict[str, Any]] = []
     for row in islice(filter(wanted.has, listing.rows(folder)), limit):
-        usage = listing.spent(row)
-        total.add(usage)
+        spent = listing.spent(row)
+        total.add(spent)
         if as_json:
-            shown.append(_as_json(row, usage))
+            shown.append(_as_json(row, spent))
         else:
-            out().line(_line(row, usage, out().width))
+            out().line(_line(row, spent, out().width))
     if as_json:
         failures.print_json({"runs": shown, "total": total})
     elif total.runs:
@@ -75,8 +72,8 @@ def _say_nothing_before(ctx: click.Context) -> None:
             raise click.UsageError(f"options go behind `{ctx.invoked_subcommand}`", ctx)
 
 
-def _as_json(row: listing.Row, usage: "RunUsage | None") -> dict[str, Any]:
-    spec = row.spec
+def _as_json(row: listing.Row, spent: listing.Spent) -> dict[str, Any]:
+    spec, usage = row.spec, spent.usage
     return {
         "id": row.run.id,
         "run": str(row.run.path),
@@ -89,17 +86,18 @@ def _as_json(row: listing.Row, usage: "RunUsage | None") -> dict[str, Any]:
         "prompt_tokens": usage.prompt_tokens if usage else None,
         "completion_tokens": usage.completion_tokens if usage else None,
         "cost_usd": usage.cost_usd if usage else None,
+        "in_flight_usd": spent.in_flight_usd,
         "wall_s": usage.wall_s if usage else None,
     }
 
 
-def _line(row: listing.Row, usage: "RunUsage | None", width: int) -> Any:
+def _line(row: listing.Row, spent: listing.Spent, width: int) -> Any:
     from abyme.apps.amounts import usd  # noqa: PLC0415
     from abyme.apps.safe_text import safe_line  # noqa: PLC0415
 
     style = {"answered": "good", "partial": "warn", "running": "accent"}.get(row.status, "bad")
-    known = usage is not None and usage.cost_usd is not None
-    money = usd(round(usage.cost_usd * 1e6)) if known else "-"  # type: ignore[union-attr, operator]
+    cost = spent.usage.cost_usd if spent.usage else None
+    money = "-" if cost is None else usd(round(cost * 1e6))
     when = f"{row.started:%Y-%m-%d %H:%M}" if row.started else ""
     room = max(10, width - len(row.run.id) - len(when) - 28)
     return [
@@ -116,6 +114,8 @@ def _total(total: listing.Sum) -> str:
     money = usd(round(total.cost_usd * 1e6))
     if total.unknown_costs:
         money += f", and {count(total.unknown_costs, 'run')} of unknown cost"
+    if total.in_flight_usd:
+        money += f", and up to {usd(round(total.in_flight_usd * 1e6))} in flight"
     tokens = f"{total.prompt_tokens:,} + {total.completion_tokens:,} tokens"
     calls = count(total.calls, "call")
     return " · ".join([count(total.runs, "run"), calls, tokens, money, duration(total.wall_s)])
