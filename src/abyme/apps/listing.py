@@ -12,10 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from abyme.core import events as ev
-from abyme.core.ids import CallId
-
 if TYPE_CHECKING:
+    from abyme.core.ids import CallId
     from abyme.journals.folder import RunFolder, RunSpec, RunUsage
 
 STATUSES: Final = (
@@ -146,11 +144,13 @@ def spent(row: Row) -> Spent:
     if row.usage is not None or row.status == "damaged":
         return Spent(row.usage)
     from abyme.apps.view import RunView  # noqa: PLC0415
+    from abyme.core import events as ev  # noqa: PLC0415
     from abyme.errors import JournalError  # noqa: PLC0415
     from abyme.journals import reader  # noqa: PLC0415
     from abyme.journals.folder import RunUsage  # noqa: PLC0415
 
-    view, in_flight = RunView(), dict[CallId, int]()
+    view = RunView()
+    in_flight: dict[CallId, int] = {}
     try:
         for record in reader.each(row.run.events_path):
             view.add(record)
