@@ -23,7 +23,8 @@ if TYPE_CHECKING:
         ModelError,
         SandboxError,
     )
-    from abyme.run.api import RLM, Answer, Usage
+    from abyme.run.api import RLM, Answer, Usage, replay
+    from abyme.run.replay import Replayed
 
 __all__ = [
     "RLM",
@@ -37,14 +38,18 @@ __all__ = [
     "Limits",
     "ModelError",
     "Record",
+    "Replayed",
     "SandboxError",
     "Usage",
+    "replay",
 ]
 
 _HOME = {
     "RLM": "abyme.run.api",
     "Answer": "abyme.run.api",
     "Usage": "abyme.run.api",
+    "replay": "abyme.run.api",
+    "Replayed": "abyme.run.replay",
     "Limits": "abyme.core.limits",
     "Evidence": "abyme.core.events",
     "Record": "abyme.core.events",

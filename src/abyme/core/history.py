@@ -161,7 +161,7 @@ def past(records: Sequence[ev.Record]) -> Past:
 
 
 def _cut(records: Sequence[ev.Record], ended: ev.RunFinished | None) -> int:
-    """Number of the first record that is not to be believed."""
+    """Find the number of the first record that is not to be believed."""
     stop = next((r.seq for r in records if isinstance(r.event, ev.StopRequested)), None)
     if stop is not None:
         return stop

@@ -1,7 +1,7 @@
 """The public face of a run: `RLM`, and the `Answer` it gives. Everything waits inside `driver`."""
 
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -15,18 +15,20 @@ from abyme.core.limits import Limits
 from abyme.errors import AbymeError, ConfigError, JournalError
 from abyme.ports import Context, Model, Sandbox
 from abyme.run import build
-from abyme.run.spec import Settings, Spec, new_seed, settle
+from abyme.run.spec import Settings, Spec, data_dir, new_seed, settle
 
 if TYPE_CHECKING:
     import asyncio
     from concurrent.futures import ThreadPoolExecutor
 
+    from abyme.journals.folder import RunFolder
     from abyme.run.driver import Driver
     from abyme.run.replay import Replayed
 
 # asyncio and what stands on it are imported where a run begins: importing RLM stays under 0.1 s.
 
 T = TypeVar("T")
+NewLimits: TypeAlias = Limits | Mapping[str, Any] | None
 Input: TypeAlias = str | Sequence[str] | dict[str, str] | Path | Sequence[Path] | Context
 
 
@@ -125,8 +127,6 @@ class RLM:
                 raise ConfigError(f"a model is a name such as openai:gpt-5 or a Model, not {one!r}")
         if not isinstance(limits, Limits | None):
             raise ConfigError(f"limits must be a Limits, such as Limits(max_usd=1), not {limits!r}")
-        if limits is not None and limits.confirm_usd is not None and confirm is None:
-            raise ConfigError("Limits.confirm_usd needs RLM(confirm=...), who is asked then")
         settings = Settings(
             model=build.name_of("root", model),
             sub_model=build.name_of("sub", sub_model),
@@ -144,6 +144,7 @@ class RLM:
         self._on_record = on_record
         self._on_text = on_text
         self._confirm = confirm
+        self._check_confirm(settings.limits)
         self._driver: Driver | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._runner: asyncio.Runner | None = None
@@ -154,6 +155,47 @@ class RLM:
     def spec(self) -> Spec:
         """The settings, settled: endpoints, limits, profile, folders."""
         return self._parts.spec
+
+    @classmethod
+    def of_run(  # noqa: PLR0913 - what can be another one than in the run
+        cls,
+        run: Path | str,
+        *,
+        runs_dir: Path | str | None = None,
+        base_url: str | None = None,
+        sub_base_url: str | None = None,
+        api_key: str | None = None,
+        warm: int = 0,
+        on_record: Callable[[Record], None] | None = None,
+        on_text: Callable[[NodeId, str], None] | None = None,
+        confirm: Callable[[int, float], Awaitable[bool]] | None = None,
+    ) -> Self:
+        """Make one with the models of an earlier run, to `resume` that run. Keys are not kept
+        with runs: they come from the environment or from `api_key`.
+
+        Raises:
+            ConfigError: a key is missing, or the model was a Python object.
+            JournalError: there is no such run.
+        """
+        folder = _found(run, runs_dir)
+        spec = folder.spec()
+        if build.is_given(spec.model) or build.is_given(spec.sub_model):
+            raise ConfigError(
+                "the run's model was a Python object: use RLM(model=...).resume(run) with the same"
+            )
+        return cls(
+            spec.model,
+            spec.sub_model,
+            base_url=base_url or spec.base_url or None,
+            sub_base_url=sub_base_url or spec.sub_base_url or None,
+            api_key=api_key,
+            limits=Limits(max_usd=None),  # prices and limits are the run's own
+            runs_dir=folder.path.parent,
+            warm=warm,
+            on_record=on_record,
+            on_text=on_text,
+            confirm=confirm,
+        )
 
     def warm_up(self) -> None:
         """Start an interpreter for the next question while you prepare it. Need not be called."""
@@ -180,7 +222,7 @@ class RLM:
             return await self._run(question, context)
 
     def resume(
-        self, run: Path | str, *, context: Input | None = None, limits: Limits | None = None
+        self, run: Path | str, *, context: Input | None = None, limits: NewLimits = None
     ) -> Answer:
         """Go on with a run that was killed, stopped, or ended without its answer.
 
@@ -189,7 +231,8 @@ class RLM:
         Args:
             run: ``latest``, an id, the beginning or end of one, or a run's folder.
             context: the same input, where the run cannot read it again by itself.
-            limits: in place of the run's own; what was spent counts.
+            limits: in place of the run's own, or those to change, such as ``{"max_usd": 10}``.
+                What was spent counts.
 
         Raises:
             ConfigError: it has its answer, would meet the same limit at once, or its models are
@@ -200,52 +243,11 @@ class RLM:
         return self._wait(self.aresume(run, context=context, limits=limits))
 
     async def aresume(
-        self, run: Path | str, *, context: Input | None = None, limits: Limits | None = None
+        self, run: Path | str, *, context: Input | None = None, limits: NewLimits = None
     ) -> Answer:
         """`resume` for asynchronous callers."""
         with self._busy():
             return await self._resume(str(run), context, limits)
-
-    def replay(
-        self,
-        run: Path | str,
-        *,
-        context: Input | None = None,
-        on_cell: Callable[[int, int], None] | None = None,
-    ) -> "Replayed":
-        """Run a recorded run's cells again, answered from its journal, and compare.
-
-        No model is asked and nothing is spent. `on_cell` is told how many cells are done, and
-        of how many.
-
-        Raises:
-            ContextError: the input is not what it was.
-            JournalError: there is no such run, or its journal is damaged.
-        """
-        return self._wait(self.areplay(run, context=context, on_cell=on_cell))
-
-    async def areplay(
-        self,
-        run: Path | str,
-        *,
-        context: Input | None = None,
-        on_cell: Callable[[int, int], None] | None = None,
-    ) -> "Replayed":
-        """`replay` for asynchronous callers."""
-        import asyncio  # noqa: PLC0415
-
-        from abyme.journals.folder import find  # noqa: PLC0415
-        from abyme.run.replay import replay  # noqa: PLC0415
-
-        folder = find(self.spec.runs_dir, str(run))
-        recording = await asyncio.to_thread(folder.recording)
-        again, owned = await asyncio.to_thread(build.context_again, folder, context)
-        try:
-            async with aclosing(await self._parts.jail(recording.started, again)) as sandbox:
-                return await replay(recording.records, again, sandbox, build.seal, on_cell)
-        finally:
-            if owned:
-                again.close()
 
     def completion(self, prompt: Input, root_prompt: str | None = None) -> Answer:
         """Answer like the official engine: `prompt` is the context, `root_prompt` the question."""
@@ -281,6 +283,10 @@ class RLM:
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
+    def _check_confirm(self, limits: Limits) -> None:
+        if limits.confirm_usd is not None and self._confirm is None:
+            raise ConfigError(NOBODY_TO_ASK)
+
     @contextmanager
     def _busy(self) -> Iterator[None]:
         if not self._lock.acquire(blocking=False):
@@ -291,16 +297,16 @@ class RLM:
             self._driver = self._loop = None
             self._lock.release()
 
-    async def _resume(self, name: str, given: Input | None, limits: Limits | None) -> Answer:
+    async def _resume(self, name: str, given: Input | None, limits: NewLimits) -> Answer:
         import asyncio  # noqa: PLC0415
 
-        from abyme.journals.folder import find  # noqa: PLC0415
         from abyme.run.resume import take_up  # noqa: PLC0415
 
-        folder = find(self.spec.runs_dir, name)
+        folder = _found(name, self.spec.runs_dir)
         now = datetime.now(UTC)
         taken = await asyncio.to_thread(take_up, folder, limits=limits, now=now)
         try:
+            self._check_confirm(taken.begins.limits)
             context, owned = await asyncio.to_thread(build.context_again, folder, given)
         except BaseException:
             taken.journal.close()
@@ -411,6 +417,64 @@ class RLM:
             thread.shutdown()
 
 
+def replay(
+    run: Path | str,
+    *,
+    context: Input | None = None,
+    runs_dir: Path | str | None = None,
+    on_cell: Callable[[int, int], None] | None = None,
+) -> "Replayed":
+    """Run a recorded run's cells again, answered from its journal, and compare.
+
+    No model is asked and nothing is spent. `on_cell` is told how many cells are done, and of
+    how many.
+
+    Raises:
+        ContextError: the input is not what it was.
+        JournalError: there is no such run, or its journal is damaged.
+    """
+    work = areplay(run, context=context, runs_dir=runs_dir, on_cell=on_cell)
+    import asyncio  # noqa: PLC0415
+
+    if not _in_a_loop():
+        return asyncio.run(work)
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
+
+    with ThreadPoolExecutor(1, thread_name_prefix="abyme") as thread:
+        return thread.submit(asyncio.run, work).result()
+
+
+async def areplay(
+    run: Path | str,
+    *,
+    context: Input | None = None,
+    runs_dir: Path | str | None = None,
+    on_cell: Callable[[int, int], None] | None = None,
+) -> "Replayed":
+    """`replay` for asynchronous callers."""
+    import asyncio  # noqa: PLC0415
+
+    from abyme.run.replay import replay as run_again  # noqa: PLC0415
+
+    folder = _found(run, runs_dir)
+    recording = await asyncio.to_thread(folder.recording)
+    again, owned = await asyncio.to_thread(build.context_again, folder, context)
+    sandbox = build.open_sandbox(0)
+    try:
+        async with aclosing(await build.jail_again(sandbox, recording.started, again)) as jail:
+            return await run_again(recording.records, again, jail, build.seal, on_cell)
+    finally:
+        await sandbox.aclose()
+        if owned:
+            again.close()
+
+
+def _found(run: Path | str, runs_dir: Path | str | None) -> "RunFolder":
+    from abyme.journals.folder import find  # noqa: PLC0415
+
+    return find(data_dir() / "runs" if runs_dir is None else Path(runs_dir), str(run))
+
+
 def _in_a_loop() -> bool:
     import asyncio  # noqa: PLC0415
 
@@ -425,3 +489,4 @@ QUESTION_IS_INSIDE = (
     "The context holds a whole prompt, its question or instruction included. "
     "Find what it asks for, and answer that."
 )
+NOBODY_TO_ASK = "Limits.confirm_usd needs RLM(confirm=...), who is asked then; or set it to None"

@@ -161,16 +161,8 @@ class Parts:
                 raise ConfigError(
                     f"the run's {role} model is {facts.name}, the settings have {have}"
                 )
-        sandbox = await self.jail(started, context)
+        sandbox = await jail_again(self._ready_sandbox(), started, context)
         return Run(taken.begins, taken.past, taken.folder, taken.journal, sandbox, context, models)
-
-    async def jail(self, started: ev.RunStarted, context: Context) -> SandboxRun:
-        """Build the jail of an earlier run again: what decided its cells' outcome is as it was."""
-        return await self._ready_sandbox().begin(
-            context=context,
-            limits=_as_shown(started.limits, started.profile),
-            hash_seed=started.hash_seed,
-        )
 
     async def aclose(self) -> None:
         """Let go of everything. Safe to repeat."""
@@ -260,6 +252,20 @@ def open_context(given: Any) -> tuple[Context, bool]:
     if isinstance(given, list | tuple) and given and all(isinstance(g, os.PathLike) for g in given):
         return load.load_paths([Path(g) for g in given]).context, True
     return sealed.from_value(given), True
+
+
+def is_given(name: str) -> bool:
+    """Tell whether a model's name stands for an object that the caller brought."""
+    return name.startswith(f"{GIVEN}:")
+
+
+async def jail_again(sandbox: Sandbox, started: ev.RunStarted, context: Context) -> SandboxRun:
+    """Build the jail of an earlier run: what decided the outcome of its cells is as it was."""
+    return await sandbox.begin(
+        context=context,
+        limits=_as_shown(started.limits, started.profile),
+        hash_seed=started.hash_seed,
+    )
 
 
 def context_again(folder: "RunFolder", given: Any) -> tuple[Context, bool]:

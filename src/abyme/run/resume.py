@@ -5,9 +5,10 @@ meet the same limit at once, one that is being written, one that other rules hav
 Changes nothing on disk but a torn last line of the journal.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
 
@@ -36,8 +37,10 @@ class TakenUp:
         return structs.replace(self.past.retraced.tree.started, limits=self.begins.limits)
 
 
-def take_up(folder: "RunFolder", *, limits: Limits | None, now: datetime) -> TakenUp:
-    """Open a run to go on with it; `limits` replace its own.
+def take_up(
+    folder: "RunFolder", *, limits: Limits | Mapping[str, Any] | None, now: datetime
+) -> TakenUp:
+    """Open a run to go on with it; `limits` replace its own, a mapping only those it names.
 
     Raises:
         ConfigError: there is nothing to go on with, or not under these limits.
@@ -48,7 +51,7 @@ def take_up(folder: "RunFolder", *, limits: Limits | None, now: datetime) -> Tak
         recording = folder.recording()
         past = past_of(recording.records)
         before = past.retraced.tree.started.limits
-        wanted = before if limits is None else limits
+        wanted = limits if isinstance(limits, Limits) else _changed(before, limits or {})
         _check(folder, past, before, wanted)
         if recording.torn_bytes:
             journal.cut(recording.intact_bytes)
@@ -78,6 +81,13 @@ def past_of(records: list[ev.Record]) -> history.Past:
             f"this version would not have run it so ({error}): `abyme show` shows it, but to go "
             "on with it takes the version that recorded it (run.json names that)"
         ) from error
+
+
+def _changed(limits: Limits, changes: Mapping[str, Any]) -> Limits:
+    unknown = changes.keys() - set(Limits.__struct_fields__)
+    if unknown:
+        raise ConfigError(f"no such limit: {', '.join(sorted(unknown))}")
+    return Limits(**(structs.asdict(limits) | dict(changes)))
 
 
 def _check(folder: "RunFolder", past: history.Past, before: Limits, wanted: Limits) -> None:
