@@ -21,6 +21,7 @@ from abyme.models.completion import (
     well_formed,
 )
 from abyme.models.names import resolve
+from abyme.models.response_format import is_strict
 from abyme.models.sse import EventReader, EventTooLong
 from abyme.ports import ModelRequest
 
@@ -91,6 +92,73 @@ def test_each_provider_gets_its_own_fields() -> None:
 
 def test_what_is_not_given_is_not_sent() -> None:
     assert sorted(body("ollama:m", ask())) == ["max_tokens", "messages", "model"]
+
+
+OPEN = {"type": "object", "properties": {"a": {"type": "integer"}}}
+CLOSED = OPEN | {"required": ["a"], "additionalProperties": False}
+LIST = {"type": "array", "items": {"type": "integer"}}
+
+
+def sent_schema(schema: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"type": "json_schema", "json_schema": {"name": "reply", "schema": schema} | more}
+
+
+@pytest.mark.parametrize(
+    ("name", "schema", "sent"),
+    [
+        ("openai:gpt-5", OPEN, sent_schema(OPEN)),
+        ("openai:gpt-5", CLOSED, sent_schema(CLOSED, strict=True)),
+        ("openai:gpt-5", LIST, None),  # no array at the root
+        ("n1n:o3", CLOSED, sent_schema(CLOSED, strict=True)),
+        ("openrouter:m", OPEN, sent_schema(OPEN)),
+        ("gemini:m", OPEN, sent_schema(OPEN)),
+        ("anthropic:m", CLOSED, sent_schema(CLOSED, strict=True)),
+        ("anthropic:m", OPEN, None),  # strict must be true
+        ("deepseek:m", CLOSED, {"type": "json_object"}),
+        ("deepseek:m", LIST, None),
+        ("ollama:m", LIST, sent_schema(LIST)),
+        ("vllm:m", LIST, sent_schema(LIST)),
+        ("llamacpp:m", OPEN, sent_schema(OPEN)),
+        ("local:coder-0.5b", LIST, sent_schema(LIST)),
+    ],
+)
+def test_each_provider_gets_the_schema_in_the_form_it_takes(
+    name: str, schema: dict[str, Any], sent: dict[str, Any] | None
+) -> None:
+    assert body(name, ask(schema=schema)).get("response_format") == sent
+
+
+def test_a_refused_form_gives_way_to_a_weaker_one_and_at_last_to_none() -> None:
+    request = ask(schema=CLOSED)
+    weaker = body("openai:m", request, "json_schema")["response_format"]
+    assert weaker == {"type": "json_object"}
+    assert "response_format" not in body("openai:m", request, "json_schema", "json_object")
+    assert "response_format" not in body("llamacpp:m", ask(schema=LIST), "json_schema")
+    assert "response_format" not in body("openai:m", ask())
+
+
+@pytest.mark.parametrize(
+    ("schema", "strict"),
+    [
+        (CLOSED, True),
+        (OPEN, False),
+        (CLOSED | {"required": []}, False),
+        (CLOSED | {"properties": {"a": OPEN}}, False),
+        (CLOSED | {"properties": {"a": {"anyOf": [{"type": "null"}, CLOSED]}}}, True),
+        (CLOSED | {"properties": {"a": {"$ref": "#/$defs/b"}}, "$defs": {"b": OPEN}}, False),
+        (CLOSED | {"properties": {"a": {"items": {"minLength": 1}}}}, False),
+        (CLOSED | {"properties": {"a": True}}, False),
+    ],
+)
+def test_strict_is_said_of_schemas_that_openai_takes_strictly(
+    schema: dict[str, Any], strict: bool
+) -> None:
+    assert is_strict(schema) is strict
+
+
+def test_a_schema_that_cannot_be_encoded_is_not_sent() -> None:
+    schema = OPEN | {"title": "\ud800"}
+    assert "response_format" not in body("openai:m", ask(schema=schema))
 
 
 @pytest.mark.parametrize("name", ["o3", "o4-mini", "openai/gpt-5", "gpt-5.1-mini", "gpt-12"])

@@ -254,7 +254,7 @@ def test_a_parameter_that_the_model_refuses_is_left_out_from_then_on() -> None:
             return caught.value, endpoint.requests
 
     error, (first, second) = asyncio.run(twice())
-    assert (error.failure, error.retryable) == ("bad_request", True)
+    assert (error.failure, error.retryable, error.retry_after_s) == ("bad_request", True, 0.0)
     assert (first["max_tokens"], "max_completion_tokens" in first) == (100, False)
     assert (second["max_completion_tokens"], "max_tokens" in second) == (100, False)
     assert second["temperature"] == 0.0
@@ -274,6 +274,87 @@ def test_the_same_refusal_twice_is_final() -> None:
             return seen
 
     assert asyncio.run(twice()) == [True, False]
+
+
+SHAPE = {"type": "object", "properties": {"a": {"type": "integer"}}}
+
+
+def forms(endpoint: ScriptedEndpoint) -> list[str | None]:
+    return [(body.get("response_format") or {}).get("type") for body in endpoint.requests]
+
+
+async def asked(replies: list[Any], *schemas: dict[str, Any]) -> tuple[list[Any], list[bool]]:
+    """Ask once for each schema; give the forms that were sent, and which could be tried again."""
+    async with ScriptedEndpoint(replies) as endpoint:
+        model = OpenAICompatible(at(endpoint))
+        again = []
+        for schema in schemas:
+            try:
+                await model.complete(ask(schema=schema))
+            except ModelError as error:
+                again.append(error.retryable)
+        await model.aclose()
+        return forms(endpoint), again
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Invalid parameter: 'response_format' of type 'json_schema' is not supported with m",
+        "This response_format type is unavailable now",
+        "Unrecognized request argument supplied: response_format",
+    ],
+)
+def test_a_form_that_the_model_refuses_is_weakened_from_then_on(words: str) -> None:
+    refusal = Fault.http(400, words)
+    other = SHAPE | {"title": "other"}
+    sent, again = asyncio.run(asked([refusal, refusal, "{}", "{}"], SHAPE, SHAPE, SHAPE, other))
+    assert sent == ["json_schema", "json_object", None, None]
+    assert again == [True, True]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Invalid schema for response_format 'reply': In context=(), 'default' is not permitted.",
+        "Failed to initialize samplers: failed to parse grammar",
+        "At least one of min_value or max_value must be set",
+    ],
+)
+def test_a_schema_that_the_model_refuses_costs_no_other_schema_its_form(words: str) -> None:
+    other = SHAPE | {"title": "other"}
+    sent, again = asyncio.run(
+        asked([Fault.http(400, words), "{}", "{}", "{}"], SHAPE, SHAPE, other, SHAPE)
+    )
+    assert sent == ["json_schema", "json_object", "json_schema", "json_object"]
+    assert again == [True]
+
+
+def test_a_request_that_is_refused_without_any_form_is_not_tried_again() -> None:
+    refusal = Fault.http(400, "no")
+    sent, again = asyncio.run(asked([refusal] * 3, SHAPE, SHAPE, SHAPE))
+    assert sent == ["json_schema", "json_object", None]
+    assert again == [True, True, False]
+
+
+def test_calls_at_once_that_are_refused_a_field_may_all_be_tried_again() -> None:
+    """The first refusal teaches; the others were sent before it came."""
+
+    async def both() -> list[bool]:
+        both_sent = asyncio.Barrier(2)
+
+        async def refuse(_: dict[str, Any]) -> Fault:
+            await both_sent.wait()
+            return Fault.http(400, "temperature is not supported by this model")
+
+        async with ScriptedEndpoint(refuse) as endpoint:
+            model = OpenAICompatible(at(endpoint))
+            calls = (model.complete(ask(temperature=0.0)) for _ in range(2))
+            failed = await asyncio.gather(*calls, return_exceptions=True)
+            await model.aclose()
+            return [e.retryable for e in failed if isinstance(e, ModelError)]
+
+    assert asyncio.run(both()) == [True, True]
 
 
 def test_openais_reasoning_models_get_neither_temperature_nor_stop() -> None:

@@ -209,12 +209,12 @@ def _own_bytes(value: Any) -> int:
     """About what a value is as JSON, without what is inside of it."""
     match value:
         case dict():
-            if not all(isinstance(key, str) for key in value):
-                raise ValueError("the schema is not JSON: a key is not a string")
+            if not all(isinstance(key, str) and _is_text(key) for key in value):
+                raise ValueError("the schema is not JSON: a key is not a string that JSON takes")
             return 2 + sum(4 + len(key) for key in value)
         case list():
             return 2 + len(value)
-        case str():
+        case str() if _is_text(value):
             return 2 + len(value)
         case None | bool():
             return 4
@@ -223,6 +223,15 @@ def _own_bytes(value: Any) -> int:
         case float() if math.isfinite(value):
             return 8
     raise ValueError(f"the schema is not JSON: it holds {kind_of(value)} that JSON cannot")
+
+
+def _is_text(text: str) -> bool:
+    """Tell whether a string can be sent: it has no half of a surrogate pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _kind(keyword: str, where: str, rules: Rules) -> Kind | None:

@@ -18,6 +18,7 @@ from abyme.models import faults
 from abyme.models.names import Endpoint
 from abyme.models.presets import REASONING
 from abyme.models.prices import micro
+from abyme.models.response_format import response_format
 from abyme.ports import ModelReply, ModelRequest
 
 MOST_TOKENS: Final = 1 << 40
@@ -50,6 +51,7 @@ def request_body(
         "seed": request.seed if preset.seed else None,
         "stream": stream or None,
         "stream_options": {"include_usage": True} if stream else None,
+        "response_format": response_format(preset, request.schema, without),
         **dict(preset.extra),
     }
     if request.prefill and preset.prefill != "none" and "prefill" not in without:
@@ -65,6 +67,7 @@ def request_body(
         return msgspec.json.encode(body)
     except UnicodeEncodeError:
         body["messages"] = [m | {"content": well_formed(m["content"])} for m in messages]
+        body.pop("response_format", None)
         return msgspec.json.encode(body)
 
 

@@ -13,6 +13,8 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import errno
+import hashlib
+import json
 import re
 import resource
 from typing import TYPE_CHECKING, Any, Final
@@ -21,6 +23,7 @@ import msgspec
 
 from abyme.errors import Fault, ModelError
 from abyme.models import faults
+from abyme.models import response_format as shapes
 from abyme.models.completion import Draft, finished, read_usage, request_body
 from abyme.models.sse import EventReader, EventTooLong
 
@@ -43,6 +46,8 @@ CONNECT_TIMEOUT_S: Final = 30.0
 KEEP_S: Final = 15.0
 KEEP_LOOPBACK_S: Final = 4.0
 """An idle connection is kept so long: less than the 5 s of uvicorn (vLLM) and llama.cpp."""
+NOTHING: Final[frozenset[str]] = frozenset()
+MOST_UNFIT: Final = 255
 DRAIN_TIMEOUT_S: Final = 1.0
 """After ``[DONE]`` the connection is kept only if the server ends the body soon."""
 
@@ -57,7 +62,7 @@ OPTIONAL: Final = (
 )
 REFUSES: Final = re.compile(
     r"unsupported|not support|unrecognized|unknown|unexpected|deprecated|not permitted"
-    r"|extra (?:fields|inputs)|invalid (?:parameter|argument)",
+    r"|extra (?:fields|inputs)|invalid (?:parameter|argument)|unavailable",
     re.IGNORECASE,
 )
 
@@ -80,7 +85,9 @@ class OpenAICompatible:
         self._idle_timeout_s = idle_timeout_s
         self._connections = min(connections, _descriptors_to_spare())
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
-        self._refused: frozenset[str] = frozenset()
+        self._refused: frozenset[str] = NOTHING
+        self._unfit: dict[bytes, frozenset[str]] = {}
+        """Forms that were refused for one schema."""
         self._url = endpoint.chat_url
 
     async def complete(
@@ -133,14 +140,15 @@ class OpenAICompatible:
     async def _attempt(
         self, request: ModelRequest, on_text: Callable[[str], None] | None, draft: Draft
     ) -> ModelReply:
-        body = request_body(
-            self.endpoint, request, stream=on_text is not None, without=self._refused
-        )
+        without = self._refused | self._unfit.get(_digest(request.schema), NOTHING)
+        body = request_body(self.endpoint, request, stream=on_text is not None, without=without)
         async with self._open(streams=on_text is not None).post(
             self._url, data=body, allow_redirects=False, proxy=self.endpoint.proxy
         ) as response:
             streamed = "text/event-stream" in response.headers.get("Content-Type", "")
-            if response.status == 200 and streamed:
+            if response.status != 200:
+                raise await self._refusal(response, request, without)
+            if streamed:
                 await self._read_stream(response, on_text, draft)
             else:
                 data = await self._read_json(response)
@@ -155,7 +163,7 @@ class OpenAICompatible:
 
     async def _read_json(self, response: aiohttp.ClientResponse) -> dict[str, Any]:
         if response.status != 200:
-            raise await self._refusal(response)
+            raise (await self._said(response))[0]
         raw = await _read_capped(response, MOST_REPLY_BYTES)
         if raw is None:
             raise self._error("bad_reply", f"the reply passes {MOST_REPLY_BYTES:,} bytes")
@@ -201,7 +209,8 @@ class OpenAICompatible:
         if text and on_text is not None:
             on_text(text)
 
-    async def _refusal(self, response: aiohttp.ClientResponse) -> ModelError:
+    async def _said(self, response: aiohttp.ClientResponse) -> tuple[ModelError, str]:
+        """Read an error, and the provider's words for it."""
         raw = await _read_capped(response, MOST_ERROR_BYTES) or b""
         body = _decode(raw)
         if body is None:
@@ -209,27 +218,34 @@ class OpenAICompatible:
         headers = {name.lower(): value for name, value in response.headers.items()}
         now = dt.datetime.now(dt.UTC)
         error = faults.from_status(self.endpoint, response.status, body, headers, now)
-        if error.failure == "bad_request":
-            self._learn(error, faults.said(body))
-        return error
+        return error, faults.said(body)
 
-    def _learn(self, error: ModelError, words: str) -> None:
+    async def _refusal(
+        self, response: aiohttp.ClientResponse, request: ModelRequest, without: frozenset[str]
+    ) -> ModelError:
         """Leave out, from now on, a field that this model says it does not take.
 
-        Such a 400 costs nothing, and the next attempt differs from this one.
+        Such a 400 costs nothing, and the next attempt differs from this one, which went
+        `without` what had been learned until then. A 400 that says nothing of the kind is
+        taken to be about the schema, if one was sent; other schemas keep their form.
         """
-        if "prefill" in words or "must end with a user message" in words:
-            refused = {"prefill"}
-        elif REFUSES.search(words):
-            refused = set(re.findall(r"\w+", words)).intersection(OPTIONAL)
-            first = re.search("|".join(OPTIONAL), words)
-            if "max_tokens" in refused and "max_completion_tokens" in refused and first:
-                refused = {first.group()}  # "use the other one instead"
+        error, words = await self._said(response)
+        if error.failure != "bad_request":
+            return error
+        refused = _fields(words)
+        field = shapes.response_format(self.endpoint.preset, request.schema, without)
+        form = {field["type"]} if field is not None else set()
+        if form and REFUSES.search(words) and shapes.is_about_the_form(words):
+            refused |= form
+        if form and not refused:
+            self._unfit = dict([*self._unfit.items()][-MOST_UNFIT:])
+            self._unfit[_digest(request.schema)] = without | form
+            refused = form
         else:
-            return
-        if refused - self._refused:
             self._refused |= refused
-            error.retryable = True
+        if refused - without:
+            error.retryable, error.retry_after_s = True, 0.0
+        return error
 
     def _reported(self, failure: Any) -> ModelError:
         """Turn an error object that came with status 200 into an error."""
@@ -322,6 +338,26 @@ class OpenAICompatible:
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
         return self._sessions[reused]
+
+
+def _fields(words: str) -> set[str]:
+    """Read the fields that a provider does not take out of its words."""
+    if "prefill" in words or "must end with a user message" in words:
+        return {"prefill"}
+    if not REFUSES.search(words):
+        return set()
+    refused = set(re.findall(r"\w+", words)).intersection(OPTIONAL)
+    first = re.search("|".join(OPTIONAL), words)
+    if "max_tokens" in refused and "max_completion_tokens" in refused and first:
+        return {first.group()}  # "use the other one instead"
+    return refused
+
+
+def _digest(schema: dict[str, Any] | None) -> bytes:
+    if schema is None:
+        return b""
+    text = json.dumps(schema, sort_keys=True)
+    return hashlib.blake2b(text.encode("ascii"), digest_size=16).digest()
 
 
 def _descriptors_to_spare() -> int:

@@ -27,6 +27,9 @@ class Preset:
     """How a begun reply is passed on: as a last assistant message, as one with vLLM's flags,
     or not at all (the provider would answer it, or refuse it)."""
     seed: bool = True
+    shape: Literal["grammar", "schema", "strict", "object", "none"] = "schema"
+    """What it takes as `response_format` (`models/response_format`): a JSON Schema of any kind,
+    one of an object, one that can be kept strictly, the word that it be an object, or nothing."""
     extra: tuple[tuple[str, object], ...] = ()
     """Fields sent with every request."""
     prices: str | None = None
@@ -53,6 +56,7 @@ PRESETS: Final[dict[str, Preset]] = {
             key_names=("ANTHROPIC_API_KEY",),
             prefill="none",
             seed=False,
+            shape="strict",
             prices="anthropic",
             example="claude-sonnet-4-6",
         ),
@@ -79,6 +83,7 @@ PRESETS: Final[dict[str, Preset]] = {
             key_names=("DEEPSEEK_API_KEY",),
             prefill="none",
             seed=False,
+            shape="object",
             prices="deepseek",
             example="deepseek-chat",
         ),
@@ -88,16 +93,21 @@ PRESETS: Final[dict[str, Preset]] = {
             key_names=("N1N_API_KEY",),
             example="gpt-5",
         ),
-        Preset(name="ollama", base_url="http://127.0.0.1:11434/v1", example="qwen2.5-coder:7b"),
-        Preset(name="vllm", base_url="http://127.0.0.1:8000/v1", prefill="flags"),
-        Preset(name="llamacpp", base_url="http://127.0.0.1:8080/v1"),
+        Preset(
+            name="ollama",
+            base_url="http://127.0.0.1:11434/v1",
+            shape="grammar",
+            example="qwen2.5-coder:7b",
+        ),
+        Preset(name="vllm", base_url="http://127.0.0.1:8000/v1", prefill="flags", shape="grammar"),
+        Preset(name="llamacpp", base_url="http://127.0.0.1:8080/v1", shape="grammar"),
     )
 }
 
 CUSTOM: Final = Preset(name="custom", base_url="", key_names=())
 """An endpoint that is known by its address alone."""
 
-LOCAL: Final = Preset(name="local", base_url="", example="coder-1.5b")
+LOCAL: Final = Preset(name="local", base_url="", shape="grammar", example="coder-1.5b")
 """A model that this package serves by itself."""
 
 REASONING: Final = re.compile(r"(?:^|/)(?:o[1-9]\d?|gpt-(?:[5-9]|[1-9]\d))(?![a-z0-9])")
