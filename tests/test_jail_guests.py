@@ -25,6 +25,7 @@ FINISHED = {
     "draft": None,
     "notes": [],
     "can_roll_back": True,
+    "held": False,
 }
 REQUEST = {"prompt": "p", "text": None, "model": None, "fresh": False}
 

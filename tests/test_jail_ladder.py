@@ -71,3 +71,36 @@ def test_it_asks_to_be_asked_again_in_time():
     assert cell.wait_s(105.0) == 10.0
     cell.due(115.0)
     assert cell.wait_s(115.0) == pytest.approx(INTERRUPT_GRACE_S)
+
+
+def test_a_cell_that_felt_the_interrupt_of_its_own_limit_is_rolled_back_at_once():
+    cell = ladder()
+    cell.due(115.0)
+
+    assert cell.felt(115.1) == "roll_back"
+    assert cell.due(115.1 + ROLL_BACK_GRACE_S) == "kill"
+
+
+@pytest.mark.parametrize("why", ["stopped", "timeout_s"])
+def test_a_cell_whose_run_is_ending_keeps_its_state_and_must_say_so_soon(why):
+    cell = ladder()
+    cell.stop(why, 101.0)
+
+    assert cell.felt(101.4) == "keep"
+    assert cell.due(101.4 + INTERRUPT_GRACE_S / 2) is None
+    assert cell.due(101.4 + INTERRUPT_GRACE_S) == "roll_back"
+
+
+def test_a_cell_that_the_host_did_not_interrupt_may_keep_its_state():
+    cell = ladder()
+
+    assert cell.felt(101.0) == "keep"
+    assert cell.limit is None
+
+
+def test_a_roll_back_that_is_under_way_is_not_begun_again():
+    cell = ladder()
+    cell.due(115.0)
+    cell.due(115.0 + INTERRUPT_GRACE_S)
+
+    assert cell.felt(115.6) is None

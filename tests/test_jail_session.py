@@ -55,9 +55,72 @@ def keeps_state(repl):
         "import asyncio\nawait asyncio.sleep(1000)",
     ],
 )
-def test_a_cell_over_its_time_is_interrupted_and_keeps_its_state(hasty, code):
+def test_a_cell_over_its_time_is_rolled_back_and_shows_how_far_it_came(hasty, code):
     with hasty.repl() as repl:
-        assert ends(repl, code) == ("interrupted", "cell_timeout_s")
+        needs_snapshots(repl)
+        repl.out("x = 41\nanswer['content'] = 'before'")
+        lines = "x = y = 0\nprint('so far')\nanswer['content'] = 'half'\n"
+        finished = repl.cell(lines + code)
+
+        assert (finished.ended, finished.limit) == ("rolled_back", "cell_timeout_s")
+        assert (finished.output, finished.draft) == ("so far\n", "half")
+        assert ('File "<cell 2>", line 4' in finished.error) is ("await" not in code)
+        assert finished.error.endswith("KeyboardInterrupt: the cell was stopped\n")
+        assert (finished.changed, finished.notes) == ([], [])
+        assert repl.out("x, 'y' in globals(), answer['content']") == "(41, False, 'before')\n"
+
+
+def test_a_cell_that_has_caught_its_interrupt_is_rolled_back_too(hasty):
+    with hasty.repl() as repl:
+        needs_snapshots(repl)
+        repl.out("x = 41")
+        finished = repl.cell(
+            "import time\nx = 0\ntry: time.sleep(1000)\nexcept BaseException: print('caught')"
+        )
+
+        assert (finished.ended, finished.limit) == ("rolled_back", "cell_timeout_s")
+        assert (finished.output, finished.error) == ("caught\n", None)
+        assert keeps_state(repl)
+
+
+def test_an_interrupt_that_a_cell_sends_itself_is_an_error_of_its_own(repl):
+    for code in ("signal.raise_signal(2)", "import _thread; _thread.interrupt_main()"):
+        finished = repl.cell(f"import signal\nx = 41\n{code}\nfor _ in range(99): pass")
+
+        assert (finished.ended, finished.limit) == ("raised", None)
+        assert keeps_state(repl)
+
+
+def test_threads_of_a_cell_that_is_rolled_back_end_with_it(hasty):
+    with hasty.repl() as repl:
+        needs_snapshots(repl)
+        code = "import threading\nthreading.Thread(target=threading.Event().wait).start()\n"
+        finished = repl.cell(f"{code}while True: pass")
+
+        assert (finished.ended, finished.notes) == ("rolled_back", [])
+        assert repl.out("import threading\nthreading.active_count()") == "1\n"
+        assert repl.session._can_roll_back
+
+
+def test_without_a_snapshot_a_cell_over_its_time_keeps_its_state():
+    with bench(limits=SHORT, snapshots=False) as made, made.repl() as repl:
+        finished = repl.cell("x = 41\nprint('so far')\nwhile True: pass")
+
+        assert (finished.ended, finished.limit) == ("interrupted", "cell_timeout_s")
+        assert finished.output == "so far\n"
+        assert keeps_state(repl)
+
+
+def test_a_cell_that_has_used_up_its_memory_is_rolled_back_and_shows_how_far_it_came(jail):
+    with jail.repl() as repl:
+        needs_snapshots(repl)
+        repl.out("x = 41")
+        hog = "x = 0\nprint('so far')\nhog = []\nwhile True: hog.append(bytearray(1 << 20))"
+        finished = repl.cell(hog)
+
+        assert (finished.ended, finished.limit) == ("rolled_back", "memory_bytes")
+        assert finished.output == "so far\n"
+        assert "MemoryError" in finished.error
         assert keeps_state(repl)
 
 
@@ -135,7 +198,9 @@ def test_a_stopped_cell_names_who_stopped_it(repl, code):
     finished = repl.cell(code)
 
     assert (finished.ended, finished.limit) == ("interrupted", "stopped")
+    assert "KeyboardInterrupt" in finished.error
     assert keeps_state(repl)
+    assert repl.session._can_roll_back == repl.session.facts.snapshots
 
 
 def test_the_snapshot_may_be_switched_off_and_then_a_stubborn_cell_loses_the_session():
@@ -162,7 +227,10 @@ def test_threads_that_live_on_cost_the_roll_back(hasty):
         {"t": "unknown"},
         {"t": "submit", "cell": 99, "value": 1, "evidence": []},
         {"t": "submit", "cell": 1, "value": 1, "evidence": [], "more": 1},
-        {"t": "rolled_back", "code": "x"},
+        {"t": "rolled_back", "code": "x", "number": 1},
+        {"t": "rolled_back", "code": 1, "number": 7},
+        {"t": "kept", "cell": 1},
+        {"t": "kept", "cell": 99},
         {"t": "ready", "layers": [], "snapshots": True},
         {"t": "calls", "cell": 1, "batch": -1, "purpose": "llm", "requests": [], "more": False},
         {"t": "calls", "cell": 1, "batch": 0, "purpose": "x", "requests": [], "more": False},

@@ -6,8 +6,6 @@ import sys
 import pytest
 from jail_doubles import bench, needs_snapshots
 
-from abyme.core.events import Name
-
 UNCLOSED = (
     "json.decoder.JSONDecodeError: "
     "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"
@@ -24,6 +22,10 @@ def jail():
 def repl(jail):
     with jail.repl() as made:
         yield made
+
+
+def changes(finished):
+    return [(name.name, name.type, name.size) for name in finished.changed]
 
 
 def test_a_bare_last_expression_is_echoed_and_none_is_not(repl):
@@ -59,7 +61,7 @@ def test_a_raising_cell_keeps_what_it_had_bound(repl):
     finished = repl.cell("x = 1\ny = [1, 2]\nprint('so far')\n1/0\nz = 3")
 
     assert (finished.ended, finished.output) == ("raised", "so far\n")
-    assert finished.changed == [Name(name="x", type="int"), Name(name="y", type="list", size=2)]
+    assert changes(finished) == [("x", "int", None), ("y", "list", 2)]
     assert repl.out("'z' in globals(), x, y") == "(False, 1, [1, 2])\n"
 
 
@@ -217,18 +219,32 @@ def test_changed_names_come_with_type_and_size(repl):
     repl.out("kept = 1\ngrows = []\n_hidden = 2\nimport os")
     finished = repl.cell("grows.append(1)\ndef f(): ...\nclass C: ...\ntext = 'abc'\ngrep = 1")
 
-    assert finished.changed == [
-        Name(name="grows", type="list", size=1),
-        Name(name="f", type="function"),
-        Name(name="C", type="class"),
-        Name(name="text", type="str", size=3),
+    assert changes(finished) == [
+        ("grows", "list", 1),
+        ("f", "function", None),
+        ("C", "class", None),
+        ("text", "str", 3),
     ]
+
+
+def test_a_change_inside_a_value_counts_as_one(repl):
+    repl.out("counts = {'a': 1}\nuntouched = {'a': 1}")
+
+    assert changes(repl.cell("counts['a'] += 1")) == [("counts", "dict", 1)]
+
+
+def test_a_digest_tells_equal_values_from_others(repl):
+    made = repl.cell("a = {'x', 1}\nb = {1, 'x'}\nc = {2, 'x'}\nimport re\nd = re.compile('x')")
+    digests = {name.name: name.digest for name in made.changed}
+
+    assert digests["a"] == digests["b"] != digests["c"]
+    assert digests["d"] is None
 
 
 def test_the_size_of_a_name_is_never_taken_by_the_models_own_code(repl):
     finished = repl.cell("class Odd:\n    def __len__(self): raise SystemError\nodd = Odd()")
 
-    assert finished.changed[-1] == Name(name="odd", type="Odd")
+    assert changes(finished)[-1] == ("odd", "Odd", None)
 
 
 def test_engine_names_are_put_back_and_the_model_is_told(repl):

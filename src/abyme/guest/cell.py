@@ -1,7 +1,7 @@
 """One cell: compile, run, echo, and tell what came of it. Exact CPython.
 
 Decides what the model is shown of an error (its own frames, with source lines)
-and which names count as changed. Invariant: a cell that raises keeps what it had
+and which names are its own. Invariant: a cell that raises keeps what it had
 bound, whatever it raised. Does not catch what kills a process.
 
 `from __future__` imports hold for later cells, as in Python's own prompt; a bare
@@ -21,17 +21,16 @@ from dataclasses import dataclass, field
 from types import CodeType, ModuleType, WrapperDescriptorType
 from typing import Any, Final, Self
 
+from abyme.guest import digest
 from abyme.guest.interrupts import Interrupts
 from abyme.guest.sink import Sink
 
 MAX_ERROR_CHARS: Final = 8_000
-MAX_NAMES: Final = 100
 FUTURE_FLAGS: Final = {
     name: getattr(__future__, name).compiler_flag for name in __future__.all_feature_names
 }
 
 Namespace = dict[str, Any]
-Fingerprint = tuple[int, str, int | None]
 
 
 @dataclass(slots=True)
@@ -42,6 +41,9 @@ class Outcome:
     text: str | None = None
     """The traceback, where there is an error."""
     interrupted: bool = False
+    """It ended because of an interrupt."""
+    hit: bool = False
+    """An interrupt was felt, even if the code has caught it."""
     notes: list[str] = field(default_factory=list)
 
 
@@ -72,14 +74,14 @@ class Runner:
         linecache.cache[name] = (len(source), None, lines, name)
         error = self._interrupts.run(lambda: self._execute(source, name))
         put_back = self._put_back()  # first of all: the next line may stand on it
-        outcome = Outcome(error=error)
+        outcome = Outcome(error=error, hit=self._interrupts.fired)
         outcome.notes += [f"builtins.{one} was put back" for one in put_back]
         if isinstance(error, SystemExit) and error.code in (None, 0):
             outcome.error = None
             outcome.notes.append("exit ended this cell only; the session and its names go on")
         elif error is not None:
             outcome.text = describe(error)
-            outcome.interrupted = self._interrupts.fired and isinstance(error, KeyboardInterrupt)
+            outcome.interrupted = outcome.hit and isinstance(error, KeyboardInterrupt)
             outcome.notes += advice(error)
         return outcome
 
@@ -173,14 +175,6 @@ def _keep_own(report: traceback.TracebackException) -> None:
         todo += getattr(one, "exceptions", None) or []
 
 
-def fingerprints(namespace: Namespace, engine: Collection[str]) -> dict[str, Fingerprint]:
-    """Note what is needed to see later that a name was made, bound anew or changed its size."""
-    return {
-        name: (id(value), type_name(value), size_of(value))
-        for name, value in visible(namespace, engine)
-    }
-
-
 def visible(namespace: Namespace, engine: Collection[str]) -> Iterator[tuple[str, Any]]:
     """List the model's own names: no engine names, no underscores, no modules."""
     for name, value in list(namespace.items()):
@@ -189,32 +183,29 @@ def visible(namespace: Namespace, engine: Collection[str]) -> Iterator[tuple[str
             yield name, value
 
 
-def changed(
-    before: dict[str, Fingerprint], after: dict[str, Fingerprint]
-) -> list[dict[str, str | int | None]]:
-    """List new, rebound and resized names, in the order of the namespace."""
-    rows: list[dict[str, str | int | None]] = [
-        {"name": name[:100], "type": print_[1], "size": print_[2]}
-        for name, print_ in after.items()
-        if before.get(name) != print_
-    ]
-    return rows[-MAX_NAMES:]
-
-
 def size_of(value: object) -> int | None:
     """`len`, where asking runs no code of the model's."""
-    method = getattr(type(value), "__len__", None)
-    if not isinstance(method, WrapperDescriptorType):
-        return None
+    for kind in digest.lineage(type(value)):
+        method = digest.attributes(kind).get("__len__")
+        if method is not None:
+            return _length(value) if type(method) is WrapperDescriptorType else None
+    return None
+
+
+def _length(value: Any) -> int | None:
     try:
-        return len(value)  # type: ignore[arg-type]
+        return len(value)
     except Exception:
         return None
 
 
 def type_name(value: object) -> str:
     """Name the type of a value in a word."""
-    return "class" if isinstance(value, type) else type(value).__name__[:100]
+    kind = type(value)
+    if any(one is type for one in digest.lineage(kind)):
+        return "class"
+    name: str = digest.type_name(kind)
+    return name[:100]
 
 
 def adopt_streams(sink: Sink) -> None:

@@ -3,9 +3,11 @@
 Decides when there is a snapshot. Before a cell comes the process forks: the child runs
 the cell and carries the state on; the parent stays behind as it was, and takes over
 if the child dies. When the cell is done the child ends every other process of its
-PID namespace: the snapshot, and whatever the cell has left running. A process with
-other threads cannot be forked whole, so then the cell commits in place, and the
-model is told. Invariant: exactly one process answers for a cell.
+PID namespace: the snapshot, and whatever the cell has left running. A cell that was
+interrupted is told of first, and then waits for the host's word: to keep what it has, or to be
+rolled back. A process with other threads cannot be forked whole, so then the cell commits in
+place, and the model is told. Invariant: exactly one process answers for a cell; which one is
+counted in roll-backs, so that a cell sent to one that is gone is run by none.
 
 Nothing of this is seen by the code in a cell: no fork hook runs, and a seeded
 `random` goes on over several cells as in plain CPython.
@@ -18,14 +20,16 @@ import mmap
 import os
 from _thread import _count as other_threads  # not from `threading`, which a cell may patch
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from abyme.guest import cell as cells
 from abyme.guest.calls import Calls
 from abyme.guest.client import CELL, Client, Frame
+from abyme.guest.digest import Room, digest
 from abyme.guest.interpreter import Builtins
 from abyme.guest.interrupts import Interrupts
 from abyme.guest.kernel.libc import fork_unseen
+from abyme.guest.names import Watch
 from abyme.guest.sink import Sink, show
 from abyme.guest.surface import Surface, View
 from abyme.wire import OUT_OF_MEMORY, encode, packets
@@ -34,6 +38,8 @@ RESERVE_BYTES: Final = 32 << 20
 MAX_NOTES: Final = 20
 MAX_NOTE_CHARS: Final = 500
 MAX_DRAFT_CHARS: Final = 1 << 20
+SUPERVISOR: Final = 1
+"""Its process number. It inherits the process of a cell whose snapshot somebody has killed."""
 ROLL_BACK: Final = _signal.SIGUSR1
 """From the supervisor to the process that waits as the snapshot."""
 
@@ -67,6 +73,7 @@ class Repl:
         """The running cell has a snapshot behind it."""
         self._waits = False
         """This process is a snapshot."""
+        self._roll_backs = 0
         self._on_roll_back = self._roll_back  # one bound method, to be compared by identity
 
     def serve(self, ready: Frame) -> None:
@@ -80,10 +87,19 @@ class Repl:
         kit.client.send(ready)
         while True:
             self._leave_snapshot()
-            restored: list[Frame] = []
-            while (frame := kit.client.receive(CELL))["t"] == "restore":
+            self._run(self._next_cell())
+
+    def _next_cell(self) -> Frame:
+        """Wait for a cell. What was meant for a process that is gone is dropped."""
+        restored: list[Frame] = []
+        while True:
+            frame = self._kit.client.receive(CELL)
+            if frame["t"] == "restore":
                 restored += frame["results"]
-            self._run({**frame, "restore": restored})
+            elif frame["t"] == "cell" and frame["roll_backs"] == self._roll_backs:
+                return {**frame, "restore": restored}
+            else:
+                restored.clear()
 
     def _leave_snapshot(self) -> None:
         """Fork, where that is possible, while the model thinks: no cell waits for it.
@@ -99,8 +115,9 @@ class Repl:
             _, status = os.waitpid(pid, 0)
             kill_others()
             self._waits = False
+            self._roll_backs += 1
             code = os.waitstatus_to_exitcode(status)
-            self._kit.client.send({"t": "rolled_back", "code": code})
+            self._kit.client.send({"t": "rolled_back", "code": code, "number": self._roll_backs})
         self._rehearse()
 
     def _rehearse(self) -> None:
@@ -114,9 +131,10 @@ class Repl:
         with contextlib.suppress(Exception):  # what a cell has broken is for the next to tell
             kit.view.restore()
             kit.namespace.update(engine)
-            before = cells.fingerprints(kit.namespace, engine)
+            watch = Watch(kit.namespace, engine, "")
             self._runner.rehearse()
-            frame = {"t": "finished", "changed": cells.changed(before, before), "draft": None}
+            digest([""], Room())
+            frame = {"t": "finished", "changed": watch.changed(), "draft": None}
             encode({**frame, "notes": self._taken_back(), "output": show("", 0, 1).text})
             kit.client.connected()
             kit.surface.draft()
@@ -130,7 +148,7 @@ class Repl:
         kit, own_pid = self._kit, os.getpid()
         engine = kit.surface.names
         self._prepare(frame)
-        before = cells.fingerprints(kit.namespace, engine)
+        watch = Watch(kit.namespace, engine, frame["code"])
         outcome = self._runner.run(frame["cell"], frame["code"])
         if os.getpid() != own_pid:
             os._exit(0)  # a fork of the cell's own fell out of the cell
@@ -138,13 +156,19 @@ class Repl:
         if self._forked and not kit.client.connected():
             os._exit(1)  # the cell has closed the wire; the snapshot still has it
         if self._forked and not has_room():
-            os._exit(OUT_OF_MEMORY)  # what the cell keeps leaves no room to go on: roll back
+            self._give_up(frame["cell"], outcome)
         if outcome.text is None:
             kit.surface.settle()
-        notes = [*outcome.notes, *kit.surface.notes, *kit.view.take_notes(), *self._taken_back()]
-        finished = self._finished(frame["cell"], outcome, notes)
-        finished["changed"] = cells.changed(before, cells.fingerprints(kit.namespace, engine))
+        finished = self._finished(frame["cell"], outcome)
+        finished["changed"] = watch.changed()
         self._commit(finished)
+
+    def _give_up(self, number: int, outcome: cells.Outcome) -> NoReturn:
+        """Roll back, because what the cell keeps leaves no room to go on. Says what it can."""
+        with contextlib.suppress(Exception):
+            finished = {**self._finished(number, outcome), "changed": [], "held": True}
+            self._kit.client.send(finished)
+        os._exit(OUT_OF_MEMORY)
 
     def _prepare(self, frame: Frame) -> None:
         kit = self._kit
@@ -162,12 +186,14 @@ class Repl:
         lost = [n for n, value in engine.items() if kit.namespace.get(n, missing) is not value]
         return [f"`{name}` belongs to the engine and was put back" for name in lost]
 
-    def _finished(self, number: int, outcome: cells.Outcome, notes: list[str]) -> Frame:
+    def _finished(self, number: int, outcome: cells.Outcome) -> Frame:
         kit = self._kit
+        notes = [*outcome.notes, *kit.surface.notes, *kit.view.take_notes(), *self._taken_back()]
         text, lost_chars = kit.sink.take()
         kit.surface.names["last_output"] = text
         shown = show(text, lost_chars, self._output_chars)
-        if self._snapshots and other_threads():
+        held = outcome.hit and self._forked and os.getppid() != SUPERVISOR
+        if self._snapshots and other_threads() and not held:
             notes.append("threads of this cell live on: until they end, no cell can be rolled back")
         return {
             "t": "finished",
@@ -179,12 +205,20 @@ class Repl:
             "draft": _short(kit.surface.draft()),
             "notes": [note[:MAX_NOTE_CHARS] for note in notes[:MAX_NOTES]],
             "can_roll_back": self._snapshots and not other_threads(),
+            "held": held,
         }
 
     def _commit(self, finished: Frame) -> None:
         kit = self._kit
-        if finished["interrupted"]:
+        number, held = finished["cell"], finished["held"]
+        if finished["interrupted"] or held:
             kit.client.abandon()
+        if held:
+            kit.calls.open = False
+            kit.client.send(finished)
+            while kit.client.receive(CELL) != {"t": "keep", "cell": number, "parts": 0}:
+                pass
+            finished = {"t": "kept", "cell": number}
         ready = list(packets(encode(finished)))  # what fails until here is rolled back
         if self._alone:
             kill_others()

@@ -8,14 +8,17 @@ Host to guest (cut by `told`; `parts` counts the `part` frames right before)::
 
     part     text
     restore  results [result], parts
-    cell     cell, code, batch (first free number), budget, parts
+    cell     cell, code, batch (first free number), budget, roll_backs (seen so far), parts
+    keep     cell
     answer   batch, results [result], refused (failure or null), budget, more, parts
 
     result:  call, text or failure;  failure: fault, message, ...
 
 Guest to host: the structs below, tagged by ``t``. A batch of calls is one `Calls`
 frame, or several with ``more``; a prompt or text of millions of characters goes
-before it in `Piece` frames. `Finished` or `RolledBack` ends a cell.
+before it in `Piece` frames. `Finished` or `RolledBack` ends a cell. A `Finished` that is
+`held` ends nothing yet: a snapshot stands behind it, and the host says ``keep``, which `Kept`
+answers, or has the REPL rolled back.
 """
 
 import json
@@ -119,10 +122,11 @@ class Changed(Struct, frozen=True, kw_only=True):
     name: Short
     type: Short
     size: Annotated[int, Meta(ge=0, le=(1 << 63) - 1)] | None
+    digest: Short | None
 
 
 class Finished(Frame, frozen=True, kw_only=True, tag="finished"):
-    """The cell ended by itself."""
+    """The cell ended by itself, or was interrupted."""
 
     cell: Number
     output: Long
@@ -133,21 +137,33 @@ class Finished(Frame, frozen=True, kw_only=True, tag="finished"):
     draft: Any
     notes: Annotated[list[Annotated[str, Meta(max_length=500)]], Meta(max_length=20)]
     can_roll_back: bool
+    held: bool
+    """Its process waits beside its snapshot for the host's word; or has run out of memory."""
+
+
+class Kept(Frame, frozen=True, kw_only=True, tag="kept"):
+    """The process that waited goes on, and its snapshot is gone."""
+
+    cell: Number
 
 
 class RolledBack(Frame, frozen=True, kw_only=True, tag="rolled_back"):
-    """The process that ran the cell is gone; the snapshot goes on. `code` as in subprocess."""
+    """The process that ran the cell, or waited for one, is gone; the snapshot goes on."""
 
     code: Annotated[int, Meta(ge=-255, le=255)]
+    """As in subprocess."""
+    number: Number
+    """From 1 within the session."""
 
 
-GuestFrame = Ready | Refused | Piece | Calls | Submit | Finished | RolledBack
+GuestFrame = Ready | Refused | Piece | Calls | Submit | Finished | Kept | RolledBack
 
 
 MAX_BYTES = {
     "ready": MAX_SMALL_BYTES,
     "refused": MAX_SMALL_BYTES,
     "rolled_back": MAX_SMALL_BYTES,
+    "kept": MAX_SMALL_BYTES,
     "calls": MAX_CALLS_BYTES,
     "submit": MAX_ANSWER_BYTES + MAX_SMALL_BYTES,
     "finished": MAX_FINISHED_BYTES,

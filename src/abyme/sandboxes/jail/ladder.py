@@ -1,21 +1,25 @@
 """Stopping a cell: interrupt it, then roll it back, then end its session.
 
-Decides when each step is due. Pure: it is told the time and says which step to take; the
-session takes it. A cell is charged for its compute, which is the wall time less the time in
-which it waits for sub-calls, or the processor time if that is more: a cell that
-computes in a thread while a call is open is not free.
+Decides when each step is due, and whether a cell that has felt the interrupt keeps its state: not
+if a limit of its own stopped it, because no second run would be cut off at the same place;
+yes if its run is ending, and only what it holds is still asked for. Pure: it is told the time
+and says which step to take; the session takes it. A cell is charged for its compute, which is
+the wall time less the time in which it waits for sub-calls, or the processor time if that is
+more: a cell that computes in a thread while a call is open is not free.
 """
 
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-Step: TypeAlias = Literal["interrupt", "roll_back", "kill"]
+Step: TypeAlias = Literal["interrupt", "keep", "roll_back", "kill"]
 
 INTERRUPT_GRACE_S = 0.5
 """For an interrupt to be felt: C code that ignores it, or a cell that catches it, is rolled
 back after this."""
 ROLL_BACK_GRACE_S = 2.0
 """For the kernel to tear a large process down."""
+RUN_ENDS = ("stopped", "timeout_s")
+"""Reasons after which the node has at most its closing turn."""
 
 
 @dataclass(slots=True)
@@ -67,6 +71,18 @@ class Ladder:
             return None
         self.limit = why
         return self._down(now_s)
+
+    def felt(self, now_s: float) -> Step | None:
+        """Tell what becomes of a cell that has ended on an interrupt and waits to be told so."""
+        self.can_roll_back = True
+        if self.step == "roll_back":
+            return None
+        keep = self.limit in (None, *RUN_ENDS)
+        self.step, grace_s = "interrupt", INTERRUPT_GRACE_S
+        if not keep:
+            return self._down(now_s)
+        self._next_at_s = now_s + grace_s
+        return "keep"
 
     def wait_s(self, now_s: float, cpu_s: float = 0.0) -> float:
         """After how long to ask again."""

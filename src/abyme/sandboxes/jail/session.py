@@ -26,19 +26,20 @@ from abyme.core.effects import Budget, Result
 from abyme.core.ids import BatchId
 from abyme.errors import ProtocolViolation, SandboxError, SandboxUnavailable
 from abyme.ports import SessionFacts
-from abyme.sandboxes.jail import frames, told
+from abyme.sandboxes.jail import endings, frames, told
 from abyme.sandboxes.jail.batches import Batches, TooMuch
 from abyme.sandboxes.jail.channel import Channel
 from abyme.sandboxes.jail.ladder import Ladder, Step
 from abyme.sandboxes.jail.processes import Use, gone, number_of, send_signal, use
-from abyme.wire import ENGINE_PROCESSES, OUT_OF_MEMORY
+from abyme.wire import ENGINE_PROCESSES
 
 OnEvent = Callable[[ev.CallsRequested | ev.AnswerSubmitted], None]
 
 READY_TIMEOUT_S = 20.0
 MAX_SUBMITS = 16
 """Told of as they come; of later ones only the last, when the cell has ended."""
-OUTPUT_SLACK_CHARS = 1_000
+MAX_IDLE_DEATHS = 3
+"""Between two cells, which nothing but the host's own processes can bring about."""
 LOOK_S = 0.2
 """What a cell uses is looked at this often, while it matters."""
 TOO_LATE = ev.Failure(fault="cancelled", message="the cell that asked has ended")
@@ -62,6 +63,11 @@ class _Cell:
     submits: int = 0
     last_submit: ev.AnswerSubmitted | None = None
     cpu_before_s: float | None = None
+    report: frames.Finished | None = None
+    """What the guest has said of its end; not the end yet while it is held."""
+    may_keep: bool = False
+    """The guest was told that it may keep the state of a cell that was interrupted."""
+    compute_s: float = 0.0
 
 
 class JailSession:
@@ -96,6 +102,9 @@ class JailSession:
         self._can_roll_back = False
         self._batches = Batches()
         self._cells_ended: set[int] = set()
+        self._roll_backs = 0
+        self._died_idle = 0
+        """Roll-backs since the last cell ended."""
         self._words_unheard = 0
         self._heard: asyncio.Event = asyncio.Event()
         self._dead: SandboxError | None = None
@@ -158,11 +167,8 @@ class JailSession:
         if why is not None:
             code = ""  # stopped before it began: what is restored is told all the same
         try:
-            self._channel.send(
-                told.cell(
-                    cell, code, batch=self._batches.cell_begins(), restore=restore, budget=budget
-                )
-            )
+            where = told.Where(self._batches.cell_begins(), self._roll_backs)
+            self._channel.send(told.cell(cell, code, where=where, restore=restore, budget=budget))
             self._set_timer(running)
             finished = await running.ended
             if why is not None and finished.ended == "clean":
@@ -220,8 +226,12 @@ class JailSession:
                 self._die(SandboxUnavailable(f"this layer is not on: {frame.layer}"))
             case frames.Piece() | frames.Calls() | frames.Submit():
                 self._in_cell(frame)
-            case frames.Finished() | frames.RolledBack():
+            case frames.Finished():
                 self._ended(frame)
+            case frames.Kept():
+                self._kept(self._current(frame.cell))
+            case frames.RolledBack():
+                self._rolled_back(frame)
             case _:
                 raise ProtocolViolation("the guest sent a frame that does not belong here")
 
@@ -230,6 +240,9 @@ class JailSession:
             self._too_late(frame)
             return
         running = self._current(frame.cell)
+        if running.report is not None:
+            self._too_late(frame)
+            return
         if isinstance(frame, frames.Submit):
             running.submits += 1
             given = ev.AnswerSubmitted(
@@ -271,37 +284,71 @@ class JailSession:
         if isinstance(frame, frames.Calls) and not frame.more:
             self._channel.send(told.answer(frame.batch, (), TOO_LATE, NOTHING_LEFT))
 
-    def _ended(self, frame: frames.Finished | frames.RolledBack) -> None:
-        running = self._current(frame.cell if isinstance(frame, frames.Finished) else None)
-        if running.ended.done():
+    def _ended(self, frame: frames.Finished) -> None:
+        running = self._current(frame.cell)
+        if running.ended.done() or running.report is not None:
             raise ProtocolViolation("the guest ended a cell twice")
-        compute_s = round(running.ladder.compute_s(self._loop.time(), self._use(running).cpu_s), 4)
+        now_s = self._loop.time()
+        running.compute_s = round(running.ladder.compute_s(now_s, self._use(running).cpu_s), 4)
+        running.report = frame
+        if frame.held:
+            self._take(running.ladder.felt(now_s))
+            self._set_timer(running)
+        else:
+            self._kept(running)
+
+    def _kept(self, running: _Cell) -> None:
+        """End the running cell with its state kept."""
+        report = running.report
+        if report is None or running.ended.done() or (report.held and not running.may_keep):
+            raise ProtocolViolation("the guest kept what it was not told to")
+        self._can_roll_back = report.can_roll_back
+        self._over(
+            running,
+            endings.finished(
+                report,
+                limit=running.ladder.limit,
+                compute_s=running.compute_s,
+                output_chars=self._output_chars,
+            ),
+        )
+
+    def _rolled_back(self, frame: frames.RolledBack) -> None:
+        if frame.number != self._roll_backs + 1:
+            raise ProtocolViolation("the guest has miscounted its roll-backs")
+        self._roll_backs = frame.number
+        self._can_roll_back = True
+        running = self._cell
+        if running is None or running.ended.done():
+            self._died_idle += 1  # nothing is lost: the snapshot is as the process was
+            if self._died_idle > MAX_IDLE_DEATHS:
+                self._die(SandboxError("the REPL dies again and again while no cell runs"))
+            return
+        if running.report is None:
+            used = self._use(running)
+            running.compute_s = round(running.ladder.compute_s(self._loop.time(), used.cpu_s), 4)
+        self._over(
+            running,
+            endings.rolled_back(
+                running.number,
+                running.report,
+                limit=running.ladder.limit or endings.crash(frame.code),
+                compute_s=running.compute_s,
+                output_chars=self._output_chars,
+            ),
+        )
+
+    def _over(self, running: _Cell, finished: ev.CellFinished) -> None:
         self._batches.cell_ended()
         self._cells_ended.add(running.number)
+        self._died_idle = 0
         if running.last_submit is not None:
             running.on_event(running.last_submit)
-        if isinstance(frame, frames.RolledBack):
-            self._can_roll_back = True
-            limit = running.ladder.limit or _crash(frame.code)
-            running.ended.set_result(
-                ev.CellFinished(
-                    cell=running.number,
-                    output="",
-                    ended="rolled_back",
-                    limit=limit,
-                    compute_s=compute_s,
-                )
-            )
-            return
-        self._can_roll_back = frame.can_roll_back
-        finished = _finished(frame, running.ladder.limit, compute_s)
-        output = finished.output[: self._output_chars * 2 + OUTPUT_SLACK_CHARS]
-        running.ended.set_result(structs.replace(finished, output=output))
+        running.ended.set_result(finished)
 
-    def _current(self, cell: int | None) -> _Cell:
-        """Look the running cell up; a snapshot does not know its number and says None."""
+    def _current(self, cell: int) -> _Cell:
         running = self._cell
-        if running is None or cell not in (None, running.number):
+        if running is None or cell != running.number:
             raise ProtocolViolation("the guest spoke of a cell that is not running")
         return running
 
@@ -333,8 +380,12 @@ class JailSession:
         """Take a step of the ladder."""
         if step is None:
             return
+        running = self._cell
         if step == "kill":
             self._die(SandboxError(self._why_gone()))
+        elif step == "keep" and running is not None:
+            running.may_keep = True
+            self._channel.send(told.keep(running.number))
         elif "pid_namespace" in self.facts.layers:
             self._words_unheard += 1
             with contextlib.suppress(OSError):
@@ -392,25 +443,3 @@ class JailSession:
             self._cell.ended.set_exception(error)
             self._cell.ended.exception()  # its task may be cancelled before it asks
         self._heard.set()
-
-
-def _finished(frame: frames.Finished, limit: str | None, compute_s: float) -> ev.CellFinished:
-    ended = "interrupted" if frame.interrupted and limit else "raised" if frame.error else "clean"
-    return ev.CellFinished(
-        cell=frame.cell,
-        output=frame.output,
-        dropped_chars=frame.dropped_chars,
-        error=frame.error,
-        ended=ended,  # type: ignore[arg-type]
-        limit=limit if ended == "interrupted" else None,
-        changed=[ev.Name(name=one.name, type=one.type, size=one.size) for one in frame.changed],
-        draft=frame.draft,
-        notes=frame.notes,
-        compute_s=compute_s,
-    )
-
-
-def _crash(code: int) -> str:
-    if code == OUT_OF_MEMORY:
-        return "memory_bytes"
-    return f"crashed (signal {-code})" if code < 0 else f"exited (status {code})"

@@ -11,6 +11,7 @@ which missed some of them drops the frame instead of taking half a text for a wh
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -25,14 +26,30 @@ GROUP_RESULTS = 10_000
 Told = dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Where:
+    """What a REPL must know before a cell."""
+
+    batch: int
+    """The first number that is free."""
+    roll_backs: int
+    """Seen so far: a process that stands for another number drops the cell."""
+
+
 def cell(
-    number: int, code: str, *, batch: int, restore: Sequence[Result], budget: Budget
+    number: int, code: str, *, where: Where, restore: Sequence[Result], budget: Budget
 ) -> Iterator[Told]:
-    """Give the frames that begin a cell; `batch` is the first number that is free."""
+    """Give the frames that begin a cell."""
     for group in _groups(restore):
         yield from _with_parts({"t": "restore", "results": group}, group[0], "text")
-    told = {"t": "cell", "cell": number, "code": code, "batch": batch, "budget": plain(budget)}
+    told = {"t": "cell", "cell": number, "code": code, "budget": plain(budget)}
+    told |= {"batch": where.batch, "roll_backs": where.roll_backs}
     yield from _with_parts(told, told, "code")
+
+
+def keep(number: int) -> Iterator[Told]:
+    """Give the frame that lets an interrupted cell keep its state."""
+    yield {"t": "keep", "cell": number, "parts": 0}
 
 
 def answer(
