@@ -9,7 +9,8 @@ import shutil
 
 import pytest
 
-from abyme import RLM, ConfigError, ContextError, JournalError, Limits
+import abyme
+from abyme import RLM, ConfigError, ContextError, JournalError, Limits, ModelError
 from abyme.core import events as ev
 from abyme.journals.folder import RunFolder
 from abyme.testing import ScriptedModel
@@ -77,24 +78,212 @@ def cut_off(folder, lines, to, name):
     return path
 
 
+def open_calls(records):
+    """Calls that were on their way when the last of these records was written."""
+    begun = [r.event.call for r in records if isinstance(r.event, ev.CallReserved)]
+    ended = [r.event.call for r in records if isinstance(r.event, ev.CallSettled)]
+    return begun, set(begun) - set(ended)
+
+
 def test_a_run_killed_at_any_record_ends_with_the_same_answer_and_pays_only_what_was_open(
     whole, tmp_path
 ):
     answer, folder, lines, asked = whole
     records = folder.recording().records
-    prices = {}
-    wrong = []
     model = ScriptedModel(reply_to)
-    with RLM(model=model, runs_dir=tmp_path, warm=2) as rlm:
+    with RLM(model=model, runs_dir=tmp_path) as rlm:
         for killed_after in range(1, len(lines)):
             path = cut_off(folder, lines[:killed_after], tmp_path, f"cut-{killed_after}")
             model.requests.clear()
             again = rlm.resume(path, context=TEXT)
-            began = {r.event.call for r in records[:killed_after] if isinstance(r.event, ev.CallReserved)}
-            ended = {r.event.call for r in records[:killed_after] if isinstance(r.event, ev.CallSettled)}
-            paid = len(began) + len(model.requests)
-            if again.value != answer.value or again.status != "answered":
-                wrong.append((killed_after, type(records[killed_after - 1].event).__name__, again.value == answer.value, again.status, again.reason, again.usage.calls, paid))
-            if paid > len(asked) + len(began - ended):
-                wrong.append((killed_after, "paid", paid, len(asked), len(began - ended)))
-    assert wrong == []
+
+            begun, in_flight = open_calls(records[:killed_after])
+            assert (again.status, again.value) == ("answered", answer.value), killed_after
+            assert len(begun) + len(model.requests) <= len(asked) + len(in_flight), killed_after
+
+
+def test_a_run_killed_again_and_again_still_ends_the_same(whole, tmp_path):
+    answer, folder, lines, _asked = whole
+    path = cut_off(folder, lines[:10], tmp_path, "often")
+    with RLM(model=ScriptedModel(reply_to), runs_dir=tmp_path) as rlm:
+        for kept in (25, 41, 42, 60, 75):
+            rlm.resume(path, context=TEXT)
+            events = path / "events.jsonl"
+            events.write_bytes(b"".join(events.read_bytes().splitlines(keepends=True)[:kept]))
+            (path / "answer.json").unlink()
+        again = rlm.resume(path, context=TEXT)
+
+    assert (again.status, again.value) == ("answered", answer.value)
+
+
+def test_what_was_in_flight_at_the_kill_is_carried_as_spent_at_its_worst(whole, tmp_path):
+    _answer, folder, lines, _asked = whole
+    records = folder.recording().records
+    at = next(n for n, r in enumerate(records) if isinstance(r.event, ev.CallReserved)) + 1
+    path = cut_off(folder, lines[:at], tmp_path, "one")
+    with RLM(model=ScriptedModel(reply_to), runs_dir=tmp_path) as rlm:
+        rlm.resume(path, context=TEXT)
+
+    resumed = RunFolder(path).recording().records[at].event
+    assert isinstance(resumed, ev.RunResumed)
+    reserved = records[at - 1].event
+    assert resumed.carried == ev.Carried(calls=1, tokens=reserved.worst_tokens, unknown_calls=1)
+
+
+def test_a_cell_that_comes_out_in_another_way_is_told_to_the_root_by_name(tmp_path):
+    cells = ["import time\nnow = time.time()\nprint(now)", "submit([now])"]
+    model = ScriptedModel(
+        lambda request: (
+            "```repl\n%s\n```" % cells[sum(m.role == "assistant" for m in request.messages)]
+        )
+    )
+    with RLM(model=model, runs_dir=tmp_path) as rlm:
+        first = rlm.ask("When?", TEXT)
+        folder = RunFolder(first.run)
+        lines = folder.events_path.read_bytes().splitlines(keepends=True)
+        at = next(
+            n
+            for n, record in enumerate(folder.recording().records)
+            if isinstance(record.event, ev.CellFinished)
+        )
+        path = cut_off(folder, lines[: at + 1], tmp_path, "time")
+        again = rlm.resume(path, context=TEXT)
+
+    told = model.requests[-1].messages[-1].content
+    assert again.status == "answered"
+    assert "not all came out as before: cell 1: its output differs (now)" in told
+
+
+def test_an_answered_run_is_not_run_again(whole):
+    answer, folder, _lines, asked = whole
+    before = len(asked)
+    with (
+        RLM(model=ScriptedModel(reply_to), runs_dir=folder.path.parent) as rlm,
+        pytest.raises(ConfigError, match="the run is answered"),
+    ):
+        rlm.resume(answer.run, context=TEXT)
+
+    assert len(asked) == before
+
+
+def test_a_torn_last_line_is_cut_off_and_the_run_goes_on(whole, tmp_path):
+    answer, folder, lines, _asked = whole
+    path = cut_off(folder, [*lines[:30], lines[30][:20]], tmp_path, "torn")
+    with RLM(model=ScriptedModel(reply_to), runs_dir=tmp_path) as rlm:
+        again = rlm.resume(path, context=TEXT)
+
+    assert (again.status, again.value) == ("answered", answer.value)
+    RunFolder(path).recording()  # whole lines, numbers without a gap
+
+
+def test_a_run_that_somebody_writes_is_left_alone(whole, tmp_path):
+    _answer, folder, lines, _asked = whole
+    path = cut_off(folder, lines[:30], tmp_path, "busy")
+    with (
+        RunFolder(path).open_journal(),
+        RLM(model=ScriptedModel(reply_to), runs_dir=tmp_path) as rlm,
+        pytest.raises(JournalError, match="written by another process"),
+    ):
+        rlm.resume(path, context=TEXT)
+
+
+def test_another_context_is_refused_by_what_differs(whole, tmp_path):
+    _answer, folder, lines, _asked = whole
+    path = cut_off(folder, lines[:30], tmp_path, "other")
+    with (
+        RLM(model=ScriptedModel(reply_to), runs_dir=tmp_path) as rlm,
+        pytest.raises(ContextError, match="not what the run began on"),
+    ):
+        rlm.resume(path, context=TEXT + "!")
+
+
+def test_values_given_from_python_are_kept_so_that_the_run_can_go_on_without_them(tmp_path):
+    with RLM(model=ScriptedModel(reply_to), runs_dir=tmp_path) as rlm:
+        first = rlm.ask("Root question?", TEXT)
+        folder = RunFolder(first.run)
+        lines = folder.events_path.read_bytes().splitlines(keepends=True)
+        again = rlm.resume(cut_off(folder, lines[:40], tmp_path, "kept"))
+
+    assert again.value == first.value
+
+
+def test_a_run_that_met_a_limit_wants_a_higher_one_and_then_goes_on(tmp_path):
+    limits = Limits(max_turns=2)
+    with RLM(model=ScriptedModel(reply_to), runs_dir=tmp_path, limits=limits) as rlm:
+        partial = rlm.ask("Root question?", TEXT)
+        assert partial.status == "partial"
+        with pytest.raises(ConfigError, match="raise that limit"):
+            rlm.resume(partial.run)
+        again = rlm.resume(partial.run, limits={"max_turns": 20})
+
+    assert again.status == "answered"
+    assert again.usage.calls > partial.usage.calls
+
+
+def test_a_stopped_run_goes_on_where_it_was_stopped(tmp_path):
+    stopped_at = 2
+    asked = 0
+
+    def replies(request):
+        nonlocal asked
+        turn = sum(m.role == "assistant" for m in request.messages)
+        if request.messages[0].role == "system" and turn == stopped_at and not asked:
+            asked += 1
+            rlm.stop()
+            rlm.stop()
+        return reply_to(request)
+
+    with RLM(model=ScriptedModel(replies), runs_dir=tmp_path) as rlm:
+        stopped = rlm.ask("Root question?", TEXT)
+        again = rlm.resume(stopped.run)
+
+    assert (stopped.status, again.status) == ("stopped", "answered")
+
+
+def test_a_run_whose_endpoint_failed_goes_on_when_it_is_back(tmp_path):
+    down = True
+
+    def replies(request):
+        turn = sum(m.role == "assistant" for m in request.messages)
+        if down and request.messages[0].role == "system" and turn == 1:
+            return ModelError("no account", failure="quota", retryable=False, usage=ev.Usage())
+        return reply_to(request)
+
+    with RLM(model=ScriptedModel(replies), runs_dir=tmp_path) as rlm:
+        failed = rlm.ask("Root question?", TEXT)
+        down = False
+        again = rlm.resume(failed.run)
+
+    assert (failed.status, again.status) == ("failed", "answered")
+    assert again.value[1] == json.loads(json.dumps(again.value[1]))
+
+
+def test_the_ceiling_holds_across_kills(whole, tmp_path):
+    _answer, folder, lines, _asked = whole
+    path = cut_off(folder, lines[:60], tmp_path, "poor")
+    with RLM(model=ScriptedModel(reply_to), runs_dir=tmp_path) as rlm:
+        again = rlm.resume(path, context=TEXT, limits={"max_calls": 20})
+
+    records = RunFolder(path).recording().records
+    assert again.status == "partial"
+    assert "max_calls" in again.reason
+    assert sum(isinstance(r.event, ev.CallReserved) for r in records) <= 20
+
+
+def test_a_replay_runs_every_cell_again_and_finds_them_the_same(whole):
+    answer, folder, lines, _asked = whole
+    replayed = abyme.replay(answer.run, context=TEXT)
+
+    assert (replayed.diverged, replayed.records, replayed.nodes) == (None, len(lines), 3)
+    assert replayed.cells == len(CELLS) + 2 * len(CHILD_CELLS)
+    assert [apart for apart in replayed.apart if apart.difference.names != ["results"]] == []
+
+
+def test_a_replay_names_the_first_record_that_is_not_what_the_events_make(whole, tmp_path):
+    _answer, folder, lines, _asked = whole
+    at = next(n for n, line in enumerate(lines) if b"call_reserved" in line)
+    forged = lines[at].replace(b'"worst_tokens":', b'"worst_tokens":9')
+    path = cut_off(folder, [*lines[:at], forged, *lines[at + 1 :]], tmp_path, "forged")
+    replayed = abyme.replay(path, context=TEXT)
+
+    assert replayed.diverged == f"record {at}: CallReserved differs in worst_tokens"

@@ -135,10 +135,14 @@ class Parts:
                 started_at=now.isoformat(timespec="seconds"),
             )
             folder = folders.create(spec.runs_dir, now=now)
-            written = _run_spec(spec, started, context)
-            folder.write_spec(written)
-            folder.write_manifest(context.manifest)
-            journal = folder.open_journal()
+            journal = folder.open_journal()  # first: it says that the run is running
+            try:
+                written = _run_spec(spec, started, context)
+                folder.write_spec(written)
+                folder.write_manifest(context.manifest)
+            except BaseException:
+                journal.close()
+                raise
         except BaseException:
             await sandbox.aclose()
             raise

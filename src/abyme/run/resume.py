@@ -49,6 +49,11 @@ def take_up(
     journal = folder.open_journal()
     try:
         recording = folder.recording()
+        if recording.schema != ev.SCHEMA:
+            raise JournalError(
+                f"the run was recorded by an earlier version (schema {recording.schema}): "
+                "`abyme show` shows it, but only that version can go on with it"
+            )
         past = past_of(recording.records)
         before = past.retraced.tree.started.limits
         wanted = limits if isinstance(limits, Limits) else _changed(before, limits or {})
