@@ -1,19 +1,22 @@
 """Contract: contexts/sealed, parts. A child reads stretches of its parent's memory, not copies."""
 
+import asyncio
 import json
 import os
-from pathlib import Path
+import resource
+from contextlib import contextmanager, suppress
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from jail_doubles import bench
+from jail_doubles import BUDGET, bench
 
 from abyme.contexts import sealed, texts
 from abyme.contexts.preview import preview
 from abyme.contexts.sealed import from_value
 from abyme.core.events import ContextPart, Evidence, Place, Request, Span
-from abyme.errors import ContextError, ProtocolViolation
+from abyme.core.limits import Limits
+from abyme.errors import ContextError, ProtocolViolation, SandboxError
 from abyme.guest.adopt import View
 from abyme.sandboxes.jail import frames
 from abyme.sandboxes.jail.batches import Batches, TooMuch
@@ -38,7 +41,39 @@ def context():
 
 
 def open_files():
-    return len(list(Path("/proc/self/fd").iterdir()))
+    """Which descriptors are open, counted without needing one more."""
+    return sum(map(is_open, range(4096)))
+
+
+def is_open(fd):
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def descriptors(spare):
+    """Leave this process that many descriptors."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    taken = []
+    try:
+        with suppress(OSError):
+            while True:
+                taken.append(os.open("/dev/null", os.O_RDONLY))
+        for _ in range(spare):
+            os.close(taken.pop())
+        yield
+    finally:
+        for fd in taken:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def all_of(*waited):
+    return await asyncio.gather(*waited)
 
 
 def contents(context):
@@ -368,6 +403,49 @@ class TestWhatAChildIsGiven:
             (where,) = asked(child, "rlm_query('q', grep('beta')[0])").spans
             assert (where.start, where.end) == (6, 511)
         own.close()
+
+
+class TestManyChildren:
+    """REPLs of one run side by side, each on a stretch of its own."""
+
+    def test_a_hundred_children_read_one_memory(self):
+        text = "".join(f"{n:07}\n" for n in range(100 * 100))
+        limits = Limits(cell_timeout_s=20, memory_bytes=64 << 20)
+        with bench(context=text, limits=limits, snapshots=False) as made:
+            before = open_files()
+            spans = [span(0, n * 800, n * 800 + 800) for n in range(100)]
+            parts = [made.context.part([one], "text") for one in spans]
+            sessions = [
+                made.wait(made.run.open(node=f"0.{n}", seed=n, context=part))
+                for n, part in enumerate(parts)
+            ]
+            assert open_files() - before == 4 * 100  # index, wire, control, pidfd
+            cells = (
+                session.run_cell(
+                    1, "int(context[:7])", restore=(), budget=BUDGET, on_event=lambda _: None
+                )
+                for session in sessions
+            )
+            ended = made.wait(all_of(*cells))
+            assert [one.output for one in ended] == [f"{n * 100}\n" for n in range(100)]
+            made.wait(all_of(*(session.aclose() for session in sessions)))
+            for part in parts:
+                part.close()
+            assert open_files() == before
+
+    @pytest.mark.parametrize("spare", range(6))
+    def test_without_descriptors_another_repl_is_refused_and_the_others_go_on(self, jail, spare):
+        """Whichever of its descriptors is the one too many."""
+        with jail.repl() as repl, descriptors(spare):
+            before = open_files()
+            if spare == 5:
+                jail.wait(jail.wait(jail.run.open(node="0.1", seed=1)).aclose())
+            else:
+                with pytest.raises(SandboxError) as caught:
+                    jail.wait(jail.run.open(node="0.1", seed=1))
+                assert str(caught.value).startswith("another REPL cannot be had: ")
+            assert open_files() == before
+            assert repl.out("1 + 1") == "2\n"
 
 
 class TestHostileFrames:

@@ -212,7 +212,7 @@ def _tell(error: Exception) -> None:
 
 def _keep_only(fds: list[int]) -> None:
     """Session and control at fixed numbers, /dev/null below, nothing else."""
-    high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 100) for fd in fds]
+    high = [fcntl.fcntl(fd, fcntl.F_DUPFD, FIRST_FREE_FD) for fd in fds]
     for fd, place in zip(high, (SESSION_FD, CONTROL_FD), strict=True):
         os.dup2(fd, place)
     os.closerange(FIRST_FREE_FD, os.sysconf("SC_OPEN_MAX"))

@@ -15,7 +15,7 @@ from abyme.core.limits import Limits
 from abyme.errors import SandboxError
 from abyme.ports import Context
 from abyme.sandboxes.jail.session import JailSession
-from abyme.sandboxes.jail.zygote import MAX_HASH_SEED, Zygote
+from abyme.sandboxes.jail.zygote import MAX_HASH_SEED, NO_MORE, Zygote
 
 
 class Jail:
@@ -117,10 +117,9 @@ async def open_session(
 
     Raises:
         SandboxUnavailable: if a promised layer is not on.
-        SandboxError: if the fork server is gone.
+        SandboxError: if the fork server is gone, or no descriptor is left.
     """
-    wire, their_wire = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    control, their_control = socket.socketpair()
+    wire, their_wire, control, their_control = _two_pairs()
     watched = None if zygote.counts_processes else limits.max_processes
     session = JailSession(
         wire,
@@ -146,6 +145,19 @@ async def open_session(
         their_control.close()
     await session.opened(pidfd, zygote.python)
     return session
+
+
+def _two_pairs() -> list[socket.socket]:
+    """Make the wire and the control channel, our end of each first."""
+    made: list[socket.socket] = []
+    try:
+        for kind in (socket.SOCK_SEQPACKET, socket.SOCK_STREAM):
+            made += socket.socketpair(socket.AF_UNIX, kind)
+    except OSError as error:
+        for one in made:
+            one.close()
+        raise SandboxError(NO_MORE.format(why=error.strerror)) from None
+    return made
 
 
 def _two(fds: Sequence[int]) -> list[int]:

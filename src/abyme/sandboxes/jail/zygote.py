@@ -26,6 +26,7 @@ MAX_MESSAGE_BYTES = 1 << 16
 START_TIMEOUT_S = 30.0
 REPLY_TIMEOUT_S = 30.0
 MAX_HASH_SEED = 4_294_967_295
+NO_MORE = "another REPL cannot be had: {why} (each takes 3 to 6 descriptors; see `ulimit -n`)"
 
 Reply = tuple[dict[str, Any], list[int]]
 
@@ -91,6 +92,8 @@ class Zygote:
             SandboxError: if it cannot.
         """
         _, got = await self._ask({"t": "open", **order}, fds)
+        if not got:  # recvmsg(2) drops what it has no number for; the REPL ends with its wire
+            raise SandboxError(NO_MORE.format(why="no descriptor is left"))
         return got[0]
 
     async def aclose(self) -> None:
