@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import random
 import resource
 from contextlib import contextmanager, suppress
 
@@ -17,7 +18,9 @@ from abyme.contexts.sealed import from_value
 from abyme.core.events import ContextPart, Evidence, Place, Request, Span
 from abyme.core.limits import Limits
 from abyme.errors import ContextError, ProtocolViolation, SandboxError
+from abyme.guest import parts
 from abyme.guest.adopt import View
+from abyme.guest.parts import Part, Sources
 from abyme.sandboxes.jail import frames
 from abyme.sandboxes.jail.batches import Batches, TooMuch
 
@@ -402,6 +405,73 @@ class TestWhatAChildIsGiven:
             assert asked(child, "rlm_query('q', [context])").shape == "list"
             (where,) = asked(child, "rlm_query('q', grep('beta')[0])").spans
             assert (where.start, where.end) == (6, 511)
+        own.close()
+
+
+LETTERS = "".join(random.Random(3).choices("abcdefgh \n", k=40_000))
+
+
+def sources(*documents):
+    names = [f"doc {number}" for number in range(len(documents))]
+    shape = "documents" if len(documents) > 1 else "text"
+    return Sources(shape, None, names, list(map(len, documents)), documents.__getitem__)
+
+
+class TestChunks:
+    """A text that was cut from a document is found again there, or sent."""
+
+    @pytest.mark.parametrize("step", [10_000, 9_000, 11_000])
+    def test_chunks_that_follow_one_another_are_found_whatever_their_overlap(self, step):
+        own = sources("head", LETTERS)
+        starts = range(0, 30_001, step)
+        for start in starts:
+            part = own.part(LETTERS[start : start + 10_000])
+            assert part == Part(spans=[(1, start, start + 10_000)])
+
+    def test_a_chunk_from_anywhere_is_found(self):
+        own = sources("x" * 2_000, LETTERS, LETTERS[::-1])
+        assert own.part(LETTERS[::-1][30_000:]).spans == [(2, 30_000, 40_000)]
+        assert own.part(LETTERS[123:5_000]).spans == [(1, 123, 5_000)]
+        assert own.part([LETTERS[7_000:9_000], "x" * 2_000]) == Part(
+            spans=[(1, 7_000, 9_000), (0, 0, 2_000)], shape="list"
+        )
+
+    def test_equal_chunks_are_told_apart_by_their_order(self):
+        own = sources("z" + "ab" * 4_000)
+        found = [own.part(("ab" * 4_000)[start : start + 2_000]) for start in (0, 2_000, 4_000)]
+        assert [part.spans for part in found] == [
+            *([(0, 1, 2_001)], [(0, 2_001, 4_001)], [(0, 4_001, 6_001)]),
+        ]
+
+    def test_a_text_that_is_none_of_the_documents_is_sent(self):
+        own = sources(LETTERS, "x" * 5_000)
+        for text in (LETTERS[:999], LETTERS[:2_000] + "!", LETTERS + LETTERS, "x" * 5_001):
+            assert own.part(text) == Part(text=text)
+
+    def test_looking_for_chunks_ends_with_the_cells_share_of_it(self, monkeypatch):
+        monkeypatch.setattr(parts, "SEARCH_CHARS", 50_000)
+        own = sources(LETTERS, "y" * 40_000)
+        assert own.part("!" * 2_000).text == "!" * 2_000
+        assert own.part(LETTERS[20_000:30_000]).text == LETTERS[20_000:30_000]
+        assert own.part(LETTERS[:10_000]).spans == [(0, 0, 10_000)]  # where one may begin
+        own.take_notes()
+        assert own.part(LETTERS[20_000:30_000]).spans == [(0, 20_000, 30_000)]
+
+    def test_a_document_of_repeated_characters_is_not_looked_through_for_long(self):
+        own = sources("a" * 1_000_000 + "b" * 5_000)
+        text = "a" * 1_000 + "b" * 1_000
+        assert own.part(text) == Part(text=text)
+        assert own.part("b" * 1_000).spans == [(0, 1_000_000, 1_001_000)]
+
+    def test_a_chunk_reaches_the_host_as_a_stretch(self, jail):
+        own = from_value(LETTERS)
+        with jail.repl(context=own) as child:
+            child.out("chunks = [context[n:n + 10_000] for n in range(0, 40_000, 10_000)]")
+            child.out("rlm_query_batched(['q'] * 4, chunks)")
+            contexts = [request.context for request in child.batches[0].requests]
+            assert contexts == [
+                ContextPart(spans=[span(0, n, n + 10_000)]) for n in range(0, 40_000, 10_000)
+            ]
         own.close()
 
 

@@ -1,11 +1,12 @@
 """How a child's context travels: as stretches of one's own where it is made of them.
 
 Decides what a value that was given as a child's context means. A `str` that equals a
-document, a hit of `grep`, and a mapping or list of such are stretches, which the child
-reads from the same memory; any other `str` is sent. A mapping or a list with other
-texts in it is refused, and nothing is taken for the name of a document.
+document, a chunk of one that is found again, a hit of `grep`, and a mapping or list of such
+are stretches, which the child reads from the same memory; any other `str` is sent. A mapping
+or a list with other texts in it is refused, and nothing is taken for the name of a document.
 
-Invariant: what the child sees equals what was given, character by character.
+Invariant: what the child sees equals what was given, character by character. Looking for
+chunks costs a cell a fraction of a second, however many there are.
 Does not ask the host: it checks every stretch again.
 """
 
@@ -17,6 +18,12 @@ from abyme.guest.places import Place
 
 MAX_SPANS: Final = 100_000
 MAX_NOTES: Final = 3
+CHUNK_CHARS: Final = 1_000
+"""A shorter text is sent: that costs less than to look for it."""
+SEARCH_CHARS: Final = 128 << 20
+"""What a cell may look through for chunks that are not where the last ones make them likely."""
+_HEAD_CHARS: Final = 64
+_TRIES: Final = 32
 _FEW: Final = 4
 """Documents of one length that are compared one by one; more are told apart by their hash."""
 
@@ -56,6 +63,10 @@ class Sources:
         self._by_size: dict[int, list[int]] = {}
         self._by_hash: dict[int, dict[int, list[int]]] = {}
         self._notes: list[str] = []
+        self._last: Span = (0, 0, 0)
+        self._stride = 0
+        """From the chunk before the last one to the last one."""
+        self._searched = 0
 
     def part(self, given: Any) -> Part:
         """Make a child's context of a value.
@@ -90,19 +101,20 @@ class Sources:
         return Part(spans=spans, shape=shape)
 
     def take_notes(self) -> list[str]:
-        """Say what the last cell should be told."""
+        """Say what the last cell should be told, and begin another one."""
+        self._searched = 0
         notes, self._notes = self._notes[:MAX_NOTES], []
         return notes
 
     def _text(self, text: str) -> Part:
         if not text:
             raise ValueError("context is empty; without one the child has yours")
-        number = self._equal(text)
-        if number is None:
+        span = self._whole(text) or self._chunk(text)
+        if span is None:
             return Part(text=text)
-        if self._shape == "text":
+        if self._shape == "text" and span == (0, 0, self._chars[0]):
             return Part()
-        return Part(spans=[(number, 0, len(text))])
+        return Part(spans=[span])
 
     def _documents(self, given: Mapping[Any, Any]) -> list[Span]:
         spans: list[Span] = []
@@ -120,13 +132,13 @@ class Sources:
         if not isinstance(item, str):
             raise TypeError(f"context{where} must be a str, not {type(item).__name__}")
         text = str.__str__(item)
-        number = self._equal(text, name)
-        if number is None:
+        span = self._whole(text, name) or (self._chunk(text) if name is None else None)
+        if span is None:
             raise TypeError(
                 f"context{where} is no document of your context as a whole: join your texts to "
                 "one str, with a heading for each, or give whole documents"
             )
-        return number, 0, len(text)
+        return span
 
     def _line(self, place: Place) -> Span:
         """Find the line of a hit; a long one is shown cut, and given whole."""
@@ -138,14 +150,53 @@ class Sources:
         stop = text.find("\n", end)
         return number, begin, len(text) if stop < 0 else stop
 
-    def _equal(self, text: str, name: Any = None) -> int | None:
+    def _whole(self, text: str, name: Any = None) -> Span | None:
         """Find the document that a text is all of; the one of that name, if it is it."""
         named = self._named(name)
         first = [named] if named is not None and self._chars[named] == len(text) else []
         for number in (*first, *self._candidates(text)):
             if self._text_of(number) == text:
-                return number
+                return number, 0, len(text)
         return None
+
+    def _chunk(self, text: str) -> Span | None:
+        """Find the stretch of a document that a text was cut from: where the last chunk ended, as
+        far from its beginning as that was from the one before, or anywhere.
+        """
+        size = len(text)
+        if size < CHUNK_CHARS:
+            return None
+        number, start, end = self._last
+        for at in (end, start + self._stride):
+            if at + size <= self._chars[number] and self._text_of(number).startswith(text, at):
+                return self._found(number, at, size)
+        for number, chars in enumerate(self._chars):
+            left = SEARCH_CHARS - self._searched
+            if left <= 0:
+                return None
+            if chars > size and (at := self._search(self._text_of(number), text, left)) >= 0:
+                return self._found(number, at, size)
+        return None
+
+    def _search(self, document: str, text: str, left: int) -> int:
+        """Find a text by its first characters; -1 if it is not among the first `left`."""
+        head = text[:_HEAD_CHARS]
+        at = document.find(head, 0, left)
+        for _ in range(_TRIES):
+            if at < 0:
+                break
+            if document.startswith(text, at):
+                self._searched += at
+                return at
+            at = document.find(head, at + 1, left)
+        self._searched += min(left, len(document))
+        return -1
+
+    def _found(self, number: int, start: int, size: int) -> Span:
+        last, began, _ = self._last
+        self._stride = start - began if last == number else size
+        self._last = (number, start, start + size)
+        return self._last
 
     def _named(self, name: object) -> int | None:
         if not self._numbers:

@@ -146,7 +146,8 @@ class Surface:
 
         `context` is the child's input: a str, a hit of grep (its line), or a dict or list
         of whole documents of yours; without it the child has all that you have.
-        Documents of yours and hits are not copied. Raises LimitReached or ModelError.
+        Your documents, chunks of them and hits are not copied. Raises LimitReached or
+        ModelError.
         """
         part = self._view.part_of(context)
         answers: list[str] = self._calls.make("rlm", [_request(prompt, part, model)])
