@@ -15,6 +15,7 @@ from abyme.core.limits import Limits
 from abyme.errors import AbymeError, ConfigError, JournalError
 from abyme.ports import Context, Model, Sandbox
 from abyme.run import build
+from abyme.run.answers import NoFit, Shape, shape_again, shape_of
 from abyme.run.spec import Settings, Spec, data_dir, new_seed, settle
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ class Answer:
     """What a run brought."""
 
     value: Any
-    """As submitted: text, number, list... None if there is nothing."""
+    """As submitted: text, number, list... None if there is nothing. With a schema: the instance
+    of the class that was given, or checked JSON; None if there is nothing that fits."""
     status: Literal["answered", "partial", "failed", "stopped"]
     evidence: list[Evidence]
     """Places that the host found in its own copy of the context."""
@@ -63,6 +65,8 @@ class Answer:
     """The run's folder."""
     reason: str | None = None
     """What kept it from being `answered`."""
+    unfit: Any = None
+    """What was held and does not fit the schema, as JSON; then `value` is None."""
     unrecorded: str | None = None
     """Why the end of the run is not in its folder: a full disk."""
 
@@ -201,28 +205,40 @@ class RLM:
         """Start an interpreter for the next question while you prepare it. Need not be called."""
         self._wait(self._parts.warm_up())
 
-    def ask(self, question: str, context: Input) -> Answer:
+    def ask(self, question: str, context: Input, schema: Any = None) -> Answer:
         """Answer `question` over `context`: text, texts, named texts, paths, or a sealed context.
 
+        With a `schema` the answer has that shape: a pydantic model or `TypeAdapter`, a dataclass,
+        msgspec `Struct`, `TypedDict` or ``list[Row]``, or a JSON Schema as a dict. A class gets an
+        instance, a dict plain JSON. The root model is told of it, and twice what is wrong; then
+        the run has failed (`reason` begins with ``bad_shape``). `value` never pretends: whatever
+        the status, it is of that shape or None, and `unfit` holds what was there instead.
+
         Raises:
-            ConfigError: an empty question.
+            ConfigError: an empty question, a schema that cannot be kept.
             ContextError: nothing to read.
             JournalError: the run cannot be recorded; like any error that ends a run that has
                 begun, it carries `run` and `usage`.
         """
-        return self._wait(self.aask(question, context))
+        return self._wait(self.aask(question, context, schema))
 
-    async def aask(self, question: str, context: Input) -> Answer:
+    async def aask(self, question: str, context: Input, schema: Any = None) -> Answer:
         """`ask` for asynchronous callers."""
         if not isinstance(question, str):
             raise ConfigError(f"a question is a str, not {type(question).__name__}")
         if not question.strip():
             raise ConfigError("the question is empty: say what you want to know of the context")
+        shape = None if schema is None else shape_of(schema)
         with self._busy():
-            return await self._run(question, context)
+            return await self._run(question, context, shape)
 
     def resume(
-        self, run: Path | str, *, context: Input | None = None, limits: NewLimits = None
+        self,
+        run: Path | str,
+        *,
+        context: Input | None = None,
+        limits: NewLimits = None,
+        schema: Any = None,
     ) -> Answer:
         """Go on with a run that was killed, stopped, or ended without its answer.
 
@@ -233,21 +249,28 @@ class RLM:
             context: the same input, where the run cannot read it again by itself.
             limits: in place of the run's own, or those to change, such as ``{"max_usd": 10}``.
                 What was spent counts.
+            schema: the one that was given to `ask`, so that the value is of its class; without
+                it the value is JSON that fits.
 
         Raises:
             ConfigError: it has its answer, would meet the same limit at once, or its models are
-                not those of this object.
+                not those of this object, or its schema not the one given.
             ContextError: the input is not what it was.
             JournalError: there is no such run, it is running, or it cannot be continued.
         """
-        return self._wait(self.aresume(run, context=context, limits=limits))
+        return self._wait(self.aresume(run, context=context, limits=limits, schema=schema))
 
     async def aresume(
-        self, run: Path | str, *, context: Input | None = None, limits: NewLimits = None
+        self,
+        run: Path | str,
+        *,
+        context: Input | None = None,
+        limits: NewLimits = None,
+        schema: Any = None,
     ) -> Answer:
         """`resume` for asynchronous callers."""
         with self._busy():
-            return await self._resume(str(run), context, limits)
+            return await self._resume(str(run), context, limits, schema)
 
     def completion(self, prompt: Input, root_prompt: str | None = None) -> Answer:
         """Answer like the official engine: `prompt` is the context, `root_prompt` the question."""
@@ -297,7 +320,9 @@ class RLM:
             self._driver = self._loop = None
             self._lock.release()
 
-    async def _resume(self, name: str, given: Input | None, limits: NewLimits) -> Answer:
+    async def _resume(
+        self, name: str, given: Input | None, limits: NewLimits, schema: Any
+    ) -> Answer:
         import asyncio  # noqa: PLC0415
 
         from abyme.run.resume import take_up  # noqa: PLC0415
@@ -307,18 +332,19 @@ class RLM:
         taken = await asyncio.to_thread(take_up, folder, limits=limits, now=now)
         try:
             self._check_confirm(taken.begins.limits)
+            shape = shape_again(schema, taken.started.answer_schema)
             context, owned = await asyncio.to_thread(build.context_again, folder, given)
         except BaseException:
             taken.journal.close()
             raise
         try:
-            return await self._drive(await self._parts.go_on(taken, context))
+            return await self._drive(await self._parts.go_on(taken, context), shape)
         finally:
             taken.journal.close()
             if owned:
                 context.close()
 
-    async def _run(self, question: str, given: Input) -> Answer:
+    async def _run(self, question: str, given: Input, shape: Shape | None) -> Answer:
         seed = self.spec.seed if self.spec.seed is not None else new_seed()
         now = datetime.now(UTC)
         await self._parts.warm_up()
@@ -326,13 +352,19 @@ class RLM:
 
         context, owned = await asyncio.to_thread(build.open_context, given)
         try:
-            run = await self._parts.begin(question, context, seed=seed, now=now)
-            return await self._drive(run)
+            run = await self._parts.begin(
+                question,
+                context,
+                seed=seed,
+                now=now,
+                answer_schema=None if shape is None else shape.schema,
+            )
+            return await self._drive(run, shape)
         finally:
             if owned:
                 context.close()
 
-    async def _drive(self, run: build.Run) -> Answer:
+    async def _drive(self, run: build.Run, shape: Shape | None) -> Answer:
         """Drive a run to its end. An answer that was paid for is given, recorded or not."""
         import asyncio  # noqa: PLC0415
 
@@ -346,20 +378,25 @@ class RLM:
             if self._on_record is not None:
                 self._on_record(record)
 
-        ports = run.ports(on_record=seen, on_text=self._on_text, confirm=self._confirm)
+        ports = run.ports(
+            on_record=seen,
+            on_text=self._on_text,
+            confirm=self._confirm,
+            misfit=None if shape is None else shape.misfit,
+        )
         driver = Driver(run.begins, ports, run.past)
         self._driver, self._loop = driver, asyncio.get_running_loop()
         try:
             async with aclosing(run):
                 answer = self._answer(driver, await driver.run(), run.folder.path, missing)
                 run.folder.write_answer(build.outcome(answer))
-                return answer
+                return _shaped(answer, shape)
         except JournalError as error:
             if driver.tree.finished is None:
                 error.run, error.usage = run.folder.path, self._usage(driver)
                 raise
             answer = self._answer(driver, driver.tree.finished, run.folder.path, missing)
-            return replace(answer, unrecorded=str(error))
+            return _shaped(replace(answer, unrecorded=str(error)), shape)
         except AbymeError as error:
             error.run, error.usage = run.folder.path, self._usage(driver)
             raise
@@ -473,6 +510,19 @@ def _found(run: Path | str, runs_dir: Path | str | None) -> "RunFolder":
     from abyme.journals.folder import find  # noqa: PLC0415
 
     return find(data_dir() / "runs" if runs_dir is None else Path(runs_dir), str(run))
+
+
+def _shaped(answer: Answer, shape: Shape | None) -> Answer:
+    """Give the value its shape. What was held at a limit was perhaps never looked at."""
+    if shape is None or answer.value is None:
+        return answer
+    try:
+        return replace(answer, value=shape.make(answer.value))
+    except NoFit as error:
+        answer = replace(answer, value=None, unfit=answer.value)
+        if answer.status != "answered":
+            return answer
+        return replace(answer, status="failed", reason=f"bad_shape: {error}")
 
 
 def _in_a_loop() -> bool:

@@ -61,6 +61,7 @@ class Run:
         on_record: Callable[[ev.Record], None] | None,
         on_text: Callable[[NodeId, str], None] | None,
         confirm: Callable[[int, float], Awaitable[bool]] | None,
+        misfit: Callable[[Any], str | None] | None = None,
     ) -> "Ports":
         """Put the ports together for the driver."""
         from abyme.run.driver import Ports  # noqa: PLC0415
@@ -76,6 +77,7 @@ class Run:
             on_record=on_record,
             on_text=on_text,
             confirm=confirm,
+            misfit=misfit,
         )
 
     async def aclose(self) -> None:
@@ -107,7 +109,15 @@ class Parts:
 
         await asyncio.sleep(0)  # lets the interpreter be launched; it boots by itself
 
-    async def begin(self, question: str, context: Context, *, seed: int, now: datetime) -> Run:
+    async def begin(
+        self,
+        question: str,
+        context: Context,
+        *,
+        seed: int,
+        now: datetime,
+        answer_schema: dict[str, Any] | None = None,
+    ) -> Run:
         """Open everything that one run needs."""
         import asyncio  # noqa: PLC0415
 
@@ -133,6 +143,7 @@ class Parts:
                 seed=seed,
                 hash_seed=sandbox.hash_seed,
                 started_at=now.isoformat(timespec="seconds"),
+                answer_schema=answer_schema,
             )
             folder = folders.create(spec.runs_dir, now=now)
             journal = folder.open_journal()  # first: it says that the run is running

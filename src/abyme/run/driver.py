@@ -47,6 +47,8 @@ class Ports:
     """What a child is shown of a context of its own."""
     confirm: Callable[[int, float], Awaitable[bool]] | None = None
     """Calls, expected dollars -> the user's word; None: nobody can be asked."""
+    misfit: Callable[[Any], str | None] | None = None
+    """Why the run's answer is not of the shape that the user gave; None: the schema says all."""
     on_record: Callable[[ev.Record], None] | None = None
     on_text: Callable[[NodeId, str], None] | None = None
 
@@ -359,6 +361,8 @@ class Driver:
         wrong = None
         if effect.schema is not None:
             wrong = await asyncio.to_thread(shapes.misfit, effect.schema, effect.value)
+        if wrong is None and node == ROOT and self._ports.misfit is not None:
+            wrong = await asyncio.to_thread(self._ports.misfit, effect.value)
         self.post(node, ev.EvidenceChecked(found=found, missing=missing, wrong=wrong))
 
     async def _look_up(self, node: NodeId, context: Context, piece: ev.Place | str) -> Found:
