@@ -80,13 +80,15 @@ class Repl:
 class Bench:
     """A run of its own loop; every REPL of a test file is forked from it."""
 
-    def __init__(self, limits=None, context=TEXT, snapshots=True):
+    def __init__(self, limits=None, context=TEXT, snapshots=True, hash_seed=None):
         self.loop = asyncio.new_event_loop()
         self.context = from_value(context)
         self.jail = Jail(snapshots=snapshots)
         self.limits = limits or Limits(cell_timeout_s=20, memory_bytes=512 << 20)
         try:
-            self.run = self.wait(self.jail.begin(context=self.context, limits=self.limits))
+            self.run = self.wait(
+                self.jail.begin(context=self.context, limits=self.limits, hash_seed=hash_seed)
+            )
         except SandboxUnavailable as missing:
             self.loop.close()
             pytest.skip(f"no jail on this host: {missing}")
