@@ -260,6 +260,19 @@ def test_a_run_that_goes_on_keeps_its_shape():
         shape_again(Struct, None)
 
 
+@pytest.mark.parametrize(("given", "made"), [(Book, Book("Emma", 1815)), (None, BOOK)])
+def test_a_resumed_run_gives_a_typed_value_again(given, made, tmp_path):
+    model = ScriptedModel([code("x = 1"), code(f"submit({BOOK})")])
+    with RLM(model=model, runs_dir=tmp_path, limits=Limits(max_turns=1)) as rlm:
+        first = rlm.ask("Which book?", "text", schema=Book)
+        with pytest.raises(ConfigError, match="another schema"):
+            rlm.resume(first.run, limits={"max_turns": 5}, schema=int)
+        second = rlm.resume(first.run, limits={"max_turns": 5}, schema=given)
+
+    assert (first.status, first.value) == ("partial", None)
+    assert (second.status, second.value) == ("answered", made)
+
+
 def test_a_validator_that_breaks_is_a_misfit_and_no_lost_answer():
     class Broken(Validated):
         @classmethod
