@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bench.measure import Figure, Noise, machine
 
-NAMES = ("imports", "prompts", "turns", "loads", "fanout")
+NAMES = ("imports", "prompts", "tokens", "turns", "loads", "fanout")
 SLOW = ("localroot",)
 
 

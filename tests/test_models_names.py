@@ -199,7 +199,7 @@ def test_a_proxy_is_taken_from_the_environment_but_never_for_loopback() -> None:
     assert resolve("m", base_url="https://localhost:1", env=env).proxy is None
 
 
-@pytest.mark.parametrize("text", ["1", "1,2,3", "a,b", "-1,2", "1,inf", "", ",", "nan,1"])
+@pytest.mark.parametrize("text", ["1", "1,2,3,4", "1,2,", "a,b", "-1,2", "1,inf", "", ",", "nan,1"])
 def test_a_price_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="a price is IN,OUT"):
         parse_price(text)
@@ -208,31 +208,49 @@ def test_a_price_that_is_none_is_refused(text: str) -> None:
 def test_a_price_is_exact_and_rounded_up() -> None:
     assert parse_price("0.25, $2") == Price(input_usd_micro=250_000, output_usd_micro=2_000_000)
     assert parse_price("0.0000001,0") == Price(input_usd_micro=1, output_usd_micro=0)
+    assert parse_price("1,8,0.1").cached_usd_micro == 100_000
 
 
-def test_the_bundled_table_is_asked_for_what_the_user_did_not_price(monkeypatch) -> None:
-    asked = []
+def table_of(monkeypatch, input_price, output_price, cached_price):
+    """Stand in for `genai_prices`; a price is a function of the hour of the day."""
 
-    def calc_price(usage: object, *, model_ref: str, provider_id: str) -> object:
-        asked.append((model_ref, provider_id))
-        if model_ref == "unlisted":
+    def calc_price(usage, *, model_ref, provider_id, genai_request_timestamp):
+        if (model_ref, provider_id) != ("gpt-4o", "openai"):
             raise LookupError(model_ref)
+        hour = genai_request_timestamp.hour
+        of_input = cached_price if "cache_read_tokens" in usage else input_price
         model = types.SimpleNamespace(context_window=128_000)
         return types.SimpleNamespace(
-            input_price=Decimal("2.50"), output_price=Decimal(10), model=model
+            input_price=of_input(hour), output_price=output_price(hour), model=model
         )
 
     table = types.SimpleNamespace(Usage=lambda **tokens: tokens, calc_price=calc_price)
     monkeypatch.setitem(sys.modules, "genai_prices", table)
     monkeypatch.setattr("abyme.models.prices._version", lambda: "1.2.3")
 
+
+def test_the_bundled_table_is_asked_for_what_the_user_did_not_price(monkeypatch) -> None:
+    prices = Decimal("2.50"), Decimal(10), Decimal("0.25")
+    table_of(monkeypatch, *[lambda _, price=price: price for price in prices])
+
     listed = resolve("openai:gpt-4o", env=OPENAI)
     unlisted = resolve("openai:unlisted", env=OPENAI)
 
-    assert listed.price == Price(input_usd_micro=2_500_000, output_usd_micro=10_000_000)
+    assert listed.price == Price(
+        input_usd_micro=2_500_000, output_usd_micro=10_000_000, cached_usd_micro=250_000
+    )
     assert (listed.price_source, listed.window_tokens) == ("table of genai-prices 1.2.3", 128_000)
     assert (unlisted.price, unlisted.price_source) == (None, "unknown")
-    assert asked == [("gpt-4o", "openai"), ("unlisted", "openai")]
+
+
+def test_of_prices_that_change_with_the_hour_the_dearest_of_a_day_holds(monkeypatch) -> None:
+    dear_by_day = lambda hour: Decimal(2 if hour == 12 else 1)  # noqa: E731
+    same = lambda _: Decimal(2)  # noqa: E731
+    table_of(monkeypatch, dear_by_day, dear_by_day, same)
+
+    price = resolve("openai:gpt-4o", env=OPENAI).price
+
+    assert price == Price(input_usd_micro=2_000_000, output_usd_micro=2_000_000)
 
 
 def test_without_the_table_a_price_is_unknown(monkeypatch) -> None:

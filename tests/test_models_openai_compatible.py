@@ -94,7 +94,7 @@ def test_absent_or_absurd_usage_is_estimated_and_marked(told: Any) -> None:
     reply, _, _ = asyncio.run(exchange(["漢字"], ask("漢字漢字"), billing=billing))
 
     assert reply.usage.estimated
-    assert reply.usage.prompt_tokens == 4
+    assert reply.usage.prompt_tokens == 6
     assert reply.usage.cost_usd_micro is None
 
 
@@ -172,7 +172,7 @@ def test_what_was_billed_for_a_failed_attempt_is_in_the_error() -> None:
     none = failure([Fault.server()])
 
     assert (thought.usage.completion_tokens, thought.usage.estimated) == (100, False)
-    assert (cut.usage.prompt_tokens, cut.usage.completion_tokens) == (1, 3)
+    assert (cut.usage.prompt_tokens, cut.usage.completion_tokens) == (2, 3)
     assert cut.usage.estimated
     assert none.usage is None
 
@@ -438,6 +438,6 @@ def test_billing_is_counted_independently_of_what_is_reported() -> None:
     billing = Billing(price=price, report=lambda usage: usage | {"prompt_tokens": 0})
     reply, _, endpoint = asyncio.run(exchange(["12345678"], ask("1234"), billing=billing))
 
-    assert reply.usage.prompt_tokens == 0
+    assert (reply.usage.prompt_tokens, reply.usage.estimated) == (4, True)
     assert (endpoint.prompt_tokens, endpoint.completion_tokens) == (1, 2)
     assert endpoint.billed_usd_micro == 5

@@ -1,9 +1,9 @@
 """What a call may cost and what it did cost, in tokens and micro-dollars.
 
-Estimates count UTF-8 bytes: English runs at about 4 bytes a token, code at 3,
-JSON at 2.5, Chinese at 3 for one or two tokens, digits of some models at 1. A
-byte-level tokenizer never makes more tokens than bytes, so the worst case takes 1;
-the expected one takes 3.5. Money rounds up.
+The worst case counts a token for each UTF-8 byte: a byte-level tokenizer never makes more.
+What to expect comes from `tokens`. Money rounds up. Neither counts on a provider's cache;
+only what was in fact paid does, by the usage that came back. Where a provider gives its own
+figure in money, that is what was paid; else its tokens at the declared price.
 """
 
 from collections.abc import Iterable
@@ -12,6 +12,7 @@ from abyme.core.events import Failure, ModelFacts, Price, Usage
 from abyme.core.ledger import Amount
 from abyme.core.profile import Message
 
+MILLION = 1_000_000
 MESSAGE_TOKENS = 8
 """Role, separators: what a chat template puts around a message."""
 CLOSING_TOKENS = 1024
@@ -41,10 +42,15 @@ def closing(model: ModelFacts, messages: tuple[Message, ...], grown_bytes: int) 
     return Amount(1, prompt + CLOSING_TOKENS, _usd(model.price, prompt, CLOSING_TOKENS))
 
 
-def expected(model: ModelFacts, size_bytes: int, output_tokens: int) -> Amount:
-    """Cost of an ordinary call with a prompt of `size_bytes`."""
-    prompt = size_bytes * 2 // 7 + MESSAGE_TOKENS
+def ordinary(model: ModelFacts, prompt_tokens: int, output_tokens: int) -> Amount:
+    """Cost of an ordinary call whose prompt is expected to have so many tokens."""
+    prompt = prompt_tokens + MESSAGE_TOKENS
     return Amount(1, prompt + output_tokens, _usd(model.price, prompt, output_tokens))
+
+
+def expected(model: ModelFacts, size_bytes: int, output_tokens: int) -> Amount:
+    """Cost of an ordinary call with a prompt of `size_bytes`, if it is English or code."""
+    return ordinary(model, size_bytes * 2 // 7, output_tokens)
 
 
 def actual(model: ModelFacts, usage: Usage) -> Amount:
@@ -52,7 +58,21 @@ def actual(model: ModelFacts, usage: Usage) -> Amount:
     tokens = usage.prompt_tokens + usage.completion_tokens
     if usage.cost_usd_micro is not None:
         return Amount(1, tokens, usage.cost_usd_micro)
-    return Amount(1, tokens, _usd(model.price, usage.prompt_tokens, usage.completion_tokens))
+    return Amount(1, tokens, declared_usd_micro(model.price, usage))
+
+
+def declared_usd_micro(price: Price | None, usage: Usage) -> int:
+    """Cost of a usage at the declared price, cached input at its own; 0 for a price unknown."""
+    if price is None:
+        return 0
+    cached_price = price.cached_usd_micro
+    cached = 0 if cached_price is None else usage.cached_tokens
+    total = (
+        (usage.prompt_tokens - cached) * price.input_usd_micro
+        + cached * (cached_price or 0)
+        + usage.completion_tokens * price.output_usd_micro
+    )
+    return -(-total // MILLION)
 
 
 def billed(model: ModelFacts, failure: Failure, usage: Usage | None, worst: Amount) -> Amount:
@@ -66,7 +86,8 @@ def billed(model: ModelFacts, failure: Failure, usage: Usage | None, worst: Amou
 
 
 def _usd(price: Price | None, prompt_tokens: int, output_tokens: int) -> int:
+    """Most that so many tokens cost, whatever of them turns out to be cached."""
     if price is None:
         return 0
-    total = prompt_tokens * price.input_usd_micro + output_tokens * price.output_usd_micro
-    return -(-total // 1_000_000)
+    dearest = max(price.input_usd_micro, price.cached_usd_micro or 0)
+    return -(-(prompt_tokens * dearest + output_tokens * price.output_usd_micro) // MILLION)

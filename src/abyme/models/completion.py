@@ -1,13 +1,11 @@
 """Chat completions on the wire: a request's bytes, and what a reply says.
 
 Pure: no socket, no clock. Decides how `ModelRequest` is written and how text,
-finish and usage are read from what providers really send. Invariant: what is
-returned has text; a reply without any is an error with its reason. Figures that
-are negative, absurd or missing are replaced by an estimate and marked.
+finish are read from what providers really send (`usage` reads what it cost). Invariant:
+what is returned has text; a reply without any is an error with its reason.
 """
 
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import Any, Final
 
 import msgspec
@@ -15,22 +13,15 @@ import msgspec
 from abyme.core.events import Usage
 from abyme.errors import ModelError
 from abyme.models import faults
+from abyme.models import usage as usages
 from abyme.models.names import Endpoint
 from abyme.models.presets import REASONING
-from abyme.models.prices import micro
 from abyme.models.response_format import response_format
 from abyme.ports import ModelReply, ModelRequest
 
-MOST_TOKENS: Final = 1 << 40
-MOST_USD: Final = Decimal(1_000_000)
 THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
 CAPS: Final = frozenset({"max_tokens", "max_completion_tokens"})
 DEFAULT_ONLY: Final = frozenset({"temperature", "stop"})
-
-
-def estimate_tokens(text: str) -> int:
-    """Tokens of a text where nobody counted: UTF-8 bytes / 3, rounded up."""
-    return -(-len(text.encode("utf-8", "surrogatepass")) // 3)
 
 
 def request_body(
@@ -140,7 +131,7 @@ def finished(endpoint: Endpoint, request: ModelRequest, draft: Draft) -> ModelRe
     text = _without_thought(draft)
     if request.prefill:
         text = text.removeprefix(request.prefill)
-    usage = read_usage(draft, request)
+    usage = read_usage(endpoint, draft, request)
     finish = draft.finish or "stop"
     if len(text) > MOST_TEXT_CHARS:
         message = f"the reply has {len(text):,} characters, {MOST_TEXT_CHARS:,} are taken"
@@ -171,28 +162,14 @@ def no_text(endpoint: Endpoint, request: ModelRequest, draft: Draft, usage: Usag
     return faults.error(endpoint, "empty_reply", message, usage=usage)
 
 
-def read_usage(draft: Draft, request: ModelRequest) -> Usage:
-    """Tokens as the provider counts them; our estimate, marked, where it does not."""
-    given = draft.usage or {}
-    prompt = _count(given.get("prompt_tokens"))
-    completion = _count(given.get("completion_tokens"))
-    estimated = prompt is None or completion is None
-    if prompt is None:
-        prompt = sum(estimate_tokens(m.content) for m in request.messages)
-    if completion is None:
-        completion = estimate_tokens(draft.text) + -(-draft.thought_chars // 3)
-    inner, outer = given.get("prompt_tokens_details"), given.get("completion_tokens_details")
-    cached = _count(inner.get("cached_tokens")) if isinstance(inner, dict) else None
-    if cached is None:
-        cached = _count(given.get("prompt_cache_hit_tokens"))  # DeepSeek
-    thought = _count(outer.get("reasoning_tokens")) if isinstance(outer, dict) else None
-    return Usage(
-        prompt_tokens=prompt,
-        completion_tokens=completion,
-        cached_tokens=min(cached or 0, prompt),
-        reasoning_tokens=min(thought or 0, completion),
-        cost_usd_micro=_cost(given.get("cost")),  # OpenRouter, in dollars
-        estimated=estimated,
+def read_usage(endpoint: Endpoint, draft: Draft, request: ModelRequest) -> Usage:
+    """Tokens and money as the provider counts them; our estimate, marked, where it does not."""
+    return usages.read(
+        draft.usage or {},
+        sent=[m.content for m in request.messages],
+        received=draft.text,
+        thought_chars=draft.thought_chars,
+        price=endpoint.price,
     )
 
 
@@ -214,21 +191,3 @@ def _without_thought(draft: Draft) -> str:
     thought, closed, rest = text.partition(THINK_CLOSE)
     draft.thought_chars += len(thought)
     return rest.lstrip("\n") if closed else ""
-
-
-def _count(value: Any) -> int | None:
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < MOST_TOKENS:
-        return None
-    return value
-
-
-def _cost(value: Any) -> int | None:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        dollars = Decimal(str(value))
-    except ArithmeticError:
-        return None
-    return micro(dollars) if dollars.is_finite() and 0 <= dollars < MOST_USD else None

@@ -101,13 +101,13 @@ class OpenAICompatible:
             return await self._attempt(request, on_text, draft)
         except ModelError as error:
             if error.usage is None and draft.parts:
-                error.usage = read_usage(draft, request)
+                error.usage = read_usage(self.endpoint, draft, request)
             raise
         except (aiohttp.ClientError, OSError, EventTooLong) as error:
             # Raised below, so that no traceback leads to aiohttp's frames, which hold the key.
             failed = self._broken(error, draft)
         if draft.parts:
-            failed.usage = read_usage(draft, request)
+            failed.usage = read_usage(self.endpoint, draft, request)
         raise failed
 
     async def aclose(self) -> None:

@@ -12,7 +12,6 @@ from typing import TypeAlias
 
 from abyme.core.events import Usage
 from abyme.errors import ModelError
-from abyme.models.completion import estimate_tokens
 from abyme.ports import ModelReply, ModelRequest
 
 Scripted: TypeAlias = str | ModelReply | BaseException
@@ -87,6 +86,10 @@ class ScriptedModel:
 
 
 def _reply(request: ModelRequest, text: str) -> ModelReply:
-    prompt_tokens = sum(estimate_tokens(m.content) for m in request.messages)
-    usage = Usage(prompt_tokens=prompt_tokens, completion_tokens=estimate_tokens(text))
+    prompt_tokens = sum(_tokens(m.content) for m in request.messages)
+    usage = Usage(prompt_tokens=prompt_tokens, completion_tokens=_tokens(text))
     return ModelReply(text=text, finish="stop", usage=usage)
+
+
+def _tokens(text: str) -> int:
+    return -(-len(text.encode("utf-8", "surrogatepass")) // 3)

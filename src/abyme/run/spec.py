@@ -39,8 +39,9 @@ class Settings:
     base_url: str | None = None
     sub_base_url: str | None = None
     api_key: str | None = field(default=None, repr=False)
-    price: str | tuple[float, float] | None = None
-    """Dollars per million tokens, input and output; holds for root and sub-model."""
+    price: str | tuple[float, ...] | None = None
+    """Dollars per million tokens, input, output and, if given, cached input; holds for root and
+    sub-model."""
     limits: Limits = field(default_factory=Limits)
     runs_dir: Path | None = None
     sandbox: str = "jail"
@@ -165,10 +166,10 @@ def _price_is_known(endpoint: Endpoint, limits: Limits) -> None:
         )
 
 
-def _price(price: str | tuple[float, float] | None) -> Price | None:
+def _price(price: str | tuple[float, ...] | None) -> Price | None:
     if price is None:
         return None
-    return parse_price(price if isinstance(price, str) else f"{price[0]},{price[1]}")
+    return parse_price(price if isinstance(price, str) else ",".join(map(str, price)))
 
 
 def _sandbox(name: str) -> str:

@@ -72,7 +72,11 @@ class Asked:
     metavar="X|none",
     help="Ceiling in dollars for the whole run; 5 if not given.",
 )
-@click.option("--price", metavar="IN,OUT", help="Dollars for a million tokens, in and out.")
+@click.option(
+    "--price",
+    metavar="IN,OUT[,CACHED]",
+    help="Dollars for a million tokens: in, out, and input that the provider had cached.",
+)
 @click.option(
     "--max-calls",
     type=options.COUNT,
