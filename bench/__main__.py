@@ -14,7 +14,7 @@ from pathlib import Path
 from bench.measure import Figure, Noise, machine
 
 NAMES = ("imports", "prompts", "tokens", "turns", "loads", "fanout")
-SLOW = ("localroot",)
+SLOW = ("localroot", "kills")
 
 
 def main() -> None:

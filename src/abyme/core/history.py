@@ -87,6 +87,8 @@ class Past:
     next_seq: int
     ended: ev.RunFinished | None
     """How it had ended, if it had."""
+    cause: ev.AnyEvent | None
+    """What ended it, or began its end: the first event that is set aside."""
 
 
 def written_for(effect: AnyEffect) -> Written | None:
@@ -157,6 +159,7 @@ def past(records: Sequence[ev.Record]) -> Past:
         next_call=whole.tree.book.next_id,
         next_seq=records[-1].seq + 1,
         ended=ended,
+        cause=next((r.event for r in counting if r.seq == first_aside), None),
     )
 
 

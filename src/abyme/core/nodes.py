@@ -1,7 +1,7 @@
 """The nodes of the tree: which there are, which wait for a place, who is whose ancestor.
 
-Decides when a child may have a REPL. Invariant: at each depth at most
-`MAX_LIVE_CHILDREN` are open, and a node that was forgotten is never opened.
+Decides when a child may have a REPL. Invariant: at depth 1 at most `MAX_LIVE_CHILDREN` are
+open, below it `MAX_LIVE_BELOW` at each depth, and a node that was forgotten is never opened.
 Does not decide what a node does (`machine`) or what it may spend (`ledger`).
 """
 
@@ -16,9 +16,11 @@ from abyme.core.ids import ROOT, BatchId, CallId, NodeId
 from abyme.core.machine import Machine
 from abyme.core.recall import Recall
 
-MAX_LIVE_CHILDREN = 32
-"""REPLs of children open at once at each depth; the others wait their turn. A limit over
-all depths would let parents that wait for children take the places that these need."""
+MAX_LIVE_CHILDREN = 100
+MAX_LIVE_BELOW = 32
+"""REPLs of children open at once, at depth 1 and at each depth below; the others wait their
+turn. Each takes 5 MB and up to 6 descriptors, of 1,024 mostly. A limit over all depths would
+let parents that wait for children take the places that these need."""
 
 
 @dataclass(slots=True)
@@ -115,7 +117,8 @@ class Nodes:
         admitted: list[Node] = []
         full: deque[Node] = deque()
         for node in self._waiting:
-            if self._live[node.depth] >= MAX_LIVE_CHILDREN:
+            most = MAX_LIVE_CHILDREN if node.depth == 1 else MAX_LIVE_BELOW
+            if self._live[node.depth] >= most:
                 full.append(node)
                 continue
             self._live[node.depth] += 1

@@ -158,8 +158,7 @@ class Calls:
             frame = self.client.receive(batch)
             results += frame["results"]
             if frame["refused"] is not None:
-                kind = ModelError if frame["refused"]["fault"] == "cancelled" else LimitReached
-                raise kind(frame["refused"]["message"], frame["refused"]["fault"])
+                raise failed(frame["refused"])
             if not frame["more"]:
                 self.told(frame["budget"])
                 return results
@@ -230,7 +229,7 @@ def _whole(digits: str) -> int:
 
 def failed(failure: dict[str, Any]) -> ModelError:
     """Make the exception for a failure of the host's."""
-    kind = LimitReached if failure["fault"] == "limit" else ModelError
+    kind = LimitReached if failure["fault"] in {"limit", "depth"} else ModelError
     return kind(failure["message"], failure["fault"])
 
 

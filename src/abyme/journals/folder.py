@@ -125,6 +125,10 @@ class RunFolder:
         """Open the journal for writing, new or to go on with it."""
         return JournalWriter(self.events_path)
 
+    def has_spec(self) -> bool:
+        """Tell whether run.json was written: the first thing of a run but its empty journal."""
+        return (self.path / "run.json").exists()
+
     def spec(self) -> RunSpec:
         """Read run.json.
 

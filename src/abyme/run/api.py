@@ -182,6 +182,8 @@ class RLM:
             JournalError: there is no such run.
         """
         folder = _found(run, runs_dir)
+        if not folder.has_spec():
+            raise JournalError(f"{folder.id} was cut off before it began, at no cost: ask again")
         spec = folder.spec()
         if build.is_given(spec.model) or build.is_given(spec.sub_model):
             raise ConfigError(

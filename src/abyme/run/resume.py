@@ -19,6 +19,7 @@ from abyme.errors import ConfigError, JournalError
 
 if TYPE_CHECKING:
     from abyme.journals.folder import RunFolder
+    from abyme.journals.reader import Recording
     from abyme.journals.writer import JournalWriter
 
 
@@ -49,12 +50,7 @@ def take_up(
     journal = folder.open_journal()
     try:
         recording = folder.recording()
-        if recording.schema != ev.SCHEMA:
-            raise JournalError(
-                f"the run was recorded by an earlier version (schema {recording.schema}): "
-                "`abyme show` shows it, but only that version can go on with it"
-            )
-        past = past_of(recording.records)
+        past = past_of(recording)
         before = past.retraced.tree.started.limits
         wanted = limits if isinstance(limits, Limits) else _changed(before, limits or {})
         _check(folder, past, before, wanted)
@@ -73,14 +69,19 @@ def take_up(
     return TakenUp(folder, journal, past, begins)
 
 
-def past_of(records: list[ev.Record]) -> history.Past:
+def past_of(recording: "Recording") -> history.Past:
     """Find out where a run can go on.
 
     Raises:
         JournalError: it was recorded by other rules than this version's.
     """
+    if recording.schema != ev.SCHEMA:
+        raise JournalError(
+            f"the run was recorded by an earlier version (schema {recording.schema}): "
+            "`abyme show` shows it, but only that version can go on with it"
+        )
     try:
-        return history.past(records)
+        return history.past(recording.records)
     except history.Diverged as error:
         raise JournalError(
             f"this version would not have run it so ({error}): `abyme show` shows it, but to go "
@@ -101,9 +102,8 @@ def _check(folder: "RunFolder", past: history.Past, before: Limits, wanted: Limi
         return
     if ended.status == "answered":
         raise ConfigError(f"the run is answered; `abyme show {folder.id}` shows the answer")
-    set_aside = past.believed < past.next_seq
-    stopped = ended.reason is not None and ended.reason.startswith("stopped")
-    if ended.status == "partial" and set_aside and not stopped and wanted == before:
+    mended = isinstance(past.cause, ev.StopRequested | ev.SessionLost | ev.CallFailed)
+    if ended.status == "partial" and not mended and wanted == before:
         raise ConfigError(
             f"the run ended at a limit ({ended.reason}) and would meet it again: raise that limit"
         )
