@@ -1,13 +1,10 @@
 """Contract: guest, sandboxes/jail. The same cells in another interpreter come out the same."""
 
-import ctypes
-
 import pytest
 from jail_doubles import bench, needs_snapshots
 
 from abyme.core.effects import Result
 from abyme.core.events import Failure
-from abyme.sandboxes.jail.addresses import ADDR_NO_RANDOMIZE, repeatable
 
 DOCUMENTS = {f"doc{i}.txt": f"alpha {i}\nbeta {i}\n" for i in range(20)}
 HASH_SEED, REPL_SEED = 4242, 7
@@ -63,16 +60,6 @@ CELLS = [
     ),
     "random.random(), random.random()",
 ]
-
-
-def allowed():
-    """Tell whether address space randomisation can be switched off."""
-    personality = ctypes.CDLL(None).personality
-    before = personality(ctypes.c_ulong(0xFFFFFFFF))
-    with repeatable():
-        now = personality(ctypes.c_ulong(0xFFFFFFFF))
-    assert personality(ctypes.c_ulong(0xFFFFFFFF)) == before
-    return bool(now & ADDR_NO_RANDOMIZE)
 
 
 def bring(number, request):
@@ -134,14 +121,3 @@ def test_cells_that_are_undone_in_between_change_nothing(first):
     for code, one, other in zip(CELLS, first[0], again[0], strict=True):
         assert code in skipped or (code, one) == (code, other)
     assert first[2] == again[2]
-
-
-def test_sets_of_what_hashes_by_address_have_one_order_where_the_kernel_allows_it():
-    if not allowed():
-        pytest.skip("personality(2) is refused here")
-    cells = [
-        "pairs = {(None, i) for i in range(9)} | {(i, None) for i in range(9)}\npairs",
-        "list({int, str, dict, None, type, ...})",
-    ]
-
-    assert play(cells) == play(cells)

@@ -9,6 +9,7 @@ from abyme.core.ids import BatchId
 from abyme.core.ledger import Amount
 from abyme.core.limits import Limits
 from abyme.core.machine import NEXT, IllegalTransition, State
+from abyme.core.nodes import MAX_LIVE_CHILDREN
 from abyme.core.tree import Tree
 from abyme.run import profiles
 
@@ -655,12 +656,12 @@ def test_waiting_children_of_a_cell_that_ended_are_never_opened():
     run = Run()
     run.ready()
     run.code()
-    run.ask(*[f"part {i}" for i in range(40)], purpose="rlm", text="t")
-    assert len(run.all(do.OpenSession)) == 32
+    run.ask(*[f"part {i}" for i in range(110)], purpose="rlm", text="t")
+    assert len(run.all(do.OpenSession)) == MAX_LIVE_CHILDREN
     run.done(ended="interrupted")
 
     assert run.all(do.OpenSession) == []
-    assert len(run.all(do.CloseSession)) == 32
+    assert len(run.all(do.CloseSession)) == MAX_LIVE_CHILDREN
 
 
 def test_a_child_may_answer_with_a_list_that_holds_lone_surrogates():

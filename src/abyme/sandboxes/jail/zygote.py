@@ -21,7 +21,6 @@ from typing import Any
 
 import abyme.guest
 from abyme.errors import SandboxError, SandboxUnavailable
-from abyme.sandboxes.jail.addresses import repeatable
 
 MAX_MESSAGE_BYTES = 1 << 16
 START_TIMEOUT_S = 30.0
@@ -108,17 +107,16 @@ class Zygote:
     def _launch(self, python: str, errors: Any) -> subprocess.Popen[bytes]:
         program = Path(abyme.guest.__file__).parent / "zygote.py"
         fd = self._theirs.fileno()
-        with repeatable():
-            return subprocess.Popen(  # noqa: S603 - our own program, by full path
-                [python, "-s", "-S", "-P", str(program), str(fd)],
-                pass_fds=[fd],
-                env={"LC_ALL": "C.UTF-8", "PYTHONHASHSEED": str(self.hash_seed), "TZ": "UTC0"},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=errors,
-                cwd="/",
-                start_new_session=True,
-            )
+        return subprocess.Popen(  # noqa: S603 - our own program, by full path
+            [python, "-s", "-S", "-P", str(program), str(fd)],
+            pass_fds=[fd],
+            env={"LC_ALL": "C.UTF-8", "PYTHONHASHSEED": str(self.hash_seed), "TZ": "UTC0"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+            cwd="/",
+            start_new_session=True,
+        )
 
     async def _ask(self, message: dict[str, Any], fds: Sequence[int]) -> Reply:
         async with self._turn:  # hundreds at once would not fit into the socket
