@@ -126,13 +126,15 @@ def test_standard_input_is_a_document(abyme, monkeypatch) -> None:
     assert (code, json.loads(out)) == (0, ["one", "two"])
 
 
-def test_a_limit_that_is_met_is_partial_and_exit_3(abyme, files) -> None:
+def test_a_limit_that_is_met_is_partial_and_exit_3(abyme, files, home) -> None:
     draft = "```repl\nanswer['content'] = 'draft'\n```"
     with ScriptedEndpoint([draft] * 9) as endpoint:
         code, out, err = abyme(endpoint, "where?", files, "--max-turns", "2")
 
+    (run,) = (home / "runs").iterdir()
     assert (code, out) == (3, "draft\n")
-    assert "max_turns" in err.splitlines()[-2]
+    assert "max_turns" in err.splitlines()[-3]
+    assert err.splitlines()[-1] == f"to go on: abyme resume {run.name} --max-turns 4"
 
 
 def test_a_provider_that_refuses_the_key_is_failed_and_exit_1(abyme, files) -> None:
@@ -217,7 +219,8 @@ def test_a_polite_kill_stops_at_once(files, home) -> None:
         out, err = process.communicate()
 
     assert (process.returncode, out) == (130, "")
-    assert err.splitlines()[-1].startswith("stopped · ")
+    assert err.splitlines()[-2].startswith("stopped · ")
+    assert err.splitlines()[-1].startswith("to go on: abyme resume ")
     assert "Ctrl-C" not in err
     assert err.splitlines().count("stopping now") == 1
 
@@ -359,8 +362,9 @@ def test_a_run_that_breaks_names_its_folder_and_what_was_spent(
     answer = json.loads(out)
     assert (code, answer["status"], answer["run"]) == (1, "failed", str(run))
     assert (answer["usage"]["calls"], "No space left" in answer["error"]) == (1, True)
-    assert err.splitlines()[-1].startswith("failed · 1 call · ")
-    assert err.splitlines()[-1].endswith(f" · {run}")
+    assert err.splitlines()[-2].startswith("failed · 1 call · ")
+    assert err.splitlines()[-2].endswith(f" · {run}")
+    assert err.splitlines()[-1] == f"to go on: abyme resume {run.name}"
 
 
 def test_an_answer_that_is_not_recorded_is_printed_and_that_is_said(

@@ -10,8 +10,9 @@ from typing import Literal, TypeAlias
 
 from abyme.apps.amounts import count, duration, usd
 from abyme.apps.safe_text import safe_line
-from abyme.apps.view import CellView, NodeView, RunView, first_line
-from abyme.core.ids import ROOT
+from abyme.apps.view import CellView, NodeView, Resumed, RunView, Totals, first_line
+from abyme.core import events as ev
+from abyme.core.ids import ROOT, NodeId
 
 Style: TypeAlias = Literal["", "dim", "bold", "good", "bad", "warn", "accent"]
 Line: TypeAlias = list[tuple[str, Style]]
@@ -19,6 +20,8 @@ Line: TypeAlias = list[tuple[str, Style]]
 MAX_CHILDREN = 6
 """Children of one cell that are drawn; the others are counted."""
 LEAST_CODE = 12
+MAX_NAMES = 8
+"""Of variables that differ."""
 
 
 def draw(
@@ -50,9 +53,39 @@ def totals(view: RunView, now_s: float | None = None) -> Line:
     if sums.failed:
         parts.append(f"{sums.failed:,} failed")
     parts.append(f"{sums.prompt_tokens:,} + {sums.completion_tokens:,} tokens")
-    parts.append(usd(sums.cost_usd_micro))
+    parts.append(cost(sums))
     parts.append(duration(view.at_s if now_s is None else now_s))
     return [(" · ".join(parts), "dim")]
+
+
+def cost(sums: Totals) -> str:
+    """Money, and how much of it nobody knows to have been billed."""
+    spent = usd(sums.spent_usd_micro)
+    if sums.unknown_usd_micro:
+        spent += f", up to {usd(sums.unknown_usd_micro)} of it unknown"
+    return spent
+
+
+def going_on(resumed: Resumed) -> str:
+    """Say where a run was taken up again, and what it had spent."""
+    carried = resumed.event.carried
+    words = f"after record {resumed.event.believed - 1:,}: {usd(resumed.usd_micro)} spent"
+    if carried.unknown_calls:
+        calls = carried.unknown_calls
+        were = "was" if calls == 1 else "were"
+        words += f", up to {usd(carried.unknown_usd_micro)} of it unknown "
+        words += f"({count(calls, 'call')} {were} in flight)"
+    if resumed.aside:
+        words += f"; {count(resumed.aside, 'record')} from there on set aside"
+    return words
+
+
+def differing(node: NodeId, difference: ev.Difference) -> str:
+    """Say how a cell that was run again came out in another way."""
+    names = f" ({', '.join(difference.names[:MAX_NAMES])})" if difference.names else ""
+    if len(difference.names) > MAX_NAMES:
+        names = f"{names[:-1]}, ...)"
+    return safe_line(f"{node}, cell {difference.cell}: {difference.what}{names}")
 
 
 def describe_calls(cell: CellView) -> str:
@@ -65,6 +98,11 @@ def describe_calls(cell: CellView) -> str:
         parts.append(words + (f", {failed:,} failed" if failed else ""))
     if children:
         parts.append(count(children, "child", "children"))
+    declined = list(cell.confirmed.values()).count(False)
+    if declined:
+        parts.append(f"{count(declined, 'batch', 'batches')} declined")
+    if wrong := sum(call.wrong for call in cell.calls):
+        parts.append(count(wrong, "wrong shape"))
     return ", ".join(parts)
 
 
@@ -73,6 +111,8 @@ def how_it_ended(cell: CellView) -> tuple[str, Style]:
     if cell.finished is None:
         return "running", "accent"
     match cell.finished.ended:
+        case "clean" if cell.wrong is not None:
+            return "wrong shape", "warn"
         case "clean":
             return ("submitted" if cell.submitted else "ok"), "good"
         case "raised":
@@ -92,6 +132,7 @@ def _node(view: RunView, node: NodeView, indent: str, width: int) -> Iterator[Li
     yield _head(view, node, indent, width)
     for position, cell in enumerate(node.cells):
         last = position == len(node.cells) - 1
+        yield from _rebuilt(node, position, indent)
         yield _cell(cell, f"{indent}{'└' if last else '├'} ", width)
         inner = f"{indent}{' ' if last else '│'} "
         for child in cell.children[:MAX_CHILDREN]:
@@ -100,12 +141,27 @@ def _node(view: RunView, node: NodeView, indent: str, width: int) -> Iterator[Li
             hidden = len(cell.children) - MAX_CHILDREN
             yield [(f"{inner}  … {count(hidden, 'more child', 'more children')}", "dim")]
 
+    yield from _rebuilt(node, len(node.cells), indent)
+
+
+def _rebuilt(node: NodeView, at: int, indent: str) -> Iterator[Line]:
+    for rebuilt in node.rebuilt:
+        if rebuilt.at == at:
+            words = f"{indent}┄ REPL rebuilt from {count(rebuilt.event.cells, 'cell')}"
+            differs = rebuilt.event.differs
+            line: Line = [(words, "dim")]
+            if differs:
+                line.append((f", {len(differs):,} came out differently", "warn"))
+            yield line
+
 
 def _head(view: RunView, node: NodeView, indent: str, width: int) -> Line:
     name = "root" if node.id == ROOT else node.id
-    limit = f" of {view.started.limits.max_turns}" if view.started else ""
+    limit = f" of {view.limits.max_turns}" if view.limits else ""
     state = f"turn {len(node.turns)}{limit}" if node.turns else "starting"
-    if node.thinking:
+    if node.ended is not None:
+        state += f", {node.ended.status.replace('_', ' ')}"
+    elif node.thinking:
         state += ", writing"
     room = width - len(indent) - len(name) - len(state) - 6
     line: Line = [(indent, "dim"), (name, "bold"), (f"  {state}", "dim")]

@@ -2,20 +2,25 @@
 
 Decides what a reader is shown of a run: nodes, cells, calls, totals. The same fold
 serves the live tree (records as they become durable) and `abyme show` (the journal).
+Records that were set aside when the run was resumed are paid for and are not part of the
+picture: `take` leaves them out of it where it is given them together with the resuming.
 
 Invariant: it knows nothing that is not in the records, and takes any prefix of them.
 Does not draw (`tree`) and does not read files.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from abyme.core import events as ev
 from abyme.core import pricing
-from abyme.core.ids import ROOT, CallId, NodeId
+from abyme.core.ids import ROOT, BatchId, CallId, NodeId
+from abyme.core.limits import Limits
 from abyme.core.pricing import BILLING_UNKNOWN
 
-CallState = Literal["open", "done", "failed"]
+CallState = Literal["open", "done", "failed", "lost"]
+"""`lost`: it was in flight when the run was cut off, or what it brought is set aside."""
 
 
 @dataclass(slots=True)
@@ -30,6 +35,8 @@ class CallView:
     text: str = ""
     failure: ev.Failure | None = None
     worst_usd_micro: int = 0
+    wrong: int = 0
+    """Replies that did not have the shape that was asked for."""
 
 
 @dataclass(slots=True)
@@ -45,6 +52,12 @@ class CellView:
     calls: list[CallView] = field(default_factory=list)
     children: list[NodeId] = field(default_factory=list)
     submitted: ev.AnswerSubmitted | None = None
+    confirmed: dict[BatchId, bool] = field(default_factory=dict)
+    """What the user said of batches that they were asked about."""
+    wrong: str | None = None
+    """Why its answer did not fit the schema."""
+    runs: int = 1
+    """Times that it was begun: once more after the run was cut off in it."""
 
     def asked(self, purpose: Literal["llm", "rlm"]) -> int:
         """How many sub-calls of a kind were asked for."""
@@ -53,6 +66,38 @@ class CellView:
     def counted(self, state: CallState) -> int:
         """How many sub-calls are in a state."""
         return sum(call.state == state for call in self.calls)
+
+    def begin_again(self, at_s: float) -> None:
+        """Stand at its beginning. What its calls have brought is known already."""
+        self.runs += 1
+        self.started_s, self.ended_s = at_s, None
+        self.finished, self.submitted = None, None
+        self.batches.clear()
+        self.calls[:] = [call for call in self.calls if call.state == "done"]
+
+
+@dataclass(slots=True)
+class Rebuilt:
+    """A REPL that was made again by running its cells."""
+
+    at: int
+    """How many cells its node had by then."""
+    event: ev.SessionRebuilt
+
+
+@dataclass(slots=True)
+class Resumed:
+    """A run that was gone on with."""
+
+    seq: int
+    event: ev.RunResumed
+    usd_micro: int | None
+    """Spent until then, what is unknown included."""
+
+    @property
+    def aside(self) -> int:
+        """Records that do not count any more."""
+        return self.seq - self.event.believed
 
 
 @dataclass(slots=True)
@@ -67,6 +112,8 @@ class NodeView:
     turns: list[CallView] = field(default_factory=list)
     cells: list[CellView] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
+    rebuilt: list[Rebuilt] = field(default_factory=list)
+    ended: ev.ChildEnded | None = None
 
     @property
     def thinking(self) -> bool:
@@ -84,6 +131,16 @@ class Totals:
     completion_tokens: int = 0
     cost_usd_micro: int | None = 0
     """None once a model without a known price has answered."""
+    unknown_usd_micro: int = 0
+    """Beside it, at most: calls that were in flight when the run was cut off."""
+    unknown_calls: int = 0
+
+    @property
+    def spent_usd_micro(self) -> int | None:
+        """What the ledger counts as spent."""
+        if self.cost_usd_micro is None:
+            return None
+        return self.cost_usd_micro + self.unknown_usd_micro
 
 
 @dataclass(slots=True)
@@ -96,7 +153,22 @@ class RunView:
     totals: Totals = field(default_factory=Totals)
     at_s: float = 0.0
     stops: int = 0
+    resumed: list[Resumed] = field(default_factory=list)
+    limits: Limits | None = None
+    """That hold now."""
     _calls: dict[CallId, CallView] = field(default_factory=dict)
+
+    def take(self, records: Sequence[ev.Record]) -> None:
+        """Take many records in: those that were set aside later only by what they cost."""
+        from abyme.core.history import believed  # noqa: PLC0415  the core's own rule, for few
+
+        cut = any(isinstance(record.event, ev.RunResumed) for record in records)
+        counting = {record.seq for record in believed(records)} if cut else None
+        for record in records:
+            if counting is None or record.seq in counting:
+                self.add(record)
+            else:
+                self._set_aside(record)
 
     def add(self, record: ev.Record) -> None:
         """Take one record in."""
@@ -104,8 +176,10 @@ class RunView:
         event = record.event
         match event:
             case ev.RunStarted():
-                self.started = event
+                self.started, self.limits = event, event.limits
                 self._node(record).question = event.question
+            case ev.RunResumed():
+                self._resume(record.seq, event)
             case ev.RunFinished():
                 self.finished = event
             case ev.StopRequested():
@@ -114,7 +188,7 @@ class RunView:
                 self._reserved(self._node(record), event)
             case ev.CallSettled() | ev.CallFailed():
                 self._over(event)
-            case ev.DeadlinePassed() | ev.EvidenceChecked():
+            case ev.DeadlinePassed():
                 pass
             case _:
                 self._of_node(self._node(record), record.at_s, event)
@@ -127,12 +201,14 @@ class RunView:
     def _of_node(self, node: NodeView, at_s: float, event: ev.AnyEvent) -> None:
         cell = node.cells[-1] if node.cells else None
         match event:
-            case ev.SessionOpened():
-                node.python, node.layers = event.python, event.layers
-            case ev.SessionLost():
-                node.lost.append(event.why)
+            case ev.CellStarted() if cell and cell.number == event.cell:
+                cell.begin_again(at_s)
             case ev.CellStarted():
                 node.cells.append(CellView(event.cell, event.code, at_s))
+            case ev.EvidenceChecked() if cell and event.wrong is not None:
+                cell.wrong = event.wrong
+            case ev.BatchConfirmed() if cell:
+                cell.confirmed[event.batch] = event.allowed
             case ev.CallsRequested() if cell:
                 cell.batches.append(event)
             case ev.AnswerSubmitted() if cell:
@@ -140,7 +216,7 @@ class RunView:
             case ev.CellFinished() if cell:
                 cell.finished, cell.ended_s = event, at_s
             case _:
-                pass
+                _of_session(node, event)
 
     def _node(self, record: ev.Record) -> NodeView:
         node = self.nodes.get(record.node)
@@ -159,7 +235,7 @@ class RunView:
         self.totals.calls += 1
         call = self._calls.get(event.call)
         if call is None:
-            call = self._calls[event.call] = CallView(event.call, event.model, event.purpose)
+            call = self._calls[event.call] = _call(event)
             if event.purpose == "turn":
                 node.turns.append(call)
             elif node.cells:
@@ -175,6 +251,7 @@ class RunView:
                 call.state, call.failure = "failed", event.failure
         elif call is not None:
             call.state, call.text, call.failure = "done", event.text, None
+            call.wrong += event.wrong is not None
         if event.usage is not None:
             self._bill(call.model if call else "", event.usage)
         elif isinstance(event, ev.CallFailed) and event.failure.fault in BILLING_UNKNOWN:
@@ -194,11 +271,58 @@ class RunView:
         if self.totals.cost_usd_micro is not None and call is not None:
             self.totals.cost_usd_micro += call.worst_usd_micro
 
+    def _set_aside(self, record: ev.Record) -> None:
+        """Take in what a record cost, that counts for nothing else any more."""
+        self.at_s = max(self.at_s, record.at_s)
+        match record.event:
+            case ev.CallReserved(call=call):
+                self.totals.calls += 1
+                if call not in self._calls:
+                    self._calls[call] = _call(record.event)
+            case ev.CallSettled(call=call) | ev.CallFailed(call=call):
+                self._over(record.event)
+                if call in self._calls:
+                    self._calls[call].state = "lost"
+            case _:
+                pass
+
+    def _resume(self, seq: int, event: ev.RunResumed) -> None:
+        """Forget what was under way: nobody waits for it any more."""
+        self.totals.unknown_calls += event.carried.unknown_calls
+        self.totals.unknown_usd_micro += event.carried.unknown_usd_micro
+        self.resumed.append(Resumed(seq, event, self.totals.spent_usd_micro))
+        self.limits, self.finished, self.stops = event.limits, None, 0
+        for call in self._calls.values():
+            if call.state == "open":
+                call.state = "lost"
+        for node in self.nodes.values():
+            node.turns[:] = [turn for turn in node.turns if turn.state == "done"]
+
     def _facts(self, model: str) -> ev.ModelFacts | None:
         if self.started is None:
             return None
         both = (self.started.root, self.started.sub)
         return next((facts for facts in both if facts.name == model), None)
+
+
+def _of_session(node: NodeView, event: ev.AnyEvent) -> None:
+    match event:
+        case ev.SessionOpened():
+            node.python, node.layers = event.python, event.layers
+        case ev.SessionLost():
+            node.lost.append(event.why)
+        case ev.SessionRebuilt():
+            done = sum(cell.finished is not None for cell in node.cells)
+            node.rebuilt.append(Rebuilt(done, event))
+        case ev.ChildEnded():
+            node.ended = event
+        case _:
+            pass
+
+
+def _call(event: ev.CallReserved) -> CallView:
+    worst = event.worst_usd_micro
+    return CallView(event.call, event.model, event.purpose, worst_usd_micro=worst)
 
 
 def parent_of(node: NodeId) -> NodeId:

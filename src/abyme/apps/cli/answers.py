@@ -17,7 +17,12 @@ FEW = 3
 
 def as_text(value: object) -> str:
     """Text as it is, anything else as indented JSON."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2)
+    return value if isinstance(value, str) else as_json(value)
+
+
+def as_json(value: object) -> str:
+    """Indented JSON, of a text too."""
+    return json.dumps(value, ensure_ascii=False, indent=2)
 
 
 def place(evidence: Evidence) -> str:

@@ -42,8 +42,11 @@ def report(error: BaseException, args: Sequence[str]) -> int:
     begun = error if isinstance(error, AbymeError) and error.run is not None else None
     if begun is not None:
         from abyme.apps.cli.answers import spent  # noqa: PLC0415
+        from abyme.apps.cli.going_on import how_to_go_on  # noqa: PLC0415
 
         err().say(spent("failed", begun.usage, begun.run))
+        if hint := how_to_go_on(begun.run, str(begun)):
+            err().say(hint)
     if _wants_json(args):
         stopped = code == STOPPED
         try:
@@ -102,7 +105,7 @@ def _wants_json(args: Sequence[str]) -> bool:
 def _failure(
     args: Sequence[str], sentence: str, begun: AbymeError | None, *, stopped: bool
 ) -> dict[str, Any]:
-    if args[:1] != ["ask"]:
+    if args[:1] not in (["ask"], ["resume"]):
         return {"error": sentence}
     return {
         "answer": None,

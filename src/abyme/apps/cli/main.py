@@ -18,6 +18,8 @@ COMMANDS = {
     "ask": "ask",
     "doctor": "doctor",
     "models": "models",
+    "replay": "replay",
+    "resume": "resume",
     "runs": "runs",
     "show": "show",
 }

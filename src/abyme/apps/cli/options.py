@@ -1,20 +1,25 @@
 """Kinds of option values that several commands take."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import click
 
 from abyme.apps.listing import STATUSES
 
 if TYPE_CHECKING:
+    from abyme.journals.folder import RunFolder
+
     Option: TypeAlias = click.ParamType[object]
 else:
     Option = click.ParamType  # not generic before click 8.4
+
+Command = TypeVar("Command", bound=Callable[..., object])
 
 MOST = 10**12
 """Beyond it somebody has mistyped."""
@@ -111,12 +116,103 @@ DOLLARS = NumberOrNone(Decimal, "X|none")
 COUNT = NumberOrNone(int, "N|none")
 SECONDS = NumberOrNone(float, "S|none")
 
+
+@dataclass(frozen=True, slots=True)
+class _Ceiling:
+    """One field of `Limits` as an option."""
+
+    flag: str
+    type: "click.ParamType[Any] | click.IntRange"
+    metavar: str
+    help: str
+
+
+LIMITS: Mapping[str, _Ceiling] = {
+    "max_usd": _Ceiling("--max-usd", DOLLARS, "X|none", "Ceiling in dollars for the whole run"),
+    "confirm_usd": _Ceiling(
+        "--confirm-usd",
+        DOLLARS,
+        "X|none",
+        "Ask at the terminal before a batch of sub-calls that is expected to cost more",
+    ),
+    "max_calls": _Ceiling("--max-calls", COUNT, "N|none", "Ceiling of model calls"),
+    "max_tokens": _Ceiling(
+        "--max-tokens", COUNT, "N|none", "Ceiling of prompt and completion tokens together"
+    ),
+    "depth": _Ceiling(
+        "--depth",
+        click.IntRange(min=0),
+        "N",
+        "0: no sub-calls, 1: sub-models, 2: children with a REPL of their own...",
+    ),
+    "timeout_s": _Ceiling("--timeout", SECONDS, "S|none", "Wall time in seconds"),
+    "max_turns": _Ceiling("--max-turns", click.IntRange(min=1), "N", "Turns of each model"),
+}
+"""Field of `Limits` -> its option."""
+
+
+def limits(otherwise: Mapping[str, str]) -> Callable[[Command], Command]:
+    """Give a command an option for each ceiling. `otherwise` says what holds without it."""
+
+    def add(command: Command) -> Command:
+        for field, ceiling in reversed([*LIMITS.items()]):
+            command = click.option(
+                ceiling.flag,
+                field,
+                type=ceiling.type,
+                metavar=ceiling.metavar,
+                help=f"{ceiling.help}; {otherwise[field]} if not given.",
+            )(command)
+        return command
+
+    return add
+
+
+def given_limits(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of `Limits` that a command line sets, out of all its options."""
+    return {
+        field: None if options[field] is NO_CEILING else options[field]
+        for field in LIMITS
+        if options[field] is not None
+    }
+
+
+def found(run: str, runs_dir: Path | None) -> "RunFolder":
+    """Find the run that a command line names.
+
+    Raises:
+        ConfigError: there is none, or more than one.
+    """
+    from abyme.errors import ConfigError, JournalError  # noqa: PLC0415
+    from abyme.journals.folder import find  # noqa: PLC0415
+    from abyme.run.spec import data_dir  # noqa: PLC0415
+
+    try:
+        return find(runs_dir or data_dir() / "runs", run)
+    except JournalError as error:
+        raise ConfigError(str(error)) from None
+
+
 RUNS_DIR = click.option(
     "--runs-dir",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
     help="Folder of the runs, in place of your own.",
 )
+
+BASE_URL = click.option("--base-url", metavar="URL", help="Any OpenAI-compatible endpoint.")
+
+SUB_BASE_URL = click.option(
+    "--sub-base-url", metavar="URL", help="Another endpoint for the sub-model."
+)
+
+API_KEY = click.option(
+    "--api-key",
+    metavar="KEY",
+    help="Others on this machine can see it in the list of processes: rather set ABYME_API_KEY.",
+)
+
+QUIET = click.option("--quiet", "-q", is_flag=True, help="No progress.")
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 

@@ -12,7 +12,6 @@ import click
 
 from abyme.apps.cli import failures, options
 from abyme.apps.cli.terminal import Terminal, out
-from abyme.errors import ConfigError, JournalError
 
 if TYPE_CHECKING:
     from abyme.apps.tree import Line
@@ -34,13 +33,7 @@ def command(run: str, runs_dir: Path | None, *, full: bool, as_json: bool) -> in
 
     RUN is an id or the beginning of one, a folder, or `latest`.
     """
-    from abyme.journals.folder import find  # noqa: PLC0415
-    from abyme.run.spec import data_dir  # noqa: PLC0415
-
-    try:
-        folder = find(runs_dir or data_dir() / "runs", run)
-    except JournalError as error:
-        raise ConfigError(str(error)) from None
+    folder = options.found(run, runs_dir)
     recording = folder.recording()
     if as_json:
         failures.print_json(_as_json(folder, recording))

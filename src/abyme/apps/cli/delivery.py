@@ -1,0 +1,98 @@
+"""An answer, delivered: the value on stdout, all else on stderr, and the exit code.
+
+Shared by the commands that bring an answer. The answer is data: stdout holds it and nothing
+else; where stdout cannot be written it goes to stderr, because it was paid for.
+Does not decide what a value looks like (`answers`).
+"""
+
+import json
+import sys
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from abyme.apps.cli import failures, streams
+from abyme.apps.cli.terminal import Terminal, err, out
+
+if TYPE_CHECKING:
+    from abyme.apps.cli.watching import Watched
+    from abyme.run.api import Answer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Form:
+    """How an answer is wanted."""
+
+    as_json: bool
+    """One object with everything."""
+    typed: bool = False
+    """It was asked for by a schema: JSON, a text too."""
+    quiet: bool = False
+
+
+def deliver(answer: "Answer", form: Form, watched: "Watched") -> int:
+    """Print all; the exit code says whether the answer came where it belongs, too."""
+    from abyme.apps.cli.answers import left_out, place, spent  # noqa: PLC0415
+    from abyme.apps.cli.going_on import how_to_go_on  # noqa: PLC0415
+
+    stderr = err()
+    delivered = _print_value(answer, stderr, form)
+    for number, evidence in enumerate(answer.evidence, 1):
+        if not form.as_json:
+            stderr.say(f"  [{number}] {place(evidence)}")
+    if answer.missing:
+        stderr.say(left_out(answer.missing))
+    if answer.unfit is not None and not form.as_json:
+        stderr.say(f"what was there does not fit the schema: {_compact(answer.unfit)}")
+    if answer.status != "answered":
+        stderr.say(f"{answer.status}: {answer.reason or 'no reason was given'}")
+    if answer.unrecorded is not None:
+        stderr.say(f"the end of the run is not recorded: {answer.unrecorded}")
+    if not form.quiet or answer.status != "answered":
+        stderr.say(spent(answer.status, answer.usage, answer.run))
+    if answer.status != "answered":
+        hint = how_to_go_on(answer.run, answer.reason or "", watched.view.limits)
+        if hint is not None:
+            stderr.say(hint)
+    return failures.OF_STATUS[answer.status] if delivered else failures.FAILED
+
+
+def _print_value(answer: "Answer", stderr: Terminal, form: Form) -> bool:
+    """Write the answer on stdout; it was paid for, so where that fails, on stderr."""
+    from abyme.apps.cli.answers import as_json, as_text  # noqa: PLC0415
+
+    write = as_json if form.typed else as_text
+    try:
+        if form.as_json:
+            failures.print_json(_whole(answer))
+        elif answer.value is not None:
+            out().data(write(answer.value))
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        streams.give_up(sys.stdout)
+        stderr.say(f"standard output cannot be written ({error.strerror}); the answer is:")
+        stderr.data(json.dumps(_whole(answer)) if form.as_json else write(answer.value))
+        return False
+    return True
+
+
+def _compact(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _whole(answer: "Answer") -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "answer": answer.value,
+        "status": answer.status,
+        "evidence": [
+            {"path": e.path, "line": e.line, "start": e.start, "end": e.end, "quote": e.quote}
+            for e in answer.evidence
+        ],
+        "usage": {k: v for k, v in asdict(answer.usage).items() if k != "overrun_usd"},
+        "run": str(answer.run),
+    }
+    if answer.unfit is not None:
+        found["unfit"] = answer.unfit
+    if answer.status == "failed":
+        found["error"] = answer.reason or "the run failed"
+    return found

@@ -1,0 +1,150 @@
+"""A run that somebody waits for: what they are told, and how they end it.
+
+Shared by the commands that run something. Decides what Ctrl-C does, what is said although
+nobody asked (a REPL that did not come out as it was), and how a context is read meanwhile.
+Does not decide anything about the run (`run.api`) or what a run looks like (`progress`).
+"""
+
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from abyme.apps.cli.asking import Asker
+from abyme.apps.cli.terminal import err
+from abyme.apps.view import RunView
+
+if TYPE_CHECKING:
+    from abyme.apps.cli.progress import Progress
+    from abyme.contexts.load import Progress as Reading
+    from abyme.core.events import Record
+    from abyme.core.ids import NodeId
+    from abyme.run.api import RLM
+
+WORTH_A_BAR_BYTES = 100_000_000
+"""Reading less than that is over before a bar could be seen."""
+
+
+class Watched:
+    """Passes on what happens, and knows what a run has come to."""
+
+    def __init__(self, shown: "Progress") -> None:
+        self.shown = shown
+        self.view = RunView()
+        self.asker = Asker(err(), shown, self.view)
+        self.begun = False
+        self.killed = False
+        self._stops = 0
+        self._name = ""
+        self._past: list[Record] = []
+
+    def goes_on(self, name: str, past: "Iterable[Record]") -> None:
+        """Keep what a run had done until it goes on: only then is known what of it counts."""
+        self._name, self._past = name, list(past)
+
+    def record(self, record: "Record") -> None:
+        """Take one."""
+        from abyme.core import events as ev  # noqa: PLC0415
+
+        self.begun = True
+        if isinstance(record.event, ev.RunResumed):
+            self._take_up(record)
+            return
+        self.view.add(record)
+        self.asker.record(record)
+        if self.killed and isinstance(record.event, ev.StopRequested):
+            self._stops += 1
+            if self._stops == 1:
+                self.shown.note("stopping now")
+            return
+        self.shown.record(record)
+        if isinstance(record.event, ev.SessionRebuilt):
+            self._say_what_differs(record.node, record.event.differs)
+
+    def text(self, node: "NodeId", piece: str) -> None:
+        """Take a piece of a reply that is being written."""
+        self.shown.text(node, piece)
+
+    def _take_up(self, record: "Record") -> None:
+        from abyme.apps.tree import going_on  # noqa: PLC0415
+
+        past, self._past = [*self._past, record], []
+        self.view.take(past)
+        self.shown.note(f"resuming {self._name} {going_on(self.view.resumed[-1])}")
+        self.shown.past(past)
+
+    def _say_what_differs(self, node: "NodeId", differs: "Sequence[Any]") -> None:
+        from abyme.apps.tree import differing  # noqa: PLC0415
+
+        for difference in differs:
+            self.shown.warn(f"REPL rebuilt: {differing(node, difference)}")
+
+
+@contextmanager
+def watched(*, quiet: bool) -> Iterator[Watched]:
+    """Show what happens on stderr, to the end."""
+    from abyme.apps.cli.progress import progress  # noqa: PLC0415
+
+    shown = progress(err(), quiet=quiet)
+    try:
+        yield Watched(shown)
+    finally:
+        shown.close()
+
+
+@contextmanager
+def loaded(paths: Sequence[str], shown: "Progress") -> Iterator[Any]:
+    """Read and seal what the user named."""
+    from abyme.contexts.load import load_paths  # noqa: PLC0415
+
+    def reading(so_far: "Reading") -> None:
+        if so_far.total_bytes >= WORTH_A_BAR_BYTES:
+            shown.bytes_done("reading", so_far.size_bytes, so_far.total_bytes)
+
+    stdin = sys.stdin.buffer if "-" in paths else None
+    found = load_paths(paths, stdin=stdin, on_progress=reading)
+    shown.note(found.summary())
+    try:
+        yield found.context
+    finally:
+        found.context.close()
+
+
+@contextmanager
+def interrupts(rlm: "RLM", watched: Watched) -> Iterator[None]:
+    """Ctrl-C once: finish with what is there. Twice, or a polite kill: stop now.
+
+    The handlers print nothing, because they may interrupt printing: what they bring about
+    is shown when it comes back as a record.
+    """
+    presses = 0
+
+    def pressed(number: int, frame: FrameType | None) -> None:
+        nonlocal presses
+        presses += 1
+        if not watched.begun or presses > 2:
+            signal.default_int_handler(number, frame)
+        rlm.stop()
+
+    def killed(number: int, frame: FrameType | None) -> None:
+        nonlocal presses
+        watched.killed = True
+        if presses < 1:
+            pressed(number, frame)
+        pressed(number, frame)
+
+    with _handling(signal.SIGINT, pressed), _handling(signal.SIGTERM, killed):
+        yield
+
+
+@contextmanager
+def _handling(
+    number: signal.Signals, handler: Callable[[int, FrameType | None], None]
+) -> Iterator[None]:
+    before = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
