@@ -100,6 +100,8 @@ def test_a_run_killed_at_any_record_ends_with_the_same_answer_and_pays_only_what
             begun, in_flight = open_calls(records[:killed_after])
             assert (again.status, again.value) == ("answered", answer.value), killed_after
             assert len(begun) + len(model.requests) <= len(asked) + len(in_flight), killed_after
+            assert again.usage.calls == len(begun) + len(model.requests)
+            assert again.usage.unknown_calls == len(in_flight)
 
 
 def test_a_run_killed_again_and_again_still_ends_the_same(whole, tmp_path):

@@ -687,7 +687,7 @@ def test_an_attempt_that_was_never_sent_costs_nothing():
 
     assert run.tree.book.ledger.spent.usd_micro == 0
     assert run.tree.book.ledger.held.usd_micro == 0
-    assert run.tree.book.totals.calls == 0
+    assert run.tree.book.ledger.spent.calls == 0
 
 
 def test_a_turn_waits_for_holds_instead_of_being_refused():

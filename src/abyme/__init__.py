@@ -23,8 +23,9 @@ if TYPE_CHECKING:
         ModelError,
         SandboxError,
     )
-    from abyme.run.api import RLM, Answer, Usage, replay
+    from abyme.run.api import RLM, Answer, replay
     from abyme.run.replay import Replayed
+    from abyme.run.usage import Usage, Used
 
 __all__ = [
     "RLM",
@@ -41,13 +42,15 @@ __all__ = [
     "Replayed",
     "SandboxError",
     "Usage",
+    "Used",
     "replay",
 ]
 
 _HOME = {
     "RLM": "abyme.run.api",
     "Answer": "abyme.run.api",
-    "Usage": "abyme.run.api",
+    "Usage": "abyme.run.usage",
+    "Used": "abyme.run.usage",
     "replay": "abyme.run.api",
     "Replayed": "abyme.run.replay",
     "Limits": "abyme.core.limits",

@@ -47,7 +47,7 @@ class AbymeError(Exception):
     """Base class: catch this to catch everything raised on purpose.
 
     If it ended a run that had begun, `run` is the run's folder (a `Path`), and `usage` what was
-    spent until then (an `abyme.run.api.Usage`).
+    spent until then (an `abyme.run.usage.Usage`).
     """
 
     run: Any = None

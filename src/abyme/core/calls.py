@@ -16,6 +16,7 @@ from abyme.core.effects import AskModel
 from abyme.core.ids import BatchId, CallId, NodeId
 from abyme.core.ledger import NOTHING, Amount, Ledger
 from abyme.core.profile import Message, Profile
+from abyme.core.tokens import Calibration
 from abyme.errors import LimitReached
 
 MAX_IN_FLIGHT = 1024
@@ -49,6 +50,8 @@ class Call:
     fresh: bool = False
     batch: BatchId | None = None
     position: int | None = None
+    estimated: int = 0
+    """Tokens of a sub-call's prompt, by our estimate."""
     expected: Amount = NOTHING
     """What an ordinary call like it costs; of a turn nothing is promised in advance."""
     delay_s: float = 0.0
@@ -65,21 +68,11 @@ Refused = tuple[Call, LimitReached]
 
 
 @dataclass(slots=True)
-class Totals:
-    """What the providers say was used, and how many attempts that took."""
-
-    calls: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cached_tokens: int = 0
-
-
-@dataclass(slots=True)
 class CallBook:
     """Calls in flight, and what past ones cost."""
 
     ledger: Ledger
-    totals: Totals = field(default_factory=Totals)
+    calibration: Calibration = field(default_factory=Calibration)
     waiting: deque[Call] = field(default_factory=deque)
     """Calls that the ledger has no room for now, in the order they will be sent."""
     _open: dict[CallId, Call] = field(default_factory=dict)
@@ -216,11 +209,12 @@ class CallBook:
         if call is None:
             return None
         self.ledger.settle(event.call, pricing.actual(call.model, event.usage))
-        self._count(event.usage)
         self.drop(call)
         if call.purpose != "turn":
             calls, tokens = self._outputs.get(call.model.name, (0, 0))
             self._outputs[call.model.name] = (calls + 1, tokens + event.usage.completion_tokens)
+            if not call.repairs:
+                self.calibration.saw(call.model.name, call.estimated, event.usage)
         return None if call.cancelled else call
 
     def failed(self, event: ev.CallFailed) -> tuple[Call | None, float | None]:
@@ -232,7 +226,6 @@ class CallBook:
             worst = self.ledger.worst(event.call)
             billed = pricing.billed(call.model, event.failure, event.usage, worst)
             self.ledger.settle(event.call, billed)
-            self._count(event.usage or ev.Usage())
         else:
             self.ledger.release(event.call)
         if call.cancelled:
@@ -255,9 +248,3 @@ class CallBook:
         reply_tokens = min(of.max_output_tokens, model.max_output_tokens)
         grown_bytes = 2 * (reply_tokens + of.output_chars) + GROWN_BYTES
         self.ledger.set_aside(pricing.closing(model, messages, grown_bytes))
-
-    def _count(self, usage: ev.Usage) -> None:
-        self.totals.calls += 1
-        self.totals.prompt_tokens += usage.prompt_tokens
-        self.totals.completion_tokens += usage.completion_tokens
-        self.totals.cached_tokens += usage.cached_tokens

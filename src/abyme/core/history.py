@@ -15,6 +15,7 @@ from abyme.core import events as ev
 from abyme.core.effects import AnyEffect, AskModel, CloseSession, RunCell
 from abyme.core.ids import CallId, NodeId
 from abyme.core.ledger import NOTHING, Amount
+from abyme.core.tally import Tally
 from abyme.core.tree import Tree
 
 Written = ev.CallReserved | ev.CellStarted | ev.ChildEnded
@@ -83,6 +84,8 @@ class Past:
     believed: int
     """Number of the first record that is set aside; one more than the last if none is."""
     carried: ev.Carried
+    tally: Tally
+    """Of all records, those that are set aside too: they were paid."""
     next_call: int
     next_seq: int
     ended: ev.RunFinished | None
@@ -136,7 +139,9 @@ def past(records: Sequence[ev.Record]) -> Past:
         Diverged: see `retrace`.
     """
     counting = believed(records)
-    whole = retrace(counting)
+    whole, tally = retrace(counting), Tally()
+    for record in records:
+        tally.take(record)
     ended = next((r.event for r in counting if isinstance(r.event, ev.RunFinished)), None)
     first_aside = _cut(counting, ended)
     kept = [record for record in counting if record.seq < first_aside]
@@ -156,6 +161,7 @@ def past(records: Sequence[ev.Record]) -> Past:
             unknown_calls=unknown,
             unknown_usd_micro=held.usd_micro,
         ),
+        tally=tally,
         next_call=whole.tree.book.next_id,
         next_seq=records[-1].seq + 1,
         ended=ended,

@@ -34,7 +34,7 @@ from abyme.core.nodes import Node, Nodes, context_of
 
 Effects = list[AnyEffect]
 
-CHILD_BYTES = 8_000
+CHILD_TOKENS = 2_500
 """Of a child's first prompt beside its question: system text, examples, preview."""
 
 
@@ -118,7 +118,7 @@ class SubCalls:
         requests = [event.requests[position] for position in new]
         if event.purpose == "rlm":
             model = self._model(event.requests[0], self.started.root)
-            return self.fanout.price(requests, model, CHILD_BYTES)
+            return self.fanout.price(requests, model, CHILD_TOKENS)
         model = self._model(event.requests[0], self.started.sub)
         paid = self.fanout.to_be_paid(requests, model, [keys[position] for position in new])
         return self.fanout.price(paid, model)

@@ -14,11 +14,13 @@ more than `SAMPLED_CHARS` of a text. Not a bound for money: that is `pricing.wor
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from abyme.core.events import Usage
 
+FEW: Final = 64
 SAMPLES: Final = 256
 SAMPLE_CHARS: Final = 4096
 SAMPLED_CHARS: Final = SAMPLES * SAMPLE_CHARS
@@ -123,6 +125,18 @@ def estimate(text: str) -> int:
     starts = (chars * number // SAMPLES for number in range(SAMPLES))
     sample = "".join(text[start : start + SAMPLE_CHARS] for start in starts)
     return -(-_estimate(sample) * chars // len(sample))
+
+
+def estimate_each(texts: Sequence[str]) -> list[int]:
+    """Tokens to expect of each of many texts. Of very many some are looked at, evenly spread,
+    and the others are taken to be like them: the sum is what a budget asks for.
+    """
+    if len(texts) <= FEW:
+        return [estimate(text) for text in texts]
+    some = texts[:: -(-len(texts) // FEW)]
+    seen = sum(estimate(text) for text in some)
+    chars = sum(map(len, some)) or 1
+    return [-(-len(text) * seen // chars) for text in texts]
 
 
 def least(text: str) -> int:

@@ -17,6 +17,7 @@ from abyme.ports import Context, Model, Sandbox
 from abyme.run import build
 from abyme.run.answers import NoFit, Shape, shape_again, shape_of
 from abyme.run.spec import Settings, Spec, data_dir, new_seed, settle
+from abyme.run.usage import Usage, usage_of
 
 if TYPE_CHECKING:
     import asyncio
@@ -31,21 +32,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 NewLimits: TypeAlias = Limits | Mapping[str, Any] | None
 Input: TypeAlias = str | Sequence[str] | dict[str, str] | Path | Sequence[Path] | Context
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
-    """What a run used, every descendant included."""
-
-    calls: int
-    """Attempts, failed ones included."""
-    prompt_tokens: int
-    completion_tokens: int
-    cost_usd: float | None
-    """By declared prices; None when a price is unknown."""
-    wall_s: float
-    overrun_usd: float = 0.0
-    """Part of `cost_usd` that a provider billed beyond the worst case by the declared price."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -404,16 +390,7 @@ class RLM:
             raise
 
     def _usage(self, driver: "Driver") -> Usage:
-        totals, spent = driver.tree.book.totals, driver.tree.book.ledger.spent
-        priced = self.spec.root.price is not None and self.spec.sub.price is not None
-        return Usage(
-            calls=totals.calls,
-            prompt_tokens=totals.prompt_tokens,
-            completion_tokens=totals.completion_tokens,
-            cost_usd=spent.usd_micro / 1e6 if priced else None,
-            wall_s=round(driver.elapsed_s, 3),
-            overrun_usd=driver.tree.book.ledger.overrun_usd_micro / 1e6,
-        )
+        return usage_of(driver.tally, wall_s=driver.elapsed_s)
 
     def _answer(
         self, driver: "Driver", finished: RunFinished | Finish, folder: Path, missing: list[str]

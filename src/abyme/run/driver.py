@@ -18,6 +18,7 @@ from abyme.core import events as ev
 from abyme.core import fences, shapes
 from abyme.core.history import Past, written_for
 from abyme.core.ids import ROOT, CallId, NodeId
+from abyme.core.tally import Tally
 from abyme.core.tree import Tree
 from abyme.errors import AbymeError, ModelError, SandboxError
 from abyme.ports import Clock, Context, Journal, Model, ModelRequest, SandboxRun, Session
@@ -61,10 +62,10 @@ class Driver:
     ) -> None:
         """`begins` is the first record; of a run that is resumed, with its `past`."""
         if past is not None:
-            self.tree = past.retraced.tree
+            self.tree, self.tally = past.retraced.tree, past.tally
         else:
             assert isinstance(begins, ev.RunStarted)
-            self.tree = Tree(begins)
+            self.tree, self.tally = Tree(begins), Tally()
         self._begins = begins
         self._limits = begins.limits
         self._ports = ports
@@ -152,6 +153,7 @@ class Driver:
         self._seq += 1
         self._ports.journal.append(record)
         records.append(record)
+        self.tally.take(record)
         if isinstance(event, ev.RunFinished):
             return []
         return self.tree.step(record)

@@ -9,7 +9,7 @@ from abyme.apps.safe_text import safe_line
 from abyme.core.events import Evidence
 
 if TYPE_CHECKING:
-    from abyme.run.api import Usage
+    from abyme.run.usage import Usage
 
 EXCERPT_CHARS = 160
 FEW = 3
