@@ -2,6 +2,7 @@
 
 import asyncio
 import stat
+from dataclasses import replace
 
 import pytest
 
@@ -383,3 +384,16 @@ def test_what_a_provider_bills_beyond_the_declared_price_is_said(tmp_path):
 
     assert usage.cost_usd == 0.9
     assert 0.8 < usage.overrun_usd < 0.9
+
+
+def test_equal_requests_of_two_runs_are_asked_once_with_a_cache_and_fresh_ones_again(tmp_path):
+    cell = code("submit([llm_query('same'), llm_query('vote', samples=2)])")
+    script = {"What?": cell, "same": "one", "vote": "two"}
+    with ScriptedEndpoint(script) as endpoint:
+        for asked, cost in ((4, 0), (6, 0)):
+            settings = {"base_url": endpoint.url, "runs_dir": tmp_path / "runs", "cache": True}
+            with RLM("m", **settings) as rlm:
+                rlm._parts.spec = replace(rlm.spec, cache_dir=tmp_path / "cache")
+                answer = rlm.ask("What?", "text")
+            assert answer.value == ["one", ["two", "two"]]
+            assert (endpoint.calls, answer.usage.cost_usd) == (asked, cost)

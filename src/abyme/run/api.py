@@ -79,6 +79,8 @@ class RLM:
         price: dollars per million tokens, ``(input, output)``, where the table has none.
         limits: ceilings of each run.
         warm: interpreters kept ready for the next questions (0.1 s and 15 MB each).
+        cache: keep replies on disk, and answer equal requests of any run from there, for
+            nothing. `fresh` and `samples` pass it by.
         on_record: called with every journal record once it is written.
         on_text: called with pieces of root models' replies as they arrive.
         confirm: asked for a word on a batch of sub-calls above `Limits.confirm_usd`: number of
@@ -103,6 +105,7 @@ class RLM:
         warm: int = 1,
         profile: str | None = None,
         seed: int | None = None,
+        cache: bool = False,
         on_record: Callable[[Record], None] | None = None,
         on_text: Callable[[NodeId, str], None] | None = None,
         confirm: Callable[[int, float], Awaitable[bool]] | None = None,
@@ -129,6 +132,7 @@ class RLM:
             sandbox=sandbox if isinstance(sandbox, str) else "jail",
             profile=profile,
             seed=seed,
+            cache=cache,
         )
         self._parts = build.Parts(settle(settings), given, sandbox, warm=warm)
         self._on_record = on_record
@@ -156,6 +160,7 @@ class RLM:
         sub_base_url: str | None = None,
         api_key: str | None = None,
         warm: int = 0,
+        cache: bool = False,
         on_record: Callable[[Record], None] | None = None,
         on_text: Callable[[NodeId, str], None] | None = None,
         confirm: Callable[[int, float], Awaitable[bool]] | None = None,
@@ -184,6 +189,7 @@ class RLM:
             limits=Limits(max_usd=None),  # prices and limits are the run's own
             runs_dir=folder.path.parent,
             warm=warm,
+            cache=cache,
             on_record=on_record,
             on_text=on_text,
             confirm=confirm,

@@ -201,11 +201,16 @@ class Parts:
     def _opened(self, endpoint: Endpoint) -> Model:
         model = open_model(endpoint, self.spec.cache_dir)
         keys = {self.spec.root.api_key, self.spec.sub.api_key} - {None}
-        if not keys:
-            return model
-        from abyme.models.redacted import Redacted  # noqa: PLC0415
+        if keys:
+            from abyme.models.redacted import Redacted  # noqa: PLC0415
 
-        return Redacted(model, keys)
+            model = Redacted(model, keys)
+        if self.spec.cache:
+            from abyme.models.cached import Cached  # noqa: PLC0415
+
+            identity = f"{endpoint.name} {endpoint.base_url}"
+            model = Cached(model, self.spec.cache_dir / "replies", identity)
+        return model
 
     def _sub_profile(self, shape: str) -> Profile | None:
         """Load the profile for children that the sub-model leads, where it is another one."""

@@ -47,6 +47,8 @@ class Settings:
     sandbox: str = "jail"
     profile: str | None = None
     seed: int | None = None
+    cache: bool = False
+    """Keep replies on disk, and answer equal requests of any run from there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +65,7 @@ class Spec:
     cache_dir: Path
     sandbox: str
     seed: int | None
+    cache: bool
 
     def facts(self, endpoint: Endpoint) -> ModelFacts:
         """Tell what ledger and prompts must know of a model."""
@@ -96,6 +99,7 @@ def settle(settings: Settings, env: Mapping[str, str] | None = None) -> Spec:
         cache_dir=cache_dir(env),
         sandbox=_sandbox(settings.sandbox),
         seed=settings.seed,
+        cache=settings.cache,
     )
 
 
