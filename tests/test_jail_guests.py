@@ -33,11 +33,11 @@ REQUEST = {"prompt": "p", "text": None, "model": None, "fresh": False}
 class Guest:
     """Says what the test says, and reads what the host says."""
 
-    def __init__(self):
+    def __init__(self, cell_timeout_s=60):
         wire, self.wire = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         control, self.control = socket.socketpair()
         self.session = JailSession(
-            wire, control, cell_timeout_s=60, output_chars=50, max_processes=None
+            wire, control, cell_timeout_s=cell_timeout_s, output_chars=50, max_processes=None
         )
         self.session.facts = SimpleNamespace(layers=("pid_namespace",))
         self.events = []
@@ -62,6 +62,14 @@ class Guest:
             t="calls", cell=number, batch=batch, purpose="llm", requests=[REQUEST], more=False
         )
 
+    async def hears_word(self):
+        """Take the host's word to the supervisor, and say that it was passed on."""
+        loop = asyncio.get_running_loop()
+        self.control.setblocking(False)
+        word = await loop.sock_recv(self.control, 1)
+        await loop.sock_sendall(self.control, word)
+        return word
+
     async def hears(self):
         loop = asyncio.get_running_loop()
         while True:
@@ -71,11 +79,11 @@ class Guest:
                 return decode(heard)
 
 
-def with_guest(play):
+def with_guest(play, **settings):
     """Run an async test function with a guest."""
 
     async def run():
-        guest = Guest()
+        guest = Guest(**settings)
         try:
             await play(guest)
         finally:
@@ -256,3 +264,97 @@ def test_a_fork_server_that_ends_after_its_asker_was_cancelled_leaves_no_complai
     asyncio.run(play())
     gc.collect()
     assert complaints == []
+
+
+HELD = {"held": True, "interrupted": True, "error": "KeyboardInterrupt", "output": "so far"}
+
+
+def test_an_interrupted_cell_of_a_run_that_ends_is_told_to_keep_its_state():
+    async def play(guest):
+        running = guest.cell(1)
+        await guest.hears()
+        guest.session.end_cell("stopped")
+        assert await guest.hears_word() == b"i"
+        guest.finishes(1, **HELD)
+        assert await guest.hears() == {"t": "keep", "cell": 1, "parts": 0}
+        guest.says(t="kept", cell=1)
+        finished = await running
+        assert (finished.ended, finished.limit) == ("interrupted", "stopped")
+        assert finished.output == "so far"
+
+    with_guest(play)
+
+
+def test_a_process_that_dies_while_it_waits_for_the_word_is_a_cell_rolled_back():
+    async def play(guest):
+        running = guest.cell(1)
+        await guest.hears()
+        guest.session.end_cell("stopped")
+        assert await guest.hears_word() == b"i"
+        guest.finishes(1, **HELD, draft="half")
+        await guest.hears()
+        guest.says(t="rolled_back", code=-9, number=1)
+        finished = await running
+        assert (finished.ended, finished.limit) == ("rolled_back", "stopped")
+        assert (finished.output, finished.draft) == ("so far", "half")
+
+        guest.cell(2)
+        assert (await guest.hears())["roll_backs"] == 1
+
+    with_guest(play)
+
+
+def test_a_guest_that_keeps_what_is_to_be_rolled_back_ends_the_session():
+    async def play(guest):
+        running = guest.cell(1)
+        await guest.hears()
+        assert await guest.hears_word() == b"i"
+        guest.finishes(1, **HELD)
+        assert await guest.hears_word() == b"r"
+        guest.says(t="kept", cell=1)
+        with pytest.raises(ProtocolViolation, match="not told to"):
+            await running
+
+    with_guest(play, cell_timeout_s=0)
+
+
+@pytest.mark.parametrize("more", [{"held": True}, {"held": False}])
+def test_a_guest_that_ends_a_cell_it_has_told_of_ends_the_session(more):
+    async def play(guest):
+        running = guest.cell(1)
+        await guest.hears()
+        guest.finishes(1, **HELD)
+        guest.finishes(1, **more)
+        with pytest.raises(ProtocolViolation, match="twice"):
+            await running
+
+    with_guest(play)
+
+
+def test_what_threads_ask_and_submit_while_a_cell_is_held_is_too_late():
+    async def play(guest):
+        running = guest.cell(1)
+        await guest.hears()
+        guest.finishes(1, **HELD)
+        guest.asks(1, batch=0)
+        guest.says(t="submit", cell=1, value=1, evidence=[])
+        assert (await guest.hears())["t"] == "keep"
+        assert (await guest.hears())["refused"]["fault"] == "cancelled"
+        guest.says(t="kept", cell=1)
+        assert (await running).ended == "raised"
+        assert guest.events == []
+
+    with_guest(play)
+
+
+def test_a_guest_that_is_not_interrupted_and_says_so_gains_nothing_but_an_error_of_its_own():
+    async def play(guest):
+        running = guest.cell(1)
+        await guest.hears()
+        guest.finishes(1, **HELD)
+        assert (await guest.hears())["t"] == "keep"
+        guest.says(t="kept", cell=1)
+        finished = await running
+        assert (finished.ended, finished.limit) == ("raised", None)
+
+    with_guest(play)

@@ -73,6 +73,8 @@ class Repl:
         """The running cell has a snapshot behind it."""
         self._waits = False
         """This process is a snapshot."""
+        self._held = False
+        """The running cell is told of, and waits beside its snapshot for the host's word."""
         self._roll_backs = 0
         self._on_roll_back = self._roll_back  # one bound method, to be compared by identity
 
@@ -143,6 +145,8 @@ class Repl:
         """Handle `ROLL_BACK`, which every process is sent: the snapshot ends the others."""
         if self._waits:
             kill_others()
+        elif self._held and os.getppid() == SUPERVISOR:
+            os._exit(1)  # the snapshot was killed meanwhile: there is nothing to go back to
 
     def _run(self, frame: Frame) -> None:
         kit, own_pid = self._kit, os.getpid()
@@ -215,9 +219,11 @@ class Repl:
             kit.client.abandon()
         if held:
             kit.calls.open = False
+            self._held = True
             kit.client.send(finished)
             while kit.client.receive(CELL) != {"t": "keep", "cell": number, "parts": 0}:
                 pass
+            self._held = False
             finished = {"t": "kept", "cell": number}
         ready = list(packets(encode(finished)))  # what fails until here is rolled back
         if self._alone:
