@@ -35,6 +35,7 @@ def reserved(call: int, purpose: str, attempt: int = 1) -> ev.CallReserved:
         purpose=purpose,
         worst_usd_micro=700,
         worst_tokens=9,
+        batch=BatchId(1) if purpose == "sub" else None,
     )
 
 

@@ -387,7 +387,7 @@ def test_show_prints_the_tree_the_cells_and_the_answer(runs_dir, capsysbinary) -
         "  import re",
         "  labels = llm_query_batched(parts)",
         "  rlm_query('deeper?', parts[0])",
-        "▸ 2 sub-calls: 1 done, 1 failed, 1 child",
+        "▸ 2 sub-calls: 1 done, 1 failed, 1 child · $0.0008",
         f"  2  two {bad}",
         f"  3  timed_out: {bad}",
         f"│ out {bad}",
@@ -404,7 +404,9 @@ def test_show_prints_the_tree_the_cells_and_the_answer(runs_dir, capsysbinary) -
         "answered",
         f"two {bad}",
         f"  [1] a\\udcff.py:7: def x(): {bad}",
-        "6 calls · 2 failed · 400 + 40 tokens · $0.0012 · 3.5 s",
+        "depth 0: 5 calls · 300 + 30 tokens · $0.0011",
+        "depth 1: 1 call · 100 + 10 tokens · $0.0001",
+        "6 calls · 2 failed · 400 + 40 tokens · $0.0012, up to $0.0007 of it unknown · 3.5 s",
     ]
 
 
@@ -419,6 +421,14 @@ def test_show_as_json_holds_every_record(runs_dir, capsysbinary) -> None:
         event.__struct_config__.tag for _, _, event in EVENTS
     ]
     del shown["records"]
+    usage = shown.pop("usage")
+    assert usage["unknown_usd"] == 0.0007
+    assert usage["by_depth"]["1"]["prompt_tokens"] == 100
+    assert [(c["node"], c["cell"], c["cost_usd"]) for c in usage["by_cell"]] == [
+        ("0", None, 0.00024),
+        ("0", 1, 0.00082),
+        ("0.0", None, 0.00012),
+    ]
     assert shown == {"run": str(run.path), "status": "answered", "torn_bytes": 0}
 
 
@@ -430,7 +440,7 @@ def test_show_says_that_a_run_was_cut_off_and_its_record_torn(runs_dir, capsysbi
     code, out, _ = abyme(capsysbinary, "show", "latest", "--runs-dir", runs_dir)
 
     assert code == 0
-    assert out.splitlines()[-3:-1] == [
+    assert [line for line in out.splitlines()[-5:-1] if "depth" not in line] == [
         "the last record is torn (7 bytes) and left out",
         "interrupted: it did not end",
     ]
@@ -489,6 +499,16 @@ def test_a_mistake_is_one_sentence_and_exit_2(args, sentence, capsysbinary, monk
     assert err.count("\n") == 1
 
 
+NOTHING_USED = {
+    **dict.fromkeys(("calls", "failed", "unknown_calls", "estimated_calls"), 0),
+    **dict.fromkeys(("prompt_tokens", "completion_tokens"), 0),
+    **dict.fromkeys(("cached_tokens", "reasoning_tokens"), 0),
+    **dict.fromkeys(("cost_usd", "overrun_usd", "unknown_usd", "wall_s"), 0.0),
+    "by_model": {},
+    "by_depth": {},
+}
+
+
 def test_with_json_a_mistake_is_an_object_on_stdout_too(capsysbinary) -> None:
     code, out, err = abyme(capsysbinary, "ask", " ", "x", "--json")
 
@@ -498,13 +518,7 @@ def test_with_json_a_mistake_is_an_object_on_stdout_too(capsysbinary) -> None:
         "answer": None,
         "status": "failed",
         "evidence": [],
-        "usage": {
-            "calls": 0,
-            "prompt_tokens": 0,
-            "completion_tokens": 0,
-            "cost_usd": None,
-            "wall_s": 0.0,
-        },
+        "usage": NOTHING_USED,
         "run": None,
         "error": sentence,
     }

@@ -28,7 +28,7 @@ def test_a_finished_run_is_drawn_with_cells_children_and_totals() -> None:
         "│   0.0  turn 1 of 5  deeper?",
         "│   └ 1 submit(4)  submitted  0.1 s",
         "└ 2 submit(labels)  submitted  0.5 s",
-        "6 calls · 2 failed · 400 + 40 tokens · $0.0012 · 3.5 s",
+        "6 calls · 2 failed · 400 + 40 tokens · $0.0012, up to $0.0007 of it unknown · 3.5 s",
     ]
 
 
@@ -56,23 +56,11 @@ def test_what_does_not_fit_the_height_is_counted() -> None:
 
 
 def test_a_model_without_a_price_makes_the_cost_unknown() -> None:
-    run = RunView()
-    run.add(RECORDS[0])
-    assert run.totals.cost_usd_micro == 0
-    for record in RECORDS[2:4]:
-        run.add(record)
-    assert run.totals.cost_usd_micro == 120
-
     stray = RunView()
     for record in RECORDS[2:4]:
         stray.add(record)
-    assert stray.totals.cost_usd_micro is None
+
     assert totals(stray) == [("1 call · 100 + 10 tokens · cost unknown · 1.0 s", "dim")]
-
-
-def test_a_timed_out_attempt_is_counted_at_its_worst_as_the_ledger_does() -> None:
-    """4 replies of 120 and one hold of 700; a 5xx costs nothing."""
-    assert view().totals.cost_usd_micro == 4 * 120 + 700
 
 
 def test_nodes_know_their_parent_and_children_their_question() -> None:

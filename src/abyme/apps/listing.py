@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from abyme.core.ids import CallId
     from abyme.journals.folder import RunFolder, RunSpec, RunUsage
 
 STATUSES: Final = (
@@ -143,33 +142,27 @@ def spent(row: Row) -> Spent:
     """Tell what a run used: by its answer, else by its journal, read a record at a time."""
     if row.usage is not None or row.status == "damaged":
         return Spent(row.usage)
-    from abyme.apps.view import RunView  # noqa: PLC0415
-    from abyme.core import events as ev  # noqa: PLC0415
+    from abyme.core.tally import Tally  # noqa: PLC0415
     from abyme.errors import JournalError  # noqa: PLC0415
     from abyme.journals import reader  # noqa: PLC0415
     from abyme.journals.folder import RunUsage  # noqa: PLC0415
 
-    view = RunView()
-    in_flight: dict[CallId, int] = {}
+    tally, at_s = Tally(), 0.0
     try:
         for record in reader.each(row.run.events_path):
-            view.add(record)
-            match record.event:
-                case ev.CallReserved(call=call, worst_usd_micro=worst):
-                    in_flight[call] = worst
-                case ev.CallSettled(call=call) | ev.CallFailed(call=call):
-                    in_flight.pop(call, None)
+            tally.take(record)
+            at_s = max(at_s, record.at_s)
     except JournalError:
         return Spent(None)
-    micro = view.totals.cost_usd_micro
+    total, held = tally.total, tally.held
     usage = RunUsage(
-        calls=view.totals.calls,
-        prompt_tokens=view.totals.prompt_tokens,
-        completion_tokens=view.totals.completion_tokens,
-        cost_usd=None if micro is None else micro / 1e6,
-        wall_s=view.at_s,
+        calls=total.amount.calls + held.calls,
+        prompt_tokens=total.prompt_tokens,
+        completion_tokens=total.completion_tokens,
+        cost_usd=None if total.unpriced else total.amount.usd_micro / 1e6,
+        wall_s=at_s,
     )
-    return Spent(usage, sum(in_flight.values()) / 1e6)
+    return Spent(usage, held.usd_micro / 1e6)
 
 
 def contexts_of(found: Iterable[Row]) -> set[str]:

@@ -8,9 +8,9 @@ through `safe_text`. Returns styled pieces; who prints them chooses colours, or 
 from collections.abc import Iterator
 from typing import Literal, TypeAlias
 
-from abyme.apps.amounts import count, duration, usd
+from abyme.apps.amounts import count, duration, money, tokens, usd
 from abyme.apps.safe_text import safe_line
-from abyme.apps.view import CellView, NodeView, Resumed, RunView, Totals, first_line
+from abyme.apps.view import CellView, NodeView, Resumed, RunView, first_line
 from abyme.core import events as ev
 from abyme.core.ids import ROOT, NodeId
 
@@ -48,22 +48,15 @@ def stopping(view: RunView) -> str:
 
 def totals(view: RunView, now_s: float | None = None) -> Line:
     """Sum up calls, tokens, money and time, up to the last record if it is not said how late."""
-    sums = view.totals
-    parts = [count(sums.calls, "call")]
+    sums = view.tally.total
+    parts = [count(sums.amount.calls + view.tally.held.calls, "call")]
     if sums.failed:
         parts.append(f"{sums.failed:,} failed")
-    parts.append(f"{sums.prompt_tokens:,} + {sums.completion_tokens:,} tokens")
-    parts.append(cost(sums))
+    parts.append(tokens(sums.prompt_tokens, sums.completion_tokens))
+    cost = None if sums.unpriced else sums.amount.usd_micro
+    parts.append(money(cost, sums.unknown.usd_micro, sums.overrun_usd_micro))
     parts.append(duration(view.at_s if now_s is None else now_s))
     return [(" · ".join(parts), "dim")]
-
-
-def cost(sums: Totals) -> str:
-    """Money, and how much of it nobody knows to have been billed."""
-    spent = usd(sums.spent_usd_micro)
-    if sums.unknown_usd_micro:
-        spent += f", up to {usd(sums.unknown_usd_micro)} of it unknown"
-    return spent
 
 
 def going_on(resumed: Resumed) -> str:

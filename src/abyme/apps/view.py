@@ -14,10 +14,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from abyme.core import events as ev
-from abyme.core import pricing
 from abyme.core.ids import ROOT, BatchId, CallId, NodeId
 from abyme.core.limits import Limits
-from abyme.core.pricing import BILLING_UNKNOWN
+from abyme.core.tally import Tally
 
 CallState = Literal["open", "done", "failed", "lost"]
 """`lost`: it was in flight when the run was cut off, or what it brought is set aside."""
@@ -34,7 +33,6 @@ class CallView:
     state: CallState = "open"
     text: str = ""
     failure: ev.Failure | None = None
-    worst_usd_micro: int = 0
     wrong: int = 0
     """Replies that did not have the shape that was asked for."""
 
@@ -122,35 +120,13 @@ class NodeView:
 
 
 @dataclass(slots=True)
-class Totals:
-    """Usage of the whole tree. Calls count every attempt, as `Limits.max_calls` does."""
-
-    calls: int = 0
-    failed: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cost_usd_micro: int | None = 0
-    """None once a model without a known price has answered."""
-    unknown_usd_micro: int = 0
-    """Beside it, at most: calls that were in flight when the run was cut off."""
-    unknown_calls: int = 0
-
-    @property
-    def spent_usd_micro(self) -> int | None:
-        """What the ledger counts as spent."""
-        if self.cost_usd_micro is None:
-            return None
-        return self.cost_usd_micro + self.unknown_usd_micro
-
-
-@dataclass(slots=True)
 class RunView:
     """One run."""
 
     started: ev.RunStarted | None = None
     finished: ev.RunFinished | None = None
     nodes: dict[NodeId, NodeView] = field(default_factory=dict)
-    totals: Totals = field(default_factory=Totals)
+    tally: Tally = field(default_factory=Tally)
     at_s: float = 0.0
     stops: int = 0
     resumed: list[Resumed] = field(default_factory=list)
@@ -172,6 +148,7 @@ class RunView:
 
     def add(self, record: ev.Record) -> None:
         """Take one record in."""
+        self.tally.take(record)
         self.at_s = max(self.at_s, record.at_s)
         event = record.event
         match event:
@@ -232,77 +209,46 @@ class RunView:
         return node
 
     def _reserved(self, node: NodeView, event: ev.CallReserved) -> None:
-        self.totals.calls += 1
         call = self._calls.get(event.call)
         if call is None:
-            call = self._calls[event.call] = _call(event)
+            call = CallView(event.call, event.model, event.purpose)
+            self._calls[event.call] = call
             if event.purpose == "turn":
                 node.turns.append(call)
             elif node.cells:
                 node.cells[-1].calls.append(call)
         call.attempts, call.state = event.attempt, "open"
-        call.worst_usd_micro = event.worst_usd_micro
 
     def _over(self, event: ev.CallSettled | ev.CallFailed) -> None:
         call = self._calls.get(event.call)
+        if call is None:
+            return
         if isinstance(event, ev.CallFailed):
-            self.totals.failed += 1
-            if call is not None:
-                call.state, call.failure = "failed", event.failure
-        elif call is not None:
+            call.state, call.failure = "failed", event.failure
+        else:
             call.state, call.text, call.failure = "done", event.text, None
             call.wrong += event.wrong is not None
-        if event.usage is not None:
-            self._bill(call.model if call else "", event.usage)
-        elif isinstance(event, ev.CallFailed) and event.failure.fault in BILLING_UNKNOWN:
-            self._hold_is_spent(call)
-
-    def _bill(self, model: str, usage: ev.Usage) -> None:
-        self.totals.prompt_tokens += usage.prompt_tokens
-        self.totals.completion_tokens += usage.completion_tokens
-        facts = self._facts(model)
-        known = usage.cost_usd_micro is not None or (facts and facts.price is not None)
-        if self.totals.cost_usd_micro is None or facts is None or not known:
-            self.totals.cost_usd_micro = None
-        else:
-            self.totals.cost_usd_micro += pricing.actual(facts, usage).usd_micro
-
-    def _hold_is_spent(self, call: CallView | None) -> None:
-        if self.totals.cost_usd_micro is not None and call is not None:
-            self.totals.cost_usd_micro += call.worst_usd_micro
 
     def _set_aside(self, record: ev.Record) -> None:
         """Take in what a record cost, that counts for nothing else any more."""
+        self.tally.take(record)
         self.at_s = max(self.at_s, record.at_s)
-        match record.event:
-            case ev.CallReserved(call=call):
-                self.totals.calls += 1
-                if call not in self._calls:
-                    self._calls[call] = _call(record.event)
-            case ev.CallSettled(call=call) | ev.CallFailed(call=call):
-                self._over(record.event)
-                if call in self._calls:
-                    self._calls[call].state = "lost"
-            case _:
-                pass
+        if isinstance(record.event, ev.CallSettled | ev.CallFailed):
+            call = self._calls.get(record.event.call)
+            if call is not None:
+                call.state = "lost"
 
     def _resume(self, seq: int, event: ev.RunResumed) -> None:
         """Forget what was under way: nobody waits for it any more."""
-        self.totals.unknown_calls += event.carried.unknown_calls
-        self.totals.unknown_usd_micro += event.carried.unknown_usd_micro
-        self.resumed.append(Resumed(seq, event, self.totals.spent_usd_micro))
+        spent = self.tally.total
+        cost = None if spent.unpriced else spent.amount.usd_micro
+        self.resumed.append(Resumed(seq, event, cost))
         self.limits, self.finished, self.stops = event.limits, None, 0
         for call in self._calls.values():
             if call.state == "open":
                 call.state = "lost"
         for node in self.nodes.values():
             node.turns[:] = [turn for turn in node.turns if turn.state == "done"]
-
-    def _facts(self, model: str) -> ev.ModelFacts | None:
-        if self.started is None:
-            return None
-        both = (self.started.root, self.started.sub)
-        return next((facts for facts in both if facts.name == model), None)
 
 
 def _of_session(node: NodeView, event: ev.AnyEvent) -> None:
@@ -318,11 +264,6 @@ def _of_session(node: NodeView, event: ev.AnyEvent) -> None:
             node.ended = event
         case _:
             pass
-
-
-def _call(event: ev.CallReserved) -> CallView:
-    worst = event.worst_usd_micro
-    return CallView(event.call, event.model, event.purpose, worst_usd_micro=worst)
 
 
 def parent_of(node: NodeId) -> NodeId:

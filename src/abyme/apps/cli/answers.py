@@ -47,12 +47,6 @@ def left_out(missing: Sequence[str]) -> str:
 
 def spent(status: str, usage: "Usage", run: Path) -> str:
     """How a run ended, what it used, and where it lies."""
-    from abyme.apps.amounts import count, duration, usd  # noqa: PLC0415
+    from abyme.apps.cli.usage import in_a_line  # noqa: PLC0415
 
-    cost = None if usage.cost_usd is None else round(usage.cost_usd * 1e6)
-    tokens = f"{usage.prompt_tokens:,} + {usage.completion_tokens:,} tokens"
-    parts = [count(usage.calls, "call"), tokens, usd(cost), duration(usage.wall_s)]
-    if usage.overrun_usd:
-        beyond = usd(round(usage.overrun_usd * 1e6))
-        parts.insert(3, f"{beyond} of it billed beyond what the declared price allows")
-    return f"{status} · {' · '.join(parts)} · {run}"
+    return f"{status} · {in_a_line(usage)} · {run}"

@@ -33,18 +33,24 @@ class Asker:
         self._view = view
         self._turn = asyncio.Lock()
         self._ending = False
-        self._said: asyncio.Future[bool] | None = None
+        self._said: asyncio.Future[bool | None] | None = None
 
     async def confirm(self, calls: int, usd_expected: float) -> bool:
-        """Ask, and wait without keeping anything else from going on."""
+        """Ask, and wait without keeping anything else from going on.
+
+        What is withdrawn is never answered: the driver cancels it with the run.
+        """
         async with self._turn:
-            if self._ending:
-                return False
-            self._shown.pause()
-            try:
-                return await self._ask(self._question(calls, round(usd_expected * 1e6)))
-            finally:
-                self._shown.go_on()
+            said = None
+            if not self._ending:
+                self._shown.pause()
+                try:
+                    said = await self._ask(self._question(calls, round(usd_expected * 1e6)))
+                finally:
+                    self._shown.go_on()
+        if said is None:
+            await asyncio.Event().wait()
+        return bool(said)
 
     def record(self, record: ev.Record) -> None:
         """Withdraw what is asked once the run will make no more calls."""
@@ -53,14 +59,15 @@ class Asker:
             self._withdraw()
 
     def _question(self, calls: int, usd_micro: int) -> str:
-        spent = usd(self._view.totals.spent_usd_micro)
+        spent = usd(self._view.tally.total.amount.usd_micro)
         ceiling = self._view.limits.max_usd_micro if self._view.limits else None
         if ceiling is not None:
             spent += f" of {usd(ceiling)}"
         spent += " spent"
         return f"{count(calls, 'call')}, about {usd(usd_micro)}; {spent}. Make them? [y/N] "
 
-    async def _ask(self, question: str) -> bool:
+    async def _ask(self, question: str) -> bool | None:
+        """Put a question and wait for a word; None: it was withdrawn."""
         loop = asyncio.get_running_loop()
         keyboard = sys.stdin.fileno()
         self._said = loop.create_future()
@@ -70,6 +77,8 @@ class Asker:
         try:
             return await self._said
         finally:
+            if self._said.cancelled():
+                self._terminal.write("\n")
             loop.remove_reader(keyboard)
             self._said = None
 
@@ -85,9 +94,9 @@ class Asker:
     def _withdraw(self) -> None:
         if self._said is not None and not self._said.done():
             self._terminal.write("\n")
-        self._answer(allowed=False)
+        self._answer(allowed=None)
 
-    def _answer(self, *, allowed: bool) -> None:
+    def _answer(self, *, allowed: bool | None) -> None:
         if self._said is not None and not self._said.done():
             self._said.set_result(allowed)
 

@@ -7,7 +7,8 @@ Does not decide what a value looks like (`answers`).
 
 import json
 import sys
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from abyme.apps.cli import failures, streams
@@ -31,29 +32,44 @@ class Form:
 
 def deliver(answer: "Answer", form: Form, watched: "Watched") -> int:
     """Print all; the exit code says whether the answer came where it belongs, too."""
-    from abyme.apps.cli.answers import left_out, place, spent  # noqa: PLC0415
-    from abyme.apps.cli.going_on import how_to_go_on  # noqa: PLC0415
-
     stderr = err()
     delivered = _print_value(answer, stderr, form)
-    for number, evidence in enumerate(answer.evidence, 1):
-        if not form.as_json:
-            stderr.say(f"  [{number}] {place(evidence)}")
+    for line in (*_remarks(answer, form), *_ending(answer, form, watched)):
+        stderr.say(line)
+    return failures.OF_STATUS[answer.status] if delivered else failures.FAILED
+
+
+def _remarks(answer: "Answer", form: Form) -> Iterator[str]:
+    """Tell what belongs to the value, with ``--quiet`` too."""
+    from abyme.apps.cli.answers import left_out, place  # noqa: PLC0415
+
+    if not form.as_json:
+        for number, evidence in enumerate(answer.evidence, 1):
+            yield f"  [{number}] {place(evidence)}"
     if answer.missing:
-        stderr.say(left_out(answer.missing))
+        yield left_out(answer.missing)
     if answer.unfit is not None and not form.as_json:
-        stderr.say(f"what was there does not fit the schema: {_compact(answer.unfit)}")
+        yield f"what was there does not fit the schema: {json.dumps(answer.unfit)}"
+
+
+def _ending(answer: "Answer", form: Form, watched: "Watched") -> Iterator[str]:
+    """Tell how the run ended, and how it can be gone on with."""
+    from abyme.apps.cli.answers import spent  # noqa: PLC0415
+    from abyme.apps.cli.going_on import how_to_go_on  # noqa: PLC0415
+    from abyme.apps.cli.usage import divided  # noqa: PLC0415
+
     if answer.status != "answered":
-        stderr.say(f"{answer.status}: {answer.reason or 'no reason was given'}")
+        yield f"{answer.status}: {answer.reason or 'no reason was given'}"
     if answer.unrecorded is not None:
-        stderr.say(f"the end of the run is not recorded: {answer.unrecorded}")
+        yield f"the end of the run is not recorded: {answer.unrecorded}"
+    if not form.quiet:
+        yield from divided(answer.usage)
     if not form.quiet or answer.status != "answered":
-        stderr.say(spent(answer.status, answer.usage, answer.run))
+        yield spent(answer.status, answer.usage, answer.run)
     if answer.status != "answered":
         hint = how_to_go_on(answer.run, answer.reason or "", watched.view.limits)
         if hint is not None:
-            stderr.say(hint)
-    return failures.OF_STATUS[answer.status] if delivered else failures.FAILED
+            yield hint
 
 
 def _print_value(answer: "Answer", stderr: Terminal, form: Form) -> bool:
@@ -76,11 +92,9 @@ def _print_value(answer: "Answer", stderr: Terminal, form: Form) -> bool:
     return True
 
 
-def _compact(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)
-
-
 def _whole(answer: "Answer") -> dict[str, Any]:
+    from abyme.apps.cli.usage import as_object  # noqa: PLC0415
+
     found: dict[str, Any] = {
         "answer": answer.value,
         "status": answer.status,
@@ -88,7 +102,7 @@ def _whole(answer: "Answer") -> dict[str, Any]:
             {"path": e.path, "line": e.line, "start": e.start, "end": e.end, "quote": e.quote}
             for e in answer.evidence
         ],
-        "usage": {k: v for k, v in asdict(answer.usage).items() if k != "overrun_usd"},
+        "usage": as_object(answer.usage),
         "run": str(answer.run),
     }
     if answer.unfit is not None:

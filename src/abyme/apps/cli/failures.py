@@ -9,7 +9,6 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 import click
@@ -22,14 +21,6 @@ from abyme.errors import AbymeError, ConfigError, ContextError
 ANSWERED, FAILED, USAGE, PARTIAL, STOPPED = 0, 1, 2, 3, 130
 
 OF_STATUS = {"answered": ANSWERED, "partial": PARTIAL, "failed": FAILED, "stopped": STOPPED}
-
-NO_USAGE: dict[str, Any] = {
-    "calls": 0,
-    "prompt_tokens": 0,
-    "completion_tokens": 0,
-    "cost_usd": None,
-    "wall_s": 0.0,
-}
 
 
 def report(error: BaseException, args: Sequence[str]) -> int:
@@ -107,11 +98,15 @@ def _failure(
 ) -> dict[str, Any]:
     if args[:1] not in (["ask"], ["resume"]):
         return {"error": sentence}
+    from abyme.apps.cli.usage import as_object  # noqa: PLC0415
+    from abyme.core.tally import Tally  # noqa: PLC0415
+    from abyme.run.usage import usage_of  # noqa: PLC0415
+
     return {
         "answer": None,
         "status": "stopped" if stopped else "failed",
         "evidence": [],
-        "usage": asdict(begun.usage) if begun else NO_USAGE,
+        "usage": as_object(begun.usage if begun else usage_of(Tally(), wall_s=0.0)),
         "run": str(begun.run) if begun else None,
         "error": sentence,
     }

@@ -16,8 +16,10 @@ from abyme.apps.cli.terminal import Terminal, out
 if TYPE_CHECKING:
     from abyme.apps.tree import Line
     from abyme.apps.view import CellView, NodeView, RunView
+    from abyme.core.tally import Spent
     from abyme.journals.folder import RunFolder
     from abyme.journals.reader import Recording
+    from abyme.run.usage import Usage
 
 CODE_LINES, OUTPUT_LINES, SUB_CALLS = 30, 12, 5
 """Of a cell, unless ``--full``."""
@@ -45,27 +47,41 @@ def command(run: str, runs_dir: Path | None, *, full: bool, as_json: bool) -> in
 
 
 def _as_json(folder: "RunFolder", recording: "Recording") -> dict[str, Any]:
-    answer = folder.answer()
+    from abyme.apps.cli.usage import as_object, cells_as_objects  # noqa: PLC0415
+
+    answer, usage = folder.answer(), _usage(_view(recording))
     return {
         "run": str(folder.path),
         "status": answer.status if answer else None,
         "torn_bytes": recording.torn_bytes,
+        "usage": as_object(usage) | {"by_cell": cells_as_objects(usage)},
         "records": recording.records,
     }
+
+
+def _view(recording: "Recording") -> "RunView":
+    from abyme.apps.view import RunView  # noqa: PLC0415
+
+    view = RunView()
+    view.take(recording.records)
+    return view
+
+
+def _usage(view: "RunView") -> "Usage":
+    from abyme.run.usage import usage_of  # noqa: PLC0415
+
+    return usage_of(view.tally, wall_s=view.at_s)
 
 
 def _lines(
     folder: "RunFolder", recording: "Recording", terminal: Terminal, *, full: bool
 ) -> Iterator["Line"]:
     from abyme.apps.amounts import count  # noqa: PLC0415
+    from abyme.apps.cli.usage import divided  # noqa: PLC0415
     from abyme.apps.safe_text import safe_line  # noqa: PLC0415
-    from abyme.apps.tree import draw, totals  # noqa: PLC0415
-    from abyme.apps.view import RunView  # noqa: PLC0415
+    from abyme.apps.tree import draw  # noqa: PLC0415
 
-    view = RunView()
-    for record in recording.records:
-        view.add(record)
-    started = recording.started
+    view, started = _view(recording), recording.started
     yield [(folder.id, "bold"), (f"  {started.started_at}", "dim")]
     yield [("question  ", "dim"), (safe_line(started.question), "")]
     models = started.root.name
@@ -78,12 +94,30 @@ def _lines(
     if full:
         yield from _skipped(folder)
     yield []
-    yield from draw(view, width=terminal.width)[:-1]
+    *tree, totals = draw(view, width=terminal.width)
+    yield from tree
+    yield from _resumed(view)
     for node in view.nodes.values():
-        yield from _cells(node, full=full)
+        yield from _cells(node, view, full=full)
     yield []
     yield from _ending(folder, recording, view)
-    yield totals(view)
+    for line in divided(_usage(view)):
+        yield [(safe_line(line.strip()), "dim")]
+    yield totals
+
+
+def _resumed(view: "RunView") -> Iterator["Line"]:
+    """Where a run was cut off, and what had become of its REPLs since."""
+    from abyme.apps.tree import differing, going_on  # noqa: PLC0415
+
+    if view.resumed:
+        yield []
+    for resumed in view.resumed:
+        yield [(f"resumed {resumed.event.resumed_at} {going_on(resumed)}", "warn")]
+    for node in view.nodes.values():
+        for rebuilt in node.rebuilt:
+            for difference in rebuilt.event.differs:
+                yield [(f"rebuilt otherwise: {differing(node.id, difference)}", "warn")]
 
 
 def _skipped(folder: "RunFolder") -> Iterator["Line"]:
@@ -93,7 +127,8 @@ def _skipped(folder: "RunFolder") -> Iterator["Line"]:
         yield [("skipped   ", "dim"), (safe_line(f"{name} ({reason})"), "")]
 
 
-def _cells(node: "NodeView", *, full: bool) -> Iterator["Line"]:
+def _cells(node: "NodeView", view: "RunView", *, full: bool) -> Iterator["Line"]:
+    from abyme.apps.safe_text import safe_line  # noqa: PLC0415
     from abyme.apps.tree import how_it_ended  # noqa: PLC0415
 
     for cell in node.cells:
@@ -101,13 +136,14 @@ def _cells(node: "NodeView", *, full: bool) -> Iterator["Line"]:
         yield []
         yield [(f"── {node.id}, cell {cell.number}  ", "bold"), (word, style)]
         yield from _block(cell.code.strip("\n"), CODE_LINES, full=full)
-        yield from _sub_calls(cell, full=full)
+        yield from _sub_calls(cell, view.tally.by_cell.get((node.id, cell.number)), full=full)
         if cell.finished is not None:
             yield from _output(cell, full=full)
     for why in node.lost:
-        from abyme.apps.safe_text import safe_line  # noqa: PLC0415
-
         yield [(f"REPL lost: {safe_line(why)}", "bad")]
+    if node.ended is not None and node.ended.status != "answered":
+        word = node.ended.status.replace("_", " ")
+        yield [(f"── {node.id}  {word}: {safe_line(node.ended.reason or '')}", "warn")]
 
 
 def _output(cell: "CellView", *, full: bool) -> Iterator["Line"]:
@@ -121,20 +157,28 @@ def _output(cell: "CellView", *, full: bool) -> Iterator["Line"]:
         yield [(f"│ {cell.finished.dropped_chars:,} characters were cut out", "dim")]
     for note in cell.finished.notes:
         yield [(f"│ note: {safe_line(note)}", "dim")]
+    if cell.wrong is not None:
+        yield [(f"│ does not fit the schema: {safe_line(cell.wrong)}", "warn")]
 
 
-def _sub_calls(cell: "CellView", *, full: bool) -> Iterator["Line"]:
+def _sub_calls(cell: "CellView", spent: "Spent | None", *, full: bool) -> Iterator["Line"]:
+    from abyme.apps.amounts import usd  # noqa: PLC0415
     from abyme.apps.safe_text import safe_line  # noqa: PLC0415
     from abyme.apps.tree import describe_calls  # noqa: PLC0415
 
     counters = describe_calls(cell)
     if not counters:
         return
+    if spent is not None and not spent.unpriced:
+        counters += f" · {usd(spent.amount.usd_micro)}"
     yield [(f"▸ {counters}", "accent")]
     shown = cell.calls if full else cell.calls[:SUB_CALLS]
     for call in shown:
-        if call.failure is not None:
-            text: str = f"{call.failure.fault}: {call.failure.message}"
+        text: str
+        if call.state == "lost":
+            text = "in flight when the run was cut off, or set aside"
+        elif call.failure is not None:
+            text = f"{call.failure.fault}: {call.failure.message}"
         else:
             text = call.text
         style = "bad" if call.failure else "dim"
