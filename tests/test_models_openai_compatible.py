@@ -185,7 +185,8 @@ def test_retry_after_is_read_in_all_its_forms() -> None:
     reset = {"x_ratelimit_remaining_requests": "0", "x_ratelimit_reset_requests": "1m2.5s"}
     assert failure([Fault.http(429, "x", **reset)]).retry_after_s == 62.5
     assert failure([Fault.http(429, '"retryDelay": "34s"')]).retry_after_s == 34.0
-    assert failure([Fault.http(429, "x", retry_after="soon")]).retry_after_s is None
+    for nonsense in ("soon", "-5", "nan", "Wed, 21 Oct 2015 07:28:00 +99999999999999"):
+        assert failure([Fault.http(429, "x", retry_after=nonsense)]).retry_after_s is None
 
 
 def test_a_key_in_the_providers_words_is_redacted_and_the_words_are_cut() -> None:

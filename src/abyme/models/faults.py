@@ -28,6 +28,8 @@ RETRYABLE: Final[frozenset[Fault]] = frozenset(
     }
 )
 
+PLAIN: Final[dict[int, Fault]] = {404: "model_not_found", 407: "unreachable", 408: "timed_out"}
+"""Statuses that mean one thing, whatever is said."""
 QUOTA: Final = re.compile(
     r"insufficient[_ ](?:quota|balance|credit|funds)|exceeded your current quota|billing"
     r"|credit balance|out of credits|payment required",
@@ -50,6 +52,8 @@ BAD_KEY: Final = re.compile(
 FILTERED: Final = re.compile(
     r"content[_ ](?:filter|management|policy)|safety (?:system|filter)|moderation", re.IGNORECASE
 )
+HTML: Final = "a page of HTML came, not an API's words; does a proxy or a login stand in between?"
+PROXY_AUTH: Final = "the proxy wants a name and a password: HTTPS_PROXY=http://NAME:PASSWORD@HOST"
 KEY_LIKE: Final = re.compile(r"\b(?:sk|pk|gsk|xai|rk|key)-[\w*.\-]{6,}|\bAIza[\w\-]{10,}")
 CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 
@@ -86,12 +90,26 @@ def from_status(
     `body` is the decoded JSON, or text where it was none. `headers` has lower-case keys.
     """
     words = said(body)
-    quoted = quote(endpoint, words)
+    is_page = isinstance(body, str) and body.lstrip()[:1] == "<"
+    quoted = HTML if is_page else quote(endpoint, words)
     fault = _fault(status, words, headers)
     wait_s = retry_after_s(headers, body, now) if fault in {"rate_limited", "server"} else None
     advice = _advice(endpoint, fault, status, headers)
     message = f"{advice} (HTTP {status}{': ' + quoted if quoted else ''})"
-    return error(endpoint, fault, message, status=status, retry_after_s=wait_s)
+    made = error(endpoint, fault, message, status=status, retry_after_s=wait_s)
+    if status == 407:  # the provider never saw it, and the next attempt would fare the same
+        made.sent, made.retryable = False, False
+    return made
+
+
+def no_json(endpoint: Endpoint, raw: bytes) -> str:
+    """Say what came with status 200 in the place of a reply."""
+    head = raw[:80].decode("utf-8", "replace")
+    if not head.strip():
+        return "the reply has no body; check the base URL"
+    if head.lstrip()[:1] == "<":
+        return f"{HTML} Else check the base URL"
+    return f"the reply is not JSON but {quote(endpoint, head)!r}; check the base URL"
 
 
 def said(body: Any) -> str:
@@ -148,7 +166,7 @@ def _until_s(date: str, now: dt.datetime) -> float | None:
 
     try:
         when = parsedate_to_datetime(date)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if when.tzinfo is None:
         when = when.replace(tzinfo=dt.UTC)
@@ -162,12 +180,10 @@ def _fault(status: int, words: str, headers: Mapping[str, str]) -> Fault:  # noq
         return "rate_limited"
     if status in {401, 403}:
         return "content_filter" if FILTERED.search(words) else "auth"
-    if status == 404:
-        return "model_not_found"
+    if status in PLAIN:
+        return PLAIN[status]
     if status == 413 or (status < 500 and TOO_LONG.search(words)):
         return "context_length"
-    if status == 408:
-        return "timed_out"
     if status >= 500:
         # llama.cpp and some gateways say 500 when the prompt does not fit
         return "context_length" if TOO_LONG.search(words) else "server"
@@ -191,6 +207,7 @@ def _advice(endpoint: Endpoint, fault: Fault, status: int, headers: Mapping[str,
         "context_length": "the prompt does not fit the model's window; send less text",
         "rate_limited": "the provider asks to slow down",
         "server": "the provider failed; try again later",
+        "unreachable": PROXY_AUTH,
         "timed_out": "the provider gave up waiting",
         "content_filter": "the provider's filter withheld the reply; rephrase",
         "bad_request": "the provider refuses the request",

@@ -5,14 +5,14 @@ somebody reads along. Redirects are not followed, because they would carry the k
 to another host. Invariant: whatever goes wrong is a `ModelError`, and the key is in
 none of them.
 
-Catches every `aiohttp.ClientError` and `OSError` at one boundary (`complete`).
+Catches every `aiohttp.ClientError` and `OSError` at one boundary (`complete`); `broken` names
+them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import errno
 import hashlib
 import json
 import re
@@ -24,6 +24,7 @@ import msgspec
 from abyme.errors import Fault, ModelError
 from abyme.models import faults
 from abyme.models import response_format as shapes
+from abyme.models.broken import CUT, broken
 from abyme.models.completion import Draft, finished, read_usage, request_body
 from abyme.models.sse import EventReader, EventTooLong
 
@@ -100,13 +101,13 @@ class OpenAICompatible:
         try:
             return await self._attempt(request, on_text, draft)
         except ModelError as error:
-            if error.usage is None and draft.parts:
+            if error.usage is None and (draft.parts or draft.usage):
                 error.usage = read_usage(self.endpoint, draft, request)
             raise
-        except (aiohttp.ClientError, OSError, EventTooLong) as error:
+        except (aiohttp.ClientError, OSError, UnicodeError, EventTooLong) as error:
             # Raised below, so that no traceback leads to aiohttp's frames, which hold the key.
-            failed = self._broken(error, draft)
-        if draft.parts:
+            failed = self._broken(error, begun=bool(draft.parts))
+        if draft.parts or draft.usage:
             failed.usage = read_usage(self.endpoint, draft, request)
         raise failed
 
@@ -129,8 +130,8 @@ class OpenAICompatible:
                 self.endpoint.models_url, allow_redirects=False, proxy=self.endpoint.proxy
             ) as response:
                 data = await self._read_json(response)
-        except (aiohttp.ClientError, OSError) as error:
-            failed = self._broken(error, Draft())
+        except (aiohttp.ClientError, OSError, UnicodeError) as error:
+            failed = self._broken(error, begun=False)
         else:
             entries = data.get("data")
             found = [e.get("id") for e in entries if isinstance(e, dict)] if entries else []
@@ -170,8 +171,7 @@ class OpenAICompatible:
         data = _decode(raw)
         if isinstance(data, dict):
             return data
-        head = faults.quote(self.endpoint, raw[:80].decode("utf-8", "replace"))
-        raise self._error("bad_reply", f"the reply is not JSON but {head!r}; check the base URL")
+        raise self._error("bad_reply", faults.no_json(self.endpoint, raw))
 
     async def _read_stream(
         self,
@@ -198,7 +198,7 @@ class OpenAICompatible:
             if draft.finish is None:
                 raise
         if draft.finish is None and draft.failure is None:
-            raise self._error("stream_cut", "the connection closed before the reply's end")
+            raise self._error("stream_cut", CUT)
 
     def _take(self, payload: bytes, on_text: Callable[[str], None] | None, draft: Draft) -> None:
         data = _decode(payload)
@@ -259,51 +259,9 @@ class OpenAICompatible:
         status = 429 if re.search(r"rate.?limit|overloaded", words, re.IGNORECASE) else 500
         return faults.from_status(self.endpoint, status, failure, {}, dt.datetime.now(dt.UTC))
 
-    def _broken(self, error: Exception, draft: Draft) -> ModelError:
-        import aiohttp  # noqa: PLC0415
-
-        if getattr(error, "errno", None) in {errno.EMFILE, errno.ENFILE}:
-            message = "this process may open no more connections; raise `ulimit -n`"
-            return self._error("unreachable", message)
-        where = self.endpoint.base_url
-        cut = "the connection closed before the reply's end"
-        known: tuple[tuple[Any, Fault, str], ...] = (  # the first that fits
-            (EventTooLong, "bad_reply", f"the reply passes {MOST_REPLY_BYTES:,} bytes"),
-            (
-                aiohttp.ClientSSLError,
-                "unreachable",
-                f"TLS with {where} failed; check its certificate or the address",
-            ),
-            (
-                aiohttp.ConnectionTimeoutError,
-                "unreachable",
-                f"{where} does not answer; check the address",
-            ),
-            (
-                aiohttp.ClientConnectorDNSError,
-                "unreachable",
-                f"the host of {where} is not known; check the address and the network",
-            ),
-            (
-                (aiohttp.ClientConnectorError, aiohttp.InvalidURL),
-                "unreachable",
-                f"nobody answers at {where}; is the server running, is the address right?",
-            ),
-            (
-                TimeoutError,
-                "timed_out",
-                f"no byte for {self._idle_timeout_s:g} s; the attempt was given up",
-            ),
-            (aiohttp.ClientPayloadError, "stream_cut", cut),
-            ((aiohttp.ServerDisconnectedError, OSError), "stream_cut", cut),
-        )
-        for kind, fault, message in known:
-            if isinstance(error, kind):
-                return self._error(fault, message)
-        if draft.parts:
-            return self._error("stream_cut", cut)
-        name = type(error).__name__
-        return self._error("bad_reply", f"what came back is not proper HTTP ({name})")
+    def _broken(self, error: Exception, *, begun: bool) -> ModelError:
+        idle_s = self._idle_timeout_s
+        return broken(self.endpoint, error, idle_timeout_s=idle_s, begun=begun)
 
     def _error(self, fault: Fault, message: str) -> ModelError:
         return faults.error(self.endpoint, fault, message)
