@@ -37,7 +37,10 @@ for thread in threads: thread.start()
 for thread in threads: thread.join()
 print(sorted(results.items()))
 """,
-    "children = rlm_query_batched(['child?', 'child?'], [context[:40], 'own text'])\nprint(children)",
+    """
+children = rlm_query_batched(['child?', 'child?'], [context[:40], 'own text'])
+print(children)
+""",
     "votes = llm_query('vote', samples=3)\nraise ValueError(votes)",
     "submit([list(words), picks, got, sorted(results.items()), children, votes, random.random()])",
 ]
@@ -135,8 +138,8 @@ def test_what_was_in_flight_at_the_kill_is_carried_as_spent_at_its_worst(whole, 
 def test_a_cell_that_comes_out_in_another_way_is_told_to_the_root_by_name(tmp_path):
     cells = ["import time\nnow = time.time()\nprint(now)", "submit([now])"]
     model = ScriptedModel(
-        lambda request: (
-            "```repl\n%s\n```" % cells[sum(m.role == "assistant" for m in request.messages)]
+        lambda request: "```repl\n{}\n```".format(
+            cells[sum(m.role == "assistant" for m in request.messages)]
         )
     )
     with RLM(model=model, runs_dir=tmp_path) as rlm:
@@ -273,7 +276,7 @@ def test_the_ceiling_holds_across_kills(whole, tmp_path):
 
 
 def test_a_replay_runs_every_cell_again_and_finds_them_the_same(whole):
-    answer, folder, lines, _asked = whole
+    answer, _folder, lines, _asked = whole
     replayed = abyme.replay(answer.run, context=TEXT)
 
     assert (replayed.diverged, replayed.records, replayed.nodes) == (None, len(lines), 3)
