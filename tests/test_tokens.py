@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from abyme.core import tokens
 from abyme.core.events import Usage
-from abyme.core.tokens import Calibration, estimate, least
+from abyme.core.tokens import Calibration, estimate, estimate_each, least
 
 COUNTED = {
     "English, a novel": (334, 336, 348, 336, 335, 344),
@@ -63,6 +63,20 @@ def test_a_long_text_of_two_halves_is_seen_from_both():
     both = estimate(english) + estimate(chinese)
 
     assert estimate(english + chinese) == pytest.approx(both, rel=0.02)
+
+
+@pytest.mark.parametrize("turn", [2, 3, 4, 8, 16, 64])
+def test_of_many_texts_that_lie_in_turn_all_kinds_are_seen(turn):
+    kinds = ("English, a novel", "JSON, compact", "CSV of integers", "Chinese")
+    texts = [SAMPLES[kinds[number % turn % 4]][:500] for number in range(3000)]
+
+    assert sum(estimate_each(texts)) == pytest.approx(sum(map(estimate, texts)), rel=0.15)
+
+
+def test_of_few_texts_each_is_looked_at():
+    texts = list(SAMPLES.values())
+
+    assert estimate_each(texts) == [estimate(text) for text in texts]
 
 
 def test_runs_of_one_character_and_blanks_are_not_asked_for():

@@ -48,11 +48,6 @@ def ordinary(model: ModelFacts, prompt_tokens: int, output_tokens: int) -> Amoun
     return Amount(1, prompt + output_tokens, _usd(model.price, prompt, output_tokens))
 
 
-def expected(model: ModelFacts, size_bytes: int, output_tokens: int) -> Amount:
-    """Cost of an ordinary call with a prompt of `size_bytes`, if it is English or code."""
-    return ordinary(model, size_bytes * 2 // 7, output_tokens)
-
-
 def actual(model: ModelFacts, usage: Usage) -> Amount:
     """Cost by the provider's usage; its own figure for the money, where it gives one."""
     tokens = usage.prompt_tokens + usage.completion_tokens

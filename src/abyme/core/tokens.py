@@ -21,6 +21,8 @@ from typing import Final
 from abyme.core.events import Usage
 
 FEW: Final = 64
+UNEVEN: Final = 7919
+"""A prime by which samples are displaced, so that they fall into step with nothing."""
 SAMPLES: Final = 256
 SAMPLE_CHARS: Final = 4096
 SAMPLED_CHARS: Final = SAMPLES * SAMPLE_CHARS
@@ -128,15 +130,28 @@ def estimate(text: str) -> int:
 
 
 def estimate_each(texts: Sequence[str]) -> list[int]:
-    """Tokens to expect of each of many texts. Of very many some are looked at, evenly spread,
-    and the others are taken to be like them: the sum is what a budget asks for.
+    """Tokens to expect of each of many texts. Of very many some are looked at, and the others
+    are taken to be like those of their kind (ASCII or not): a budget asks for the sum.
     """
     if len(texts) <= FEW:
         return [estimate(text) for text in texts]
-    some = texts[:: -(-len(texts) // FEW)]
-    seen = sum(estimate(text) for text in some)
-    chars = sum(map(len, some)) or 1
-    return [-(-len(text) * seen // chars) for text in texts]
+    seen = {}
+    for plain in (True, False):
+        some = _spread([text for text in texts if text.isascii() is plain])
+        seen[plain] = sum(map(estimate, some)), sum(map(len, some)) or 1
+    found = []
+    for text in texts:
+        tokens, chars = seen[text.isascii()]
+        found.append(-(-len(text) * tokens // chars))
+    return found
+
+
+def _spread(texts: list[str]) -> list[str]:
+    """Take `FEW` from all along a list, at no regular distance: what lies in turn is all seen."""
+    part, count = len(texts) // FEW, len(texts)
+    if part < 2:
+        return texts
+    return [texts[number * count // FEW + number * UNEVEN % part] for number in range(FEW)]
 
 
 def least(text: str) -> int:
