@@ -166,7 +166,8 @@ class RLM:
         confirm: Callable[[int, float], Awaitable[bool]] | None = None,
     ) -> Self:
         """Make one with the models of an earlier run, to `resume` that run. Keys are not kept
-        with runs: they come from the environment or from `api_key`.
+        with runs: they come from the environment or from `api_key`. A `base_url` holds for the
+        sub-model too, where that was at the root model's.
 
         Raises:
             ConfigError: a key is missing, or the model was a Python object.
@@ -180,6 +181,8 @@ class RLM:
             raise ConfigError(
                 "the run's model was a Python object: use RLM(model=...).resume(run) with the same"
             )
+        if sub_base_url is None and spec.sub_base_url == spec.base_url:
+            sub_base_url = base_url
         return cls(
             spec.model,
             spec.sub_model,

@@ -43,6 +43,7 @@ class Asked:
     api_key: str | None
     price: str | None
     schema: Path | None
+    cache: bool
     runs_dir: Path | None
 
 
@@ -66,6 +67,7 @@ class Asked:
     metavar="FILE",
     help="JSON Schema that the answer must fit; it is printed as JSON.",
 )
+@options.CACHE
 @options.RUNS_DIR
 @options.JSON
 @options.QUIET
@@ -80,7 +82,7 @@ def command(**given: Any) -> int:
     """
     from abyme.apps.cli.asking import check_somebody_to_ask  # noqa: PLC0415
     from abyme.apps.cli.delivery import Form, deliver  # noqa: PLC0415
-    from abyme.apps.cli.watching import watched  # noqa: PLC0415
+    from abyme.apps.cli.watching import says_how_to_go_on, watched  # noqa: PLC0415
 
     limits = options.given_limits(given)
     asked = Asked(**{name: given[name] for name in Asked.__slots__})
@@ -90,7 +92,7 @@ def command(**given: Any) -> int:
         raise ConfigError("no PATH is given: name a file or a folder, or - to read stdin")
     check_somebody_to_ask(limits.get("confirm_usd"))
     form = Form(as_json=given["as_json"], typed=asked.schema is not None, quiet=given["quiet"])
-    with watched(quiet=form.quiet) as watching:
+    with watched(quiet=form.quiet) as watching, says_how_to_go_on(watching, asked.runs_dir):
         answer = _answer(asked, limits, watching)
     return deliver(answer, form, watching)
 
@@ -111,6 +113,7 @@ def _answer(asked: Asked, limits: dict[str, Any], watching: "Watched") -> "Answe
         limits=Limits(**limits),
         runs_dir=asked.runs_dir,
         warm=0,
+        cache=asked.cache,
         on_record=watching.record,
         on_text=watching.text,
         confirm=watching.asker.confirm,
@@ -125,11 +128,13 @@ def _answer(asked: Asked, limits: dict[str, Any], watching: "Watched") -> "Answe
 
 
 def _schema(path: Path) -> Any:
-    """Read a JSON Schema.
+    """Read a JSON Schema, and see that it will do before anything else is read.
 
     Raises:
-        ConfigError: it cannot be read, or is no JSON object.
+        ConfigError: it cannot be read, or is no JSON Schema that can be kept.
     """
+    from abyme.run.answers import shape_of  # noqa: PLC0415
+
     try:
         schema = json.loads(path.read_bytes())
     except OSError as error:
@@ -138,4 +143,5 @@ def _schema(path: Path) -> Any:
         raise ConfigError(f"the schema {path} is not JSON: {error}") from None
     if not isinstance(schema, dict):
         raise ConfigError(f"the schema {path} is no JSON object")
+    shape_of(schema)
     return schema

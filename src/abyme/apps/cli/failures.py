@@ -30,6 +30,8 @@ def report(error: BaseException, args: Sequence[str]) -> int:
         return USAGE
     sentence, code = _judge(error)
     err().say(f"abyme: {sentence}")
+    for note in getattr(error.__cause__, "__notes__", ()) if code == STOPPED else ():
+        err().say(note)  # click raises its own error from a KeyboardInterrupt
     begun = error if isinstance(error, AbymeError) and error.run is not None else None
     if begun is not None:
         from abyme.apps.cli.answers import spent  # noqa: PLC0415

@@ -4,6 +4,7 @@ Decides whether `abyme resume` would get further, and which limit must be raised
 Only reads the run's spec; it does not try the resuming itself (`run.resume`).
 """
 
+import contextlib
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,11 +12,14 @@ from typing import TYPE_CHECKING
 from abyme.apps.cli import options
 
 if TYPE_CHECKING:
+    from abyme.core.events import RunStarted
     from abyme.core.limits import Limits
     from abyme.journals.folder import RunFolder, RunSpec
 
 NO_USE = ("bad_shape",)
 """Reasons that would come again: the answer was there and did not fit."""
+NEWEST = 20
+"""Runs that are looked at for one that has just begun."""
 NOT_MADE = "the call was not made: "
 
 
@@ -33,6 +37,22 @@ def how_to_go_on(run: Path, reason: str, limits: "Limits | None" = None) -> str 
         return None
     parts = ["abyme", "resume", _name(folder), *_inputs(spec), *_raised(reason, limits)]
     return f"to go on: {shlex.join(parts)}"
+
+
+def run_of(started: "RunStarted", runs_dir: Path | None) -> Path | None:
+    """Find the folder of a run that broke off without a word, by its seed."""
+    from abyme.core.events import RunStarted  # noqa: PLC0415
+    from abyme.errors import JournalError  # noqa: PLC0415
+    from abyme.journals.folder import list_runs  # noqa: PLC0415
+    from abyme.journals.reader import each  # noqa: PLC0415
+    from abyme.run.spec import data_dir  # noqa: PLC0415
+
+    for folder in list_runs(runs_dir or data_dir() / "runs")[:NEWEST]:
+        with contextlib.suppress(JournalError):
+            first = next(each(folder.events_path)).event
+            if isinstance(first, RunStarted) and first.seed == started.seed:
+                return folder.path
+    return None
 
 
 def _name(folder: "RunFolder") -> str:

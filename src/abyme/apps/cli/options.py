@@ -212,6 +212,12 @@ API_KEY = click.option(
     help="Others on this machine can see it in the list of processes: rather set ABYME_API_KEY.",
 )
 
+CACHE = click.option(
+    "--cache",
+    is_flag=True,
+    help="Keep replies on this machine, and take equal ones of any run from there.",
+)
+
 QUIET = click.option("--quiet", "-q", is_flag=True, help="No progress.")
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")

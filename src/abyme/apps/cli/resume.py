@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from abyme.apps.cli import options
-from abyme.errors import ConfigError, JournalError
+from abyme.errors import ConfigError, ContextError, JournalError
 
 if TYPE_CHECKING:
     from abyme.apps.cli.watching import Watched
@@ -30,6 +30,7 @@ OTHERWISE = dict.fromkeys(options.LIMITS, "the run's own")
 @options.BASE_URL
 @options.SUB_BASE_URL
 @options.API_KEY
+@options.CACHE
 @options.RUNS_DIR
 @options.JSON
 @options.QUIET
@@ -44,14 +45,15 @@ def command(run: str, paths: tuple[str, ...], **given: Any) -> int:
     it was. It must be what it was.
     """
     from abyme.apps.cli.delivery import Form, deliver  # noqa: PLC0415
-    from abyme.apps.cli.watching import watched  # noqa: PLC0415
+    from abyme.apps.cli.watching import says_how_to_go_on, watched  # noqa: PLC0415
 
     with _nothing_begun():
         folder = options.found(run, given["runs_dir"])
         recording = folder.recording()
     typed = recording.started.answer_schema is not None
     form = Form(as_json=given["as_json"], typed=typed, quiet=given["quiet"])
-    with watched(quiet=form.quiet) as watching:
+    runs_dir = folder.path.parent
+    with watched(quiet=form.quiet) as watching, says_how_to_go_on(watching, runs_dir):
         watching.goes_on(folder.id, recording.records)
         answer = _answer(folder, recording, paths, given, watching)
     return deliver(answer, form, watching)
@@ -70,22 +72,31 @@ def _answer(
 
     limits = options.given_limits(given)
     check_somebody_to_ask(limits.get("confirm_usd", _limits(recording).confirm_usd))
-    with RLM.of_run(
-        folder.path,
-        base_url=given["base_url"],
-        sub_base_url=given["sub_base_url"],
-        api_key=given["api_key"],
-        on_record=watching.record,
-        on_text=watching.text,
-        confirm=watching.asker.confirm,
-    ) as rlm:
+    with _nothing_begun():
+        rlm = RLM.of_run(
+            folder.path,
+            base_url=given["base_url"],
+            sub_base_url=given["sub_base_url"],
+            api_key=given["api_key"],
+            cache=given["cache"],
+            on_record=watching.record,
+            on_text=watching.text,
+            confirm=watching.asker.confirm,
+        )
+    with rlm:
         if rlm.spec.root.local or rlm.spec.sub.local:
             from abyme.apps.cli.weights import make_sure_of_weights  # noqa: PLC0415
 
             make_sure_of_weights(rlm.spec, watching.shown, default=False)
         again = loaded(paths, watching.shown) if paths else nullcontext()
         with again as context, interrupts(rlm, watching), _nothing_begun():
-            return rlm.resume(folder.path, context=context, limits=limits or None)
+            try:
+                return rlm.resume(folder.path, context=context, limits=limits or None)
+            except ContextError as error:
+                if paths or error.run is not None:
+                    raise
+                copy = f"`abyme resume {folder.id} PATH...` takes a copy of it"
+                raise ContextError(f"{error}; {copy}") from None
 
 
 def _limits(recording: "Recording") -> "Limits":

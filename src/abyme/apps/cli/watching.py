@@ -17,6 +17,8 @@ from abyme.apps.cli.terminal import err
 from abyme.apps.view import RunView
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from abyme.apps.cli.progress import Progress
     from abyme.contexts.load import Progress as Reading
     from abyme.core.events import Record
@@ -92,6 +94,21 @@ def watched(*, quiet: bool) -> Iterator[Watched]:
         yield Watched(shown)
     finally:
         shown.close()
+
+
+@contextmanager
+def says_how_to_go_on(watching: Watched, runs_dir: "Path | None") -> Iterator[None]:
+    """Let an impatient Ctrl-C, which ends all at once, still tell how to go on."""
+    from abyme.apps.cli.going_on import how_to_go_on, run_of  # noqa: PLC0415
+
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        started = watching.view.started
+        run = None if started is None else run_of(started, runs_dir)
+        if run is not None and (hint := how_to_go_on(run, "")):
+            stop.add_note(hint)
+        raise
 
 
 @contextmanager
