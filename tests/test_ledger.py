@@ -93,6 +93,28 @@ def test_a_hold_settles_once():
         ledger.settle(ONE, usd(5))
 
 
+def test_what_is_carried_over_a_kill_counts_against_the_new_ceiling():
+    ledger = Ledger(Limits(max_usd="0.0001"))
+    ledger.reserve(ONE, usd(30))
+    ledger.settle(ONE, usd(30))
+    ledger.resume(Limits(max_usd="0.0002"), usd(120))
+
+    assert ledger.spent == Amount(2, 20, 150)
+    with pytest.raises(LimitReached) as caught:
+        ledger.reserve(TWO, usd(51))
+    assert (caught.value.used, caught.value.ceiling) == (150, 200)
+    ledger.reserve(TWO, usd(50))
+
+
+def test_a_lower_ceiling_than_what_is_spent_stops_everything_that_costs():
+    ledger = Ledger(Limits(max_usd="0.0001"))
+    ledger.resume(Limits(max_usd="0.00001"), usd(50))
+
+    with pytest.raises(LimitReached):
+        ledger.reserve(ONE, usd(1), closing=True)
+    assert ledger.left()["usd_micro"] == 0
+
+
 class LedgerMachine(RuleBasedStateMachine):
     """Any interleaving of reserves, settles and releases by any number of callers."""
 
@@ -121,6 +143,15 @@ class LedgerMachine(RuleBasedStateMachine):
         share = data.draw(st.integers(0, 100))
         actual = Amount(1, worst.tokens * share // 100, worst.usd_micro * share // 100)
         self.ledger.settle(CallId(call), actual)
+
+    @rule()
+    def resume(self):
+        """A kill: what is held is carried as spent, at its worst, and nothing is held."""
+        carried = self.ledger.held
+        for call in self.open:
+            self.ledger.release(CallId(call))
+        self.open.clear()
+        self.ledger.resume(self.ledger.limits, carried)
 
     @precondition(lambda self: self.open)
     @rule(data=st.data())
