@@ -6,6 +6,7 @@ parent no longer waits for is gone, processes included, within a second.
 
 import asyncio
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -203,3 +204,33 @@ def test_children_that_nobody_waits_for_are_gone_within_a_second(tmp_path):
     assert ended == ["cut_off"] * 10
     assert max(counted) >= counted[0] + 10
     assert counted[-1] <= counted[0]
+
+
+def test_a_fork_server_that_is_killed_is_replaced_and_the_repl_rebuilt(tmp_path):
+    killed = []
+
+    async def reply(request):
+        turn = sum(message.role == "assistant" for message in request.messages)
+        if turn == 1:
+            (zygote,) = [p for p in below(os.getpid()) if b"zygote.py" in command(p)][:1]
+            os.kill(zygote, signal.SIGKILL)
+            killed.append(await fewer_than(1, 1.0))
+        cells = ["words = set(context.split())\nprint(list(words))", "submit(list(words))"]
+        return code(cells[min(turn, 1)])
+
+    with RLM(model=ScriptedModel(reply), runs_dir=tmp_path, warm=0) as rlm:
+        answer = rlm.ask("root?", "alpha beta gamma delta epsilon zeta")
+    records = RunFolder(answer.run).recording().records
+    printed = next(r.event.output for r in records if isinstance(r.event, ev.CellFinished))
+
+    assert killed == [0]
+    assert answer.status == "answered"
+    assert str(answer.value) == printed.strip()
+    assert any(isinstance(r.event, ev.SessionRebuilt) for r in records)
+
+
+def command(pid):
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import secrets
 import socket
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from abyme.core.limits import Limits
 from abyme.errors import SandboxError
@@ -49,7 +49,7 @@ class Jail:
         except SandboxError:
             await zygote.aclose()
             raise
-        return JailRun(zygote, context, limits, snapshots=self._snapshots)
+        return JailRun(zygote, self._started, context, limits, snapshots=self._snapshots)
 
     async def aclose(self) -> None:
         """Let go of interpreters kept warm. Safe to repeat."""
@@ -75,9 +75,19 @@ class JailRun:
     """Implements `abyme.ports.SandboxRun`."""
 
     def __init__(
-        self, zygote: Zygote, context: Context, limits: Limits, *, snapshots: bool
+        self,
+        zygote: Zygote,
+        start: Callable[[int], Awaitable[Zygote]],
+        context: Context,
+        limits: Limits,
+        *,
+        snapshots: bool,
     ) -> None:
+        """`start` makes another fork server with a hash seed, should the first one die."""
         self._zygote = zygote
+        self._start = start
+        self._starting = asyncio.Lock()
+        self._closed = False
         self._context = context
         self._limits = limits
         self._snapshots = snapshots
@@ -97,17 +107,30 @@ class JailRun:
         """Start a REPL; see `abyme.ports.SandboxRun.open`."""
         del node  # every REPL of a run is the same
         own = [] if context is None or context is self._context else _two(context.fds)
+        zygote = await self._living()
         session = await open_session(
-            self._zygote, self._limits, seed=seed, own=own, snapshots=self._snapshots
+            zygote, self._limits, seed=seed, own=own, snapshots=self._snapshots
         )
+        self._sessions = [one for one in self._sessions if not one.closed]
         self._sessions.append(session)
         return session
 
+    async def _living(self) -> Zygote:
+        """Give the fork server; if it was killed, one with the same hash seed in its place."""
+        async with self._starting:
+            if self._zygote.ended and not self._closed:
+                await self._zygote.aclose()
+                self._zygote = await self._start(self._zygote.hash_seed)
+                await self._zygote.adopt(_two(self._context.fds))
+            return self._zygote
+
     async def aclose(self) -> None:
         """Kill every session and the fork server. Safe to repeat."""
+        self._closed = True
         sessions, self._sessions = self._sessions, []
         await asyncio.gather(*(session.aclose() for session in sessions))
-        await self._zygote.aclose()
+        async with self._starting:
+            await self._zygote.aclose()
 
 
 async def open_session(

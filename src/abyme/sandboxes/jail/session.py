@@ -127,6 +127,11 @@ class JailSession:
         layers = tuple(ready.layers)
         self.facts = SessionFacts(python=python, snapshots=ready.snapshots, layers=layers)
 
+    @property
+    def closed(self) -> bool:
+        """Whether all its processes are gone."""
+        return self._dead is not None and self._pidfd < 0
+
     def run_cell(
         self,
         cell: int,

@@ -47,6 +47,11 @@ class Zygote:
         self._turn = asyncio.Lock()
         self._dead = False
 
+    @property
+    def ended(self) -> bool:
+        """Whether it can open nothing any more."""
+        return self._dead
+
     async def start(self, python: str | None = None) -> None:
         """Start the interpreter and wait until it is confined.
 
