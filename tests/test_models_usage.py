@@ -29,19 +29,28 @@ def test_what_is_plausible_is_taken_as_it_is():
     )
 
 
-@pytest.mark.parametrize("prompt", [0, -1, 1, 199, None, "450", 450.5, True, 10**30])
-def test_too_few_prompt_tokens_for_what_was_sent_are_estimated_upward(prompt):
+@pytest.mark.parametrize("prompt", [-1, None, "450", 450.5, True, 10**30])
+def test_prompt_tokens_that_are_no_number_are_estimated(prompt):
     usage = read(told(prompt, prompt_tokens_details={"cached_tokens": 400}))
 
     assert usage == Usage(prompt_tokens=420, completion_tokens=110, estimated=True)
 
 
-@pytest.mark.parametrize("completion", [0, -1, 49, None, False])
-def test_too_few_completion_tokens_for_what_came_are_estimated_upward(completion):
+@pytest.mark.parametrize("prompt", [0, 1, 199])
+def test_too_few_prompt_tokens_for_what_was_sent_are_estimated_upward(prompt):
+    usage = read(told(prompt, prompt_tokens_details={"cached_tokens": 400}))
+
+    assert usage == Usage(prompt_tokens=667, completion_tokens=110, estimated=True)
+
+
+@pytest.mark.parametrize(
+    ("completion", "estimate"), [(0, 160), (49, 160), (None, 105), (False, 105)]
+)
+def test_too_few_completion_tokens_for_what_came_are_estimated_upward(completion, estimate):
     usage = read(told(450, completion))
 
     assert (usage.prompt_tokens, usage.estimated) == (450, True)
-    assert usage.completion_tokens == 105
+    assert usage.completion_tokens == estimate
 
 
 def test_half_a_token_a_word_is_still_believed():
@@ -55,8 +64,8 @@ def test_runs_of_one_character_may_be_few_tokens():
 def test_chinese_is_asked_for_by_its_bytes():
     chinese = "人人生而自由在尊严和权利上一律平等" * 10  # 510 bytes
 
-    assert read(told(7, 110), sent=chinese) == Usage(prompt_tokens=7, completion_tokens=110)
-    assert read(told(6, 110), sent=chinese).prompt_tokens == 230
+    assert read(told(64, 110), sent=chinese) == Usage(prompt_tokens=64, completion_tokens=110)
+    assert read(told(50, 110), sent=chinese).prompt_tokens == 230
 
 
 def test_no_text_may_cost_nothing():

@@ -21,6 +21,7 @@ from typing import Final
 from abyme.core.events import Usage
 
 FEW: Final = 64
+DOUBT: Final = 4
 UNEVEN: Final = 7919
 """A prime by which samples are displaced, so that they fall into step with nothing."""
 SAMPLES: Final = 256
@@ -152,6 +153,14 @@ def _spread(texts: list[str]) -> list[str]:
     if part < 2:
         return texts
     return [texts[number * count // FEW + number * UNEVEN % part] for number in range(FEW)]
+
+
+def plausible(text: str) -> int:
+    """Tokens below which a provider's count is not believed: `least`, or a quarter of the
+    estimate of a text without its repeats, which tokenizers differ over most.
+    """
+    once = REPEATS.sub(r"\1", text[:SAMPLED_CHARS])
+    return max(least(text), _estimate(once) // DOUBT)
 
 
 def least(text: str) -> int:

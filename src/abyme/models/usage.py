@@ -19,6 +19,9 @@ from abyme.models.prices import micro
 
 MOST_TOKENS: Final = 1 << 40
 MOST_USD: Final = Decimal(1_000_000)
+ORDINARY_BYTES: Final = 8
+"""To a token, on the average: ordinary text has less, whatever its language."""
+CAUTIOUS_BYTES: Final = 3
 DISCOUNT: Final = 100
 """A figure in money that is so many times below the declared price is not believed. The
 greatest discounts are those for cached input: 50 times, at DeepSeek."""
@@ -63,11 +66,18 @@ def read(
 
 
 def _believed(told: int | None, text: str) -> int | None:
-    return told if told is not None and told >= tokens.least(text) else None
+    if told is None:
+        return None
+    size_bytes = len(text.encode("utf-8", "surrogatepass"))
+    if told * ORDINARY_BYTES >= size_bytes:
+        return told
+    return told if told >= tokens.plausible(text) else None
 
 
 def _at_least(told: int | None, text: str) -> int:
-    return max(told or 0, tokens.estimate(text), tokens.least(text))
+    """Estimate; upward where a provider has told what cannot be, for it bills by other figures."""
+    size_bytes = 0 if told is None else len(text.encode("utf-8", "surrogatepass"))
+    return max(told or 0, tokens.estimate(text), -(-size_bytes // CAUTIOUS_BYTES))
 
 
 def _cached(given: Mapping[str, Any]) -> int:
