@@ -298,13 +298,21 @@ def test_closing_a_session_leaves_no_process(jail):
     assert not Path(f"/proc/{pid}").is_dir()
 
 
-def test_the_death_of_the_fork_server_ends_its_sessions_as_an_error():
-    with bench() as made, made.repl() as repl:
-        made.run._zygote._process.send_signal(signal.SIGKILL)
-        with pytest.raises(SandboxError):
-            repl.cell("while True: pass")
-        with pytest.raises(SandboxError):
-            made.wait(made.run.open(node="0", seed=1))
+def test_the_death_of_the_fork_server_ends_its_sessions_as_an_error_and_another_one_is_started():
+    async def noticed(zygote):
+        while not zygote.ended:  # noqa: ASYNC110 - nothing could set an event
+            await asyncio.sleep(0)
+
+    order = "list({f'key{i}' for i in range(100)})"
+    with bench() as made:
+        with made.repl() as repl:
+            before = repl.out(order)
+            made.run._zygote._process.send_signal(signal.SIGKILL)
+            with pytest.raises(SandboxError):
+                repl.cell("while True: pass")
+        made.wait(noticed(made.run._zygote))
+        with made.repl() as repl:
+            assert repl.out(order) == before
 
 
 def test_a_run_can_be_built_again_with_the_hash_seed_of_an_earlier_one():

@@ -11,7 +11,6 @@ Does not decide what is asked of a model, or whether: that is `on_event`'s recei
 """
 
 import asyncio
-import contextlib
 import os
 import signal
 import socket
@@ -31,6 +30,7 @@ from abyme.sandboxes.jail.batches import Batches, TooMuch
 from abyme.sandboxes.jail.channel import Channel
 from abyme.sandboxes.jail.ladder import Ladder, Step
 from abyme.sandboxes.jail.processes import Use, gone, number_of, send_signal, use
+from abyme.sandboxes.jail.words import INTERRUPT, ROLL_BACK, Words
 from abyme.wire import ENGINE_PROCESSES
 
 OnEvent = Callable[[ev.CallsRequested | ev.AnswerSubmitted], None]
@@ -85,7 +85,7 @@ class JailSession:
         """`max_processes`: to be watched from here, where the kernel does not count them."""
         self.facts = SessionFacts(python="", snapshots=False, layers=())
         self._channel = Channel(wire, self._receive, self._broken)
-        self._control = control
+        self._words = Words(control)
         self._cell_timeout_s = cell_timeout_s
         self._output_chars = output_chars
         self._max_processes = max_processes
@@ -105,11 +105,7 @@ class JailSession:
         self._roll_backs = 0
         self._died_idle = 0
         """Roll-backs since the last cell ended."""
-        self._words_unheard = 0
-        self._heard: asyncio.Event = asyncio.Event()
         self._dead: SandboxError | None = None
-        control.settimeout(0)
-        self._loop.add_reader(control, self._on_control)
 
     async def opened(self, pidfd: int, python: str) -> None:
         """Wait until the REPL says which layers it has verified.
@@ -159,9 +155,7 @@ class JailSession:
     ) -> ev.CellFinished:
         if self._cell is not None:
             raise SandboxError("a cell is running already")
-        while self._words_unheard and self._dead is None:
-            self._heard.clear()
-            await self._heard.wait()  # a late interrupt must not hit this cell
+        await self._words.all_heard()
         if self._dead is not None:
             raise self._dead
         now_s = self._loop.time()
@@ -392,26 +386,9 @@ class JailSession:
             running.may_keep = True
             self._channel.send(told.keep(running.number))
         elif "pid_namespace" in self.facts.layers:
-            self._words_unheard += 1
-            with contextlib.suppress(OSError):
-                self._control.send(b"i" if step == "interrupt" else b"r")
+            self._words.say(INTERRUPT if step == "interrupt" else ROLL_BACK)
         else:
             send_signal(self._pidfd, signal.SIGINT)
-
-    def _on_control(self) -> None:
-        """Hear that the supervisor has passed words on, or that there is none."""
-        try:
-            heard = self._control.recv(64)
-        except BlockingIOError:
-            return
-        except OSError:
-            heard = b""
-        if heard:
-            self._words_unheard -= len(heard)
-        else:  # if all is over, the wire ends too
-            self._loop.remove_reader(self._control)
-            self._words_unheard = 0
-        self._heard.set()
 
     def _use(self, running: _Cell) -> Use:
         """Processor time since the cell first waited for a call, 0 before; processes now."""
@@ -437,8 +414,7 @@ class JailSession:
             return
         self._dead = error
         self._channel.close()
-        self._loop.remove_reader(self._control)
-        self._control.close()
+        self._words.close()
         if self._pidfd >= 0:
             send_signal(self._pidfd, signal.SIGKILL)
         if not self._ready.done():
@@ -447,4 +423,3 @@ class JailSession:
         if self._cell is not None and not self._cell.ended.done():
             self._cell.ended.set_exception(error)
             self._cell.ended.exception()  # its task may be cancelled before it asks
-        self._heard.set()
