@@ -133,7 +133,17 @@ class _Loop:
             import asyncio  # noqa: PLC0415 - most cells never await
 
             self._runner = asyncio.Runner()
-        return self._runner.run(value)
+        try:
+            return self._runner.run(value)
+        except KeyboardInterrupt as error:
+            if value.cr_frame is not None:  # it is suspended, so that no traceback shows it
+                error.add_note(f"It was awaiting in {code.co_filename}, line {_line(value)}.")
+            raise
+
+
+def _line(coroutine: Any) -> int:
+    number: int = coroutine.cr_frame.f_lineno
+    return number
 
 
 def describe(error: BaseException) -> str:
