@@ -50,14 +50,14 @@ def ask(tmp_path):
 
 
 def below(pid):
-    """Processes that a process has started, and theirs."""
+    """Processes that a process has started, and theirs; some end meanwhile."""
     found = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        try:
+    try:
+        for task in Path(f"/proc/{pid}/task").iterdir():
             found += map(int, (task / "children").read_text().split())
-        except OSError:
-            continue
-    return found + [child for one in found if Path(f"/proc/{one}").exists() for child in below(one)]
+    except OSError:
+        pass
+    return found + [child for one in found for child in below(one)]
 
 
 def alive(pid):
