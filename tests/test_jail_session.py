@@ -58,7 +58,7 @@ def keeps_state(repl):
 def test_a_cell_over_its_time_is_rolled_back_and_shows_how_far_it_came(hasty, code):
     with hasty.repl() as repl:
         needs_snapshots(repl)
-        repl.out("x = 41\nanswer['content'] = 'before'")
+        repl.out("import asyncio; x = 41\nanswer['content'] = 'before'")  # a slow import
         begins = "x = y = 0\nprint('so far')\nanswer['content'] = 'half'\n"
         finished = repl.cell(begins + code)
 
