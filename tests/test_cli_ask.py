@@ -4,16 +4,26 @@ import io
 import json
 import os
 import pty
+import shlex
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
+from msgspec import structs
+from recorded_run import RECORDS
 
-from abyme.apps.cli import main
+from abyme.apps.cli import failures, main
+from abyme.apps.cli.going_on import how_to_go_on
+from abyme.apps.cli.progress import Silent
+from abyme.apps.cli.terminal import err
+from abyme.apps.cli.watching import Watched, says_how_to_go_on
+from abyme.core.limits import Limits
 from abyme.errors import JournalError
-from abyme.journals.folder import RunFolder
+from abyme.journals import folder
+from abyme.journals.folder import RunFolder, RunSpec
 from abyme.journals.writer import JournalWriter
 from abyme.testing import Fault, ScriptedEndpoint
 
@@ -275,6 +285,30 @@ def test_ctrl_c_twice_stops_now_and_names_the_run(files, home) -> None:
     assert str(run) in err
 
 
+def test_an_impatient_ctrl_c_still_says_how_to_go_on(tmp_path, capsysbinary) -> None:
+    """The third one ends all at once, without a word of the run itself."""
+    others = [folder.create(tmp_path) for _ in range(3)]
+    for number, run in enumerate(others):
+        spec = RunSpec(question="q", model="m", sub_model="m", limits=Limits(), sources=["x"])
+        run.write_spec(spec)
+        with run.open_journal() as journal:
+            event = structs.replace(RECORDS[0].event, seed=number)
+            journal.append(structs.replace(RECORDS[0], event=event))
+    watching = Watched(Silent(err()))
+    watching.record(RECORDS[0])  # its seed is 1
+
+    with pytest.raises(KeyboardInterrupt) as stop, says_how_to_go_on(watching, tmp_path):
+        raise KeyboardInterrupt
+    aborted = click.Abort()
+    aborted.__cause__ = stop.value
+
+    assert failures.report(aborted, []) == 130
+    assert capsysbinary.readouterr().err.decode().splitlines() == [
+        "abyme: stopped",
+        f"to go on: abyme resume {others[1].path}",
+    ]
+
+
 def on_a_terminal(endpoint: ScriptedEndpoint, files: Path, home: Path) -> tuple[int, bytes]:
     """Exit code, and everything that was written to the terminal."""
     ours, theirs = pty.openpty()
@@ -407,3 +441,82 @@ def test_evidence_that_is_not_in_the_context_is_left_out_and_that_is_said(abyme,
     assert (code, out) == (0, "1\n")
     assert err.splitlines()[0].startswith("  [1] b.txt:2: ")
     assert err.splitlines()[1] == said
+
+
+# -- shapes, the cache, how to go on -------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (None, "cannot read the schema "),
+        ("[1", "is not JSON"),
+        ("[1]", "is no JSON object"),
+        ('{"type": "nope"}', "the schema cannot be kept: /type"),
+    ],
+)
+def test_a_schema_that_will_not_do_is_said_before_anything_is_read(
+    abyme, files, tmp_path, text, sentence
+) -> None:
+    path = tmp_path / "schema.json"
+    if text is not None:
+        path.write_text(text)
+    with ScriptedEndpoint([]) as endpoint:
+        code, out, err = abyme(endpoint, "where?", files, "--schema", path)
+
+    assert (code, out, err.count("\n"), endpoint.calls) == (2, "", 1, 0)
+    assert sentence in err
+
+
+def test_what_does_not_fit_the_schema_is_no_answer_and_not_worth_going_on(
+    abyme, files, tmp_path
+) -> None:
+    path = tmp_path / "schema.json"
+    path.write_text('{"type": "object"}')
+    with ScriptedEndpoint(["```repl\nsubmit([1])\n```"] * 3) as endpoint:
+        code, out, err = abyme(endpoint, "where?", files, "--schema", path)
+
+    assert (code, out, endpoint.calls) == (1, "", 3)
+    assert "what was there does not fit the schema: [1]" in err.splitlines()
+    assert "to go on" not in err
+
+
+def test_equal_calls_of_another_run_come_from_the_cache(abyme, files, home) -> None:
+    script = ["```repl\nsubmit(llm_query('p'))\n```", "reply"]
+    with ScriptedEndpoint(script) as endpoint:
+        abyme(endpoint, "where?", files, "--cache")
+        code, out, _ = abyme(endpoint, "where?", files, "--cache", "--json")
+
+    assert (code, json.loads(out)["answer"], endpoint.calls) == (0, "reply", 2)
+    assert json.loads(out)["usage"]["prompt_tokens"] == 0
+
+
+HINTS = [
+    ("stopped by the user", []),
+    ("max_usd: $0.01 needed beside", ["--max-usd", "5"]),
+    ("the call was not made: max_calls: 1 needed", ["--max-calls", "20000"]),
+    ("timeout_s: 0.5 s are over", ["--timeout", "1"]),
+    ("max_tokens: too large, says the provider", []),
+    ("memory_bytes: no option", []),
+]
+
+
+@pytest.mark.parametrize(("reason", "options"), HINTS)
+def test_the_limit_that_was_met_is_doubled(tmp_path, reason, options) -> None:
+    run = folder.create(tmp_path)
+    limits = Limits(max_usd="2.5", timeout_s=0.5, max_tokens=None)
+    run.write_spec(RunSpec(question="q", model="m", sub_model="m", limits=limits, sources=["x"]))
+
+    words = shlex.split(how_to_go_on(run.path, reason, limits).removeprefix("to go on: "))
+
+    assert words == ["abyme", "resume", str(run.path), *options]
+
+
+def test_a_context_that_was_not_kept_must_be_given_again(tmp_path) -> None:
+    run = folder.create(tmp_path)
+    spec = RunSpec(question="q", model="m", sub_model="m", limits=Limits(), sources=["-", "a b"])
+    run.write_spec(spec)
+
+    assert how_to_go_on(run.path, "").endswith(f"{run.id} - 'a b'")
+    run.write_spec(structs.replace(spec, kept=True))
+    assert how_to_go_on(run.path, "").endswith(run.id)

@@ -1,11 +1,13 @@
 """Contract: apps/view and apps/tree. What a reader sees of a run comes from its records alone."""
 
 import pytest
-from recorded_run import CHILD, RECORDS
+from recorded_run import CHILD, EVENTS, RECORDS, reserved, settled
 
-from abyme.apps.tree import draw, totals
+from abyme.apps.tree import differing, draw, going_on, totals
 from abyme.apps.view import RunView, first_line, parent_of
-from abyme.core.ids import ROOT, NodeId
+from abyme.core import events as ev
+from abyme.core.ids import ROOT, BatchId, NodeId
+from abyme.core.limits import Limits
 
 
 def view(count: int | None = None) -> RunView:
@@ -80,3 +82,116 @@ def test_nodes_know_their_parent_and_children_their_question() -> None:
 )
 def test_a_cell_is_told_by_its_first_line_of_code(code: str, line: str) -> None:
     assert first_line(code) == line
+
+
+# -- runs that were gone on with -----------------------------------------------------
+
+
+def run_of(*events: tuple[NodeId, ev.AnyEvent], past: int = 0) -> RunView:
+    """A run of the first recorded events, then these."""
+    every = [*EVENTS[:past], *((9.0, node, event) for node, event in events)]
+    run = RunView()
+    run.take(
+        [
+            ev.Record(seq=seq, at_s=at_s, node=node, event=event)
+            for seq, (at_s, node, event) in enumerate(every)
+        ]
+    )
+    return run
+
+
+def resumed(believed: int, carried: ev.Carried | None = None) -> tuple[NodeId, ev.RunResumed]:
+    return ROOT, ev.RunResumed(
+        believed=believed,
+        limits=Limits(max_turns=7),
+        carried=carried or ev.Carried(),
+        next_call=9,
+        resumed_at="2026-11-23T00:00:00+00:00",
+    )
+
+
+def rebuilt(*differs: ev.Difference) -> tuple[NodeId, ev.SessionRebuilt]:
+    return ROOT, ev.SessionRebuilt(cells=0, differs=list(differs))
+
+
+def test_a_cell_that_was_cut_off_is_drawn_once_and_what_was_in_flight_is_unknown() -> None:
+    """Cut off after the first of two sub-calls: the other one is at its worst, 700."""
+    asks = EVENTS[5][2]
+    cut = run_of(
+        resumed(11, ev.Carried(calls=1, usd_micro=700, unknown_calls=1, unknown_usd_micro=700)),
+        rebuilt(),
+        (ROOT, ev.CellStarted(cell=1, code="labels = llm_query_batched(parts)")),
+        (ROOT, asks),
+        (ROOT, reserved(9, "sub")),
+        (ROOT, settled(9, "again")),
+        (ROOT, ev.CellFinished(cell=1, output="", ended="clean")),
+        past=11,
+    )
+
+    assert texts(cut)[1:] == [
+        "┄ REPL rebuilt from 0 cells",
+        "└ 1 labels = llm_query_batched(parts)  ok  2 sub-calls: 2 done · 0.0 s",
+        "5 calls · 1 failed · 300 + 30 tokens · $0.0011, up to $0.0007 of it unknown · 9.0 s",
+    ]
+    assert going_on(cut.resumed[0]) == (
+        "after record 10: $0.0009 spent, up to $0.0007 of it unknown (1 call was in flight)"
+    )
+    assert cut.nodes[ROOT].cells[0].runs == 2
+
+
+def test_what_was_set_aside_is_paid_and_not_drawn() -> None:
+    """The whole run is there; it is taken up after its first turn."""
+    cut = run_of(resumed(4), rebuilt(), past=len(EVENTS))
+
+    assert texts(cut) == [
+        "root  turn 1 of 7  how many? \\x1b]0;owned\\x07\\x1b[31mred\\u202e",
+        "┄ REPL rebuilt from 0 cells",
+        "6 calls · 2 failed · 400 + 40 tokens · $0.0012, up to $0.0007 of it unknown · 9.0 s",
+    ]
+    assert going_on(cut.resumed[0]) == (
+        "after record 3: $0.0012 spent; 23 records from there on set aside"
+    )
+    assert cut.finished is None
+
+
+def test_a_turn_that_was_in_flight_is_counted_once() -> None:
+    cut = run_of(resumed(3), rebuilt(), (ROOT, reserved(9, "turn")), past=3)
+
+    assert texts(cut)[0].startswith("root  turn 1 of 7, writing  how many?")
+
+
+def test_rebuilt_cells_that_differ_are_counted_in_the_tree_and_told_in_words() -> None:
+    names = [f"n{number}" for number in range(9)]
+    apart = ev.Difference(cell=1, what="its output differs", names=names)
+    cut = run_of(resumed(4), rebuilt(apart), past=4)
+
+    assert texts(cut)[1] == "┄ REPL rebuilt from 0 cells, 1 came out differently"
+    assert differing(ROOT, apart) == (
+        "0, cell 1: its output differs (n0, n1, n2, n3, n4, n5, n6, n7, ...)"
+    )
+
+
+def test_a_child_shows_how_it_ended() -> None:
+    ended = ev.ChildEnded(status="cut_off", value=None, reason="its parent's cell ended first")
+    cut = run_of((CHILD, ended), past=19)
+
+    assert texts(cut)[2] == "    0.0  turn 1 of 5, cut off  deeper?"
+
+
+def test_what_was_declined_and_what_had_the_wrong_shape_is_counted() -> None:
+    no = ev.BatchConfirmed(batch=BatchId(2), allowed=False)
+    wrong = ev.CallSettled(
+        call=settled(2).call, text="{}", finish="stop", usage=ev.Usage(), wrong="n is missing"
+    )
+    cut = run_of(
+        (ROOT, wrong),
+        (ROOT, no),
+        (ROOT, ev.CellFinished(cell=1, output="", ended="clean")),
+        (ROOT, ev.EvidenceChecked(found=[], missing=[], wrong="n must be an integer")),
+        past=8,
+    )
+
+    counters = "2 sub-calls: 1 done, 1 batch declined, 1 wrong shape"
+    assert texts(cut, width=120)[1] == (
+        f"└ 1 labels = llm_query_batched(parts)  wrong shape  {counters} · 8.0 s"
+    )
