@@ -14,7 +14,6 @@ from recorded_run import RECORDS
 from abyme.apps.cli.asking import Asker
 from abyme.apps.cli.progress import Lines, Silent
 from abyme.apps.cli.terminal import Terminal, terminal
-from abyme.apps.view import RunView
 from abyme.core import events as ev
 from abyme.core.ids import ROOT
 from abyme.testing import ScriptedEndpoint
@@ -53,10 +52,10 @@ def told(tmp_path: Path) -> Iterator[Told]:
 
 @pytest.fixture
 def asker(told: Told, keyboard: int) -> Asker:
-    view = RunView()
+    shown = Silent(told.terminal)
     for record in RECORDS[:4]:
-        view.add(record)
-    return Asker(told.terminal, Silent(told.terminal), view)
+        shown.record(record)
+    return Asker(told.terminal, shown)
 
 
 async def asked(work: Awaitable[bool], do: Callable[[], object]) -> asyncio.Task[bool]:

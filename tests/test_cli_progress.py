@@ -9,7 +9,7 @@ from rich.console import Console
 from abyme.apps.cli.progress import Lines, LiveTree, Silent, progress
 from abyme.apps.cli.terminal import Terminal, terminal
 from abyme.core import events as ev
-from abyme.core.ids import ROOT, CallId, NodeId
+from abyme.core.ids import ROOT, BatchId, CallId, NodeId
 
 
 def pipe() -> Terminal:
@@ -198,3 +198,66 @@ def test_a_reply_without_code_is_told_and_one_with_code_by_its_cell() -> None:
 def test_the_deadline_is_told_once() -> None:
     said_of_it = lines_of(ev.DeadlinePassed(), ev.DeadlinePassed(final=True))
     assert said_of_it == ["closing: timeout_s is nearly over"]
+
+
+RESUMED = ev.RunResumed(
+    believed=4,
+    limits=RECORDS[0].event.limits,
+    carried=ev.Carried(),
+    next_call=9,
+    resumed_at="2026-11-23T00:00:00+00:00",
+)
+
+
+def test_a_run_that_is_gone_on_with_begins_with_the_picture_of_its_past(still: LiveTree) -> None:
+    still.past([*RECORDS, ev.Record(seq=len(RECORDS), at_s=4.0, node=ROOT, event=RESUMED)])
+
+    drawn = picture(still)
+
+    assert drawn[0].startswith("root  turn 1 of 5  how many?")
+    assert drawn[1].startswith("6 calls · 2 failed · ")
+    assert len(drawn) == 2
+
+
+def test_of_its_past_nothing_is_told_again() -> None:
+    target = pipe()
+    Lines(target).past([*RECORDS, ev.Record(seq=27, at_s=4.0, node=ROOT, event=RESUMED)])
+
+    assert said(target) == []
+
+
+def test_cells_that_are_run_again_are_counted(still: LiveTree) -> None:
+    target = pipe()
+    shown = Lines(target)
+    for done in (1, 3, 10):
+        shown.cells_done(done, 10)
+    still.cells_done(5, 10)
+
+    assert said(target) == [f"replaying: {done} of 10 cells" for done in (1, 3, 10)]
+    assert picture(still) == [f"replaying  {'━' * 12}{'─' * 12}  5 of 10 cells"]
+
+
+def test_what_must_not_be_missed_is_said_with_quiet_too() -> None:
+    target = pipe()
+    quiet = Silent(target)
+    quiet.note("not this")
+    quiet.warn("REPL rebuilt: \x1b[2J")
+
+    assert said(target) == ["REPL rebuilt: \\x1b[2J"]
+
+
+def test_rebuilt_repls_declined_calls_and_lost_children_are_told() -> None:
+    cut = ev.ChildEnded(status="cut_off", value=None, reason="its parent's cell ended first")
+    assert lines_of(
+        ev.SessionRebuilt(cells=2),
+        ev.BatchConfirmed(batch=BatchId(1), allowed=False),
+        ev.BatchConfirmed(batch=BatchId(2), allowed=True),
+        cut,
+        ev.ChildEnded(status="answered", value=1),
+        ev.EvidenceChecked(found=[], missing=[], wrong="n must be an integer"),
+    ) == [
+        "REPL rebuilt from 2 cells",
+        "the calls are declined",
+        "cut off: its parent's cell ended first",
+        "the answer does not fit the schema: n must be an integer",
+    ]

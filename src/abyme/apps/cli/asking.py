@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from abyme.apps.amounts import count, usd
 from abyme.apps.cli.terminal import Terminal
-from abyme.apps.view import RunView
 from abyme.core import events as ev
 from abyme.errors import ConfigError
 
@@ -27,10 +26,9 @@ MOST_BYTES = 4096
 class Asker:
     """The user at the terminal. Lives in the loop of the run."""
 
-    def __init__(self, terminal: Terminal, shown: "Progress", view: RunView) -> None:
+    def __init__(self, terminal: Terminal, shown: "Progress") -> None:
         self._terminal = terminal
         self._shown = shown
-        self._view = view
         self._turn = asyncio.Lock()
         self._ending = False
         self._said: asyncio.Future[bool | None] | None = None
@@ -59,8 +57,9 @@ class Asker:
             self._withdraw()
 
     def _question(self, calls: int, usd_micro: int) -> str:
-        spent = usd(self._view.tally.total.amount.usd_micro)
-        ceiling = self._view.limits.max_usd_micro if self._view.limits else None
+        view = self._shown.view
+        spent = usd(view.tally.total.amount.usd_micro)
+        ceiling = view.limits.max_usd_micro if view.limits else None
         if ceiling is not None:
             spent += f" of {usd(ceiling)}"
         spent += " spent"

@@ -29,7 +29,12 @@ TAIL_CHARS = 400
 
 
 class Progress(Protocol):
-    """Told what happens; all of it may be ignored."""
+    """Told what happens; all of it may be left unsaid."""
+
+    @property
+    def view(self) -> RunView:
+        """What the run has come to."""
+        ...
 
     def note(self, text: str) -> None:
         """Say one thing that is not part of the run."""
@@ -76,6 +81,7 @@ class Silent:
     """For ``--quiet``."""
 
     def __init__(self, terminal: Terminal) -> None:
+        self.view = RunView()
         self._terminal = terminal
 
     def note(self, text: str) -> None:
@@ -92,10 +98,12 @@ class Silent:
         """Say nothing."""
 
     def past(self, records: Sequence[ev.Record]) -> None:
-        """Say nothing."""
+        """Only take it in."""
+        self.view.take(records)
 
     def record(self, record: ev.Record) -> None:
-        """Say nothing."""
+        """Only take it in."""
+        self.view.add(record)
 
     def text(self, node: NodeId, piece: str) -> None:
         """Say nothing."""
@@ -115,7 +123,7 @@ class Lines:
 
     def __init__(self, terminal: Terminal) -> None:
         self._terminal = terminal
-        self._view = RunView()
+        self.view = RunView()
         self._tenth = -1
         self._held: list[str] | None = None
         """What is to be said once the terminal is free again; None: it is."""
@@ -146,11 +154,11 @@ class Lines:
 
     def past(self, records: Sequence[ev.Record]) -> None:
         """Print nothing: it was printed when it happened."""
-        self._view.take(records)
+        self.view.take(records)
 
     def record(self, record: ev.Record) -> None:
         """Print what a reader of a log wants of it."""
-        self._view.add(record)
+        self.view.add(record)
         words = self._words(record.node, record.event)
         if words:
             name = "root" if record.node == ROOT else record.node
@@ -206,7 +214,7 @@ class Lines:
                 self._said.pop(node, None)
                 return f"cell {event.cell}: {first_line(event.code)}"
             case ev.CellFinished():
-                cell = self._view.nodes[node].cells[-1]
+                cell = self.view.nodes[node].cells[-1]
                 took = duration((cell.ended_s or 0.0) - cell.started_s)
                 calls = describe_calls(cell)
                 return f"cell {event.cell} {how_it_ended(cell)[0]} in {took}" + (
@@ -227,7 +235,7 @@ class Lines:
                 return f"retrying, attempt {event.attempt}{self._pause(event)}"
             case ev.CallReserved(purpose="turn") | ev.RunFinished():
                 return self._prose(node)
-            case ev.CallSettled() if self._view.is_turn(event.call):
+            case ev.CallSettled() if self.view.is_turn(event.call):
                 self._said[node] = event.text
                 return ""
             case _:
@@ -248,7 +256,7 @@ class Lines:
             case ev.DeadlinePassed():
                 return "" if event.final else "closing: timeout_s is nearly over"
             case ev.StopRequested():
-                return stopping(self._view)
+                return stopping(self.view)
             case _:
                 return ""
 
@@ -258,7 +266,7 @@ class LiveTree:
 
     def __init__(self, terminal: Terminal) -> None:
         self._terminal = terminal
-        self._view = RunView()
+        self.view = RunView()
         self._paused = False
         self._lock = threading.Lock()
         self._heard_s = 0.0
@@ -292,14 +300,14 @@ class LiveTree:
     def past(self, records: Sequence[ev.Record]) -> None:
         """Begin with the picture of it."""
         with self._lock:
-            self._view.take(records)
+            self.view.take(records)
             self._heard_s = time.monotonic()
         self._start()
 
     def record(self, record: ev.Record) -> None:
         """Take it into the picture."""
         with self._lock:
-            self._view.add(record)
+            self.view.add(record)
             self._heard_s = time.monotonic()
             self._bar = ""
             if isinstance(record.event, ev.CallSettled | ev.CallFailed):
@@ -352,12 +360,12 @@ class LiveTree:
     def _lines(self, width: int, height: int) -> list[Line]:
         if self._bar:
             return [[(self._bar, "")]]
-        if self._view.started is None:
+        if self.view.started is None:
             return []
-        waited_s = time.monotonic() - self._heard_s if self._view.finished is None else 0.0
-        now_s = self._view.at_s + waited_s
-        lines = draw(self._view, width=width, height=height - 1, now_s=now_s)
-        if self._writing is not None and self._view.finished is None:
+        waited_s = time.monotonic() - self._heard_s if self.view.finished is None else 0.0
+        now_s = self.view.at_s + waited_s
+        lines = draw(self.view, width=width, height=height - 1, now_s=now_s)
+        if self._writing is not None and self.view.finished is None:
             tail = safe_line(self._writing[1].rstrip().rpartition("\n")[2], width - 2)
             lines.insert(-1, [("  " + tail, "dim")])
         return lines

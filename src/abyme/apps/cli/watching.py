@@ -34,13 +34,17 @@ class Watched:
 
     def __init__(self, shown: "Progress") -> None:
         self.shown = shown
-        self.view = RunView()
-        self.asker = Asker(err(), shown, self.view)
+        self.asker = Asker(err(), shown)
         self.begun = False
         self.killed = False
         self._stops = 0
         self._name = ""
         self._past: list[Record] = []
+
+    @property
+    def view(self) -> RunView:
+        """What the run has come to."""
+        return self.shown.view
 
     def goes_on(self, name: str, past: "Iterable[Record]") -> None:
         """Keep what a run had done until it goes on: only then is known what of it counts."""
@@ -54,7 +58,6 @@ class Watched:
         if isinstance(record.event, ev.RunResumed):
             self._take_up(record)
             return
-        self.view.add(record)
         self.asker.record(record)
         if self.killed and isinstance(record.event, ev.StopRequested):
             self._stops += 1
@@ -73,9 +76,8 @@ class Watched:
         from abyme.apps.tree import going_on  # noqa: PLC0415
 
         past, self._past = [*self._past, record], []
-        self.view.take(past)
-        self.shown.note(f"resuming {self._name} {going_on(self.view.resumed[-1])}")
         self.shown.past(past)
+        self.shown.note(f"resuming {self._name} {going_on(self.view.resumed[-1])}")
 
     def _say_what_differs(self, node: "NodeId", differs: "Sequence[Any]") -> None:
         from abyme.apps.tree import differing  # noqa: PLC0415
