@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from abyme.apps.cli.progress import Progress
     from abyme.core.events import Record
     from abyme.ports import Context
-    from abyme.run.api import RLM, Answer
+    from abyme.run.answers import Answer
+    from abyme.run.api import RLM
 
 MODEL = "local:coder-1.5b"
 

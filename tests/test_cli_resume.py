@@ -187,13 +187,12 @@ def test_with_a_schema_the_answer_is_json_in_ask_and_in_resume(abyme, files, tmp
 # -- what cannot be gone on with -----------------------------------------------------
 
 
-def test_an_answered_run_is_not_gone_on_with(abyme, files) -> None:
-    run = abyme.asked(["```repl\nsubmit(1)\n```"], files)
+def test_an_answered_run_gives_its_answer_again(abyme, files) -> None:
+    abyme.asked(["```repl\nsubmit(1)\n```"], files)
 
-    code, out, err = abyme("resume", "latest")
+    code, out, _err = abyme("resume", "latest")
 
-    assert (code, out) == (2, "")
-    assert err == [f"abyme: the run is answered; `abyme show {run.id}` shows the answer"]
+    assert (code, out) == (0, "1\n")
 
 
 def test_a_run_that_is_still_running_is_left_alone(abyme, files) -> None:

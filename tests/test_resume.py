@@ -6,6 +6,7 @@ not in it had not happened.
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -159,16 +160,18 @@ def test_a_cell_that_comes_out_in_another_way_is_told_to_the_root_by_name(tmp_pa
     assert "not all came out as before: cell 1: its output differs (now)" in told
 
 
-def test_an_answered_run_is_not_run_again(whole):
-    answer, folder, _lines, asked = whole
-    before = len(asked)
-    with (
-        RLM(model=ScriptedModel(reply_to), runs_dir=folder.path.parent) as rlm,
-        pytest.raises(ConfigError, match="the run is answered"),
-    ):
-        rlm.resume(answer.run, context=TEXT)
+def test_an_answered_run_gives_its_answer_again_and_asks_nobody(whole, tmp_path):
+    """Its answer.json is written, too, if the run was killed between the two."""
+    answer, folder, lines, _asked = whole
+    path = cut_off(folder, lines, tmp_path, "answered")
+    model = ScriptedModel(reply_to)
+    with RLM(model=model, runs_dir=tmp_path) as rlm:
+        again = rlm.resume(path)
 
-    assert len(asked) == before
+    assert again == replace(answer, run=path, usage=again.usage)
+    assert replace(again.usage, wall_s=0) == replace(answer.usage, wall_s=0)
+    assert RunFolder(path).answer().value == answer.value
+    assert model.requests == []
 
 
 def test_a_torn_last_line_is_cut_off_and_the_run_goes_on(whole, tmp_path):

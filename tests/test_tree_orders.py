@@ -13,8 +13,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 import pytest
-from msgspec import structs
 from core_doubles import Run, facts
+from msgspec import structs
 
 from abyme.core import effects as do
 from abyme.core import events as ev

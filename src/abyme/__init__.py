@@ -23,8 +23,9 @@ if TYPE_CHECKING:
         ModelError,
         SandboxError,
     )
-    from abyme.run.api import RLM, Answer, replay
-    from abyme.run.replay import Replayed
+    from abyme.run.answers import Answer
+    from abyme.run.api import RLM
+    from abyme.run.replay import Replayed, replay
     from abyme.run.usage import Usage, Used
 
 __all__ = [
@@ -48,10 +49,10 @@ __all__ = [
 
 _HOME = {
     "RLM": "abyme.run.api",
-    "Answer": "abyme.run.api",
+    "Answer": "abyme.run.answers",
     "Usage": "abyme.run.usage",
     "Used": "abyme.run.usage",
-    "replay": "abyme.run.api",
+    "replay": "abyme.run.replay",
     "Replayed": "abyme.run.replay",
     "Limits": "abyme.core.limits",
     "Evidence": "abyme.core.events",

@@ -93,6 +93,11 @@ class Past:
     cause: ev.AnyEvent | None
     """What ended it, or began its end: the first event that is set aside."""
 
+    @property
+    def is_answered(self) -> bool:
+        """Whether there is nothing to go on with."""
+        return self.ended is not None and self.ended.status == "answered"
+
 
 def written_for(effect: AnyEffect) -> Written | None:
     """Tell which record must be written before an effect is performed."""

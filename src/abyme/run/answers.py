@@ -1,154 +1,82 @@
-"""Which shape a user wants the answer in, and how the JSON of an answer becomes that.
+"""What a run brought, as its user gets it: from its end, or from its journal."""
 
-A shape is a pydantic model or `TypeAdapter` (known by their methods: pydantic is not
-imported), anything that `msgspec` describes (a `Struct`, a dataclass, a `TypedDict`,
-``list[Row]``), or a JSON Schema as a dict. Invariant: `Shape.make` gives a whole instance or
-an error in words, never half of one.
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
 
-Classes are code of the user's: whatever one raises (`Exception`) is caught here, at settling
-time as a `ConfigError`, over an answer as a misfit that the root model is told.
-"""
-
-import json
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any, Final
-
-from abyme.core import shapes
-from abyme.errors import ConfigError
-
-MOST_SAID: Final = 3
-MOST_SAID_CHARS: Final = 600
-WHAT: Final = (
-    "a schema is a pydantic model, a dataclass or other type that msgspec knows, "
-    "or a JSON Schema as a dict"
-)
+from abyme.core.effects import Finish
+from abyme.core.events import Evidence, EvidenceChecked, Record, RunFinished
+from abyme.core.ids import ROOT
+from abyme.core.tally import Tally
+from abyme.run.shape import NoFit, Shape
+from abyme.run.usage import Usage, usage_of
 
 
-class NoFit(Exception):
-    """An answer is not of the shape, in words."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a run brought."""
+
+    value: Any
+    """As submitted: text, number, list... None if there is nothing. With a schema: the instance
+    of the class that was given, or checked JSON; None if there is nothing that fits."""
+    status: Literal["answered", "partial", "failed", "stopped"]
+    evidence: list[Evidence]
+    """Places that the host found in its own copy of the context."""
+    missing: list[str]
+    """Quotes that were submitted as evidence and are not in the context."""
+    usage: Usage
+    run: Path
+    """The run's folder."""
+    reason: str | None = None
+    """What kept it from being `answered`."""
+    unfit: Any = None
+    """What was held and does not fit the schema, as JSON; then `value` is None."""
+    unrecorded: str | None = None
+    """Why the end of the run is not in its folder: a full disk."""
+
+    @property
+    def response(self) -> str:
+        """The value as text, as users of the official engine read it."""
+        return self.value if isinstance(self.value, str) else str(self.value)
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """What a user wants an answer to be."""
-
-    schema: dict[str, Any]
-    """JSON Schema of it, for models, the journal and `core/shapes`."""
-    _convert: Callable[[Any], Any]
-
-    def make(self, value: Any) -> Any:
-        """Make the instance of an answer's JSON.
-
-        Raises:
-            NoFit: it does not fit.
-        """
-        wrong = shapes.misfit(self.schema, value)
-        if wrong is not None:
-            raise NoFit(wrong)
-        return self._made(value)
-
-    def misfit(self, value: Any) -> str | None:
-        """Say in a line why the class does not take what fits its schema; None: it does."""
-        try:
-            self._made(value)
-        except NoFit as error:
-            return str(error)
-        return None
-
-    def _made(self, value: Any) -> Any:
-        try:
-            return self._convert(value)
-        except Exception as error:
-            raise NoFit(_words(error)) from error
+def answer_of(
+    finished: RunFinished | Finish, *, missing: Sequence[str], usage: Usage, run: Path
+) -> Answer:
+    """Make the answer of a run's end."""
+    return Answer(
+        value=finished.value,
+        status=finished.status,
+        evidence=list(finished.evidence),
+        missing=list(missing),
+        usage=usage,
+        run=run,
+        reason=finished.reason,
+    )
 
 
-def shape_of(given: Any) -> Shape:
-    """Settle what the user gave as a schema.
+def recorded(records: Sequence[Record], *, run: Path) -> Answer:
+    """Make the answer of a run that ended, from its journal alone."""
+    tally, missing = Tally(), list[str]()
+    for record in records:
+        tally.take(record)
+        if record.node == ROOT and isinstance(record.event, EvidenceChecked):
+            missing = record.event.missing
+    finished = records[-1].event
+    assert isinstance(finished, RunFinished)
+    usage = usage_of(tally, wall_s=records[-1].at_s)
+    return answer_of(finished, missing=missing, usage=usage, run=run)
 
-    Raises:
-        ConfigError: it is no schema, or one that cannot be kept.
-    """
-    if isinstance(given, dict):
-        return _of_schema(given)
+
+def shaped(answer: Answer, shape: Shape | None) -> Answer:
+    """Give the value its shape. What was held at a limit was perhaps never looked at."""
+    if shape is None or answer.value is None:
+        return answer
     try:
-        return _of_class(given)
-    except ConfigError:
-        raise
-    except Exception as error:
-        raise ConfigError(f"{WHAT}; {_named(given)} cannot be one: {_words(error)}") from error
-
-
-def shape_again(given: Any, recorded: dict[str, Any] | None) -> Shape | None:
-    """Settle the shape of a run that goes on: it must be the one that it began with.
-
-    Raises:
-        ConfigError: it is another one.
-    """
-    if given is None:
-        return None if recorded is None else Shape(recorded, _as_it_is)
-    shape = shape_of(given)
-    if shape.schema != recorded:
-        raise ConfigError("the run began with another schema; give the same, or none")
-    return shape
-
-
-def _of_schema(given: dict[str, Any]) -> Shape:
-    try:
-        shapes.check(given, shapes.USER)
-    except ValueError as error:
-        raise ConfigError(f"the schema cannot be kept: {error}") from None
-    return Shape(_copied(given), _as_it_is)
-
-
-def _of_class(given: Any) -> Shape:
-    schema: Any
-    convert: Callable[[Any], Any]
-    if _has(given, "model_json_schema", "model_validate_json"):  # a model of pydantic 2
-        schema, read = given.model_json_schema(), given.model_validate_json
-        convert = lambda value: read(json.dumps(value))  # noqa: E731
-    elif _has(given, "json_schema", "validate_json"):  # its TypeAdapter
-        schema, read = given.json_schema(), given.validate_json
-        convert = lambda value: read(json.dumps(value))  # noqa: E731
-    elif given is None or isinstance(given, str | bytes | int | float | list | tuple | set):
-        raise ConfigError(f"{WHAT}, not {given!r}"[:MOST_SAID_CHARS])
-    else:
-        import msgspec  # noqa: PLC0415
-
-        schema = msgspec.json.schema(given)
-        convert = lambda value: msgspec.convert(value, given)  # noqa: E731
-    shapes.check(schema, shapes.OWN)
-    return Shape(_copied(schema), convert)
-
-
-def _has(given: Any, *methods: str) -> bool:
-    return all(callable(getattr(given, name, None)) for name in methods)
-
-
-def _copied(schema: Any) -> dict[str, Any]:
-    """Copy a schema to plain JSON, so that what the user does to theirs changes no run."""
-    copy: dict[str, Any] = json.loads(json.dumps(schema))
-    return copy
-
-
-def _as_it_is(value: Any) -> Any:
-    return value
-
-
-def _named(given: Any) -> str:
-    return str(getattr(given, "__name__", None) or type(given).__name__)
-
-
-def _words(error: Exception) -> str:
-    """Tell an error in a line; pydantic's and their places one by one."""
-    errors = getattr(error, "errors", None)
-    found: Iterable[Any] = ()
-    if callable(errors):
-        found = errors()
-    said = [
-        f"{'.'.join(map(str, one['loc'])) or 'the value'}: {one['msg']}"
-        for one in found
-        if isinstance(one, dict) and "loc" in one and "msg" in one
-    ]
-    text = "; ".join(said[:MOST_SAID]) or " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= MOST_SAID_CHARS else text[: MOST_SAID_CHARS - 3] + "..."
+        return replace(answer, value=shape.make(answer.value))
+    except NoFit as error:
+        answer = replace(answer, value=None, unfit=answer.value)
+        if answer.status != "answered":
+            return answer
+        return replace(answer, status="failed", reason=f"bad_shape: {error}")

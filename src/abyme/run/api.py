@@ -1,65 +1,36 @@
 """The public face of a run: `RLM`, and the `Answer` it gives. Everything waits inside `driver`."""
 
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import aclosing, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from contextlib import aclosing, closing, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
 
 from abyme.core.effects import Finish
-from abyme.core.events import Evidence, EvidenceChecked, Record, RunFinished
+from abyme.core.events import EvidenceChecked, Record, RunFinished
 from abyme.core.ids import ROOT, NodeId
 from abyme.core.limits import Limits
 from abyme.errors import AbymeError, ConfigError, JournalError
-from abyme.ports import Context, Model, Sandbox
+from abyme.ports import Model, Sandbox
 from abyme.run import build
-from abyme.run.answers import NoFit, Shape, shape_again, shape_of
-from abyme.run.spec import Settings, Spec, data_dir, new_seed, settle
+from abyme.run.answers import Answer, answer_of, recorded, shaped
+from abyme.run.build import Input
+from abyme.run.shape import Shape, shape_again, shape_of
+from abyme.run.spec import Settings, Spec, new_seed, settle
 from abyme.run.usage import Usage, usage_of
 
 if TYPE_CHECKING:
     import asyncio
     from concurrent.futures import ThreadPoolExecutor
 
-    from abyme.journals.folder import RunFolder
     from abyme.run.driver import Driver
-    from abyme.run.replay import Replayed
 
 # asyncio and what stands on it are imported where a run begins: importing RLM stays under 0.1 s.
 
 T = TypeVar("T")
 NewLimits: TypeAlias = Limits | Mapping[str, Any] | None
-Input: TypeAlias = str | Sequence[str] | dict[str, str] | Path | Sequence[Path] | Context
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What a run brought."""
-
-    value: Any
-    """As submitted: text, number, list... None if there is nothing. With a schema: the instance
-    of the class that was given, or checked JSON; None if there is nothing that fits."""
-    status: Literal["answered", "partial", "failed", "stopped"]
-    evidence: list[Evidence]
-    """Places that the host found in its own copy of the context."""
-    missing: list[str]
-    """Quotes that were submitted as evidence and are not in the context."""
-    usage: Usage
-    run: Path
-    """The run's folder."""
-    reason: str | None = None
-    """What kept it from being `answered`."""
-    unfit: Any = None
-    """What was held and does not fit the schema, as JSON; then `value` is None."""
-    unrecorded: str | None = None
-    """Why the end of the run is not in its folder: a full disk."""
-
-    @property
-    def response(self) -> str:
-        """The value as text, as users of the official engine read it."""
-        return self.value if isinstance(self.value, str) else str(self.value)
 
 
 class RLM:
@@ -173,7 +144,7 @@ class RLM:
             ConfigError: a key is missing, or the model was a Python object.
             JournalError: there is no such run.
         """
-        folder = _found(run, runs_dir)
+        folder = build.found(run, runs_dir)
         if not folder.has_spec():
             raise JournalError(f"{folder.id} was cut off before it began, at no cost: ask again")
         spec = folder.spec()
@@ -324,9 +295,15 @@ class RLM:
 
         from abyme.run.resume import take_up  # noqa: PLC0415
 
-        folder = _found(name, self.spec.runs_dir)
+        folder = build.found(name, self.spec.runs_dir)
         now = datetime.now(UTC)
         taken = await asyncio.to_thread(take_up, folder, limits=limits, now=now)
+        if taken.past.is_answered:
+            with closing(taken.journal):
+                shape = shape_again(schema, taken.started.answer_schema)
+                answer = recorded(taken.records, run=folder.path)
+                folder.write_answer(build.outcome(answer))
+                return shaped(answer, shape)
         try:
             self._check_confirm(taken.begins.limits)
             shape = shape_again(schema, taken.started.answer_schema)
@@ -383,17 +360,22 @@ class RLM:
         )
         driver = Driver(run.begins, ports, run.past)
         self._driver, self._loop = driver, asyncio.get_running_loop()
+
+        def end(finished: RunFinished | Finish) -> Answer:
+            usage = self._usage(driver)
+            return answer_of(finished, missing=missing, usage=usage, run=run.folder.path)
+
         try:
             async with aclosing(run):
-                answer = self._answer(driver, await driver.run(), run.folder.path, missing)
+                answer = end(await driver.run())
                 run.folder.write_answer(build.outcome(answer))
-                return _shaped(answer, shape)
+                return shaped(answer, shape)
         except JournalError as error:
             if driver.tree.finished is None:
                 error.run, error.usage = run.folder.path, self._usage(driver)
                 raise
-            answer = self._answer(driver, driver.tree.finished, run.folder.path, missing)
-            return _shaped(replace(answer, unrecorded=str(error)), shape)
+            answer = end(driver.tree.finished)
+            return shaped(replace(answer, unrecorded=str(error)), shape)
         except AbymeError as error:
             error.run, error.usage = run.folder.path, self._usage(driver)
             raise
@@ -401,22 +383,9 @@ class RLM:
     def _usage(self, driver: "Driver") -> Usage:
         return usage_of(driver.tally, wall_s=driver.elapsed_s)
 
-    def _answer(
-        self, driver: "Driver", finished: RunFinished | Finish, folder: Path, missing: list[str]
-    ) -> Answer:
-        return Answer(
-            value=finished.value,
-            status=finished.status,
-            evidence=list(finished.evidence),
-            missing=missing,
-            usage=self._usage(driver),
-            run=folder,
-            reason=finished.reason,
-        )
-
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
         """Run in a loop that lives as long as this object; in a notebook, in a thread beside."""
-        if self._runner is None and self._thread is None and _in_a_loop():
+        if self._runner is None and self._thread is None and build.in_a_loop():
             from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
 
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="abyme")
@@ -440,87 +409,6 @@ class RLM:
             runner.close()
         if thread is not None:
             thread.shutdown()
-
-
-def replay(
-    run: Path | str,
-    *,
-    context: Input | None = None,
-    runs_dir: Path | str | None = None,
-    on_cell: Callable[[int, int], None] | None = None,
-) -> "Replayed":
-    """Run a recorded run's cells again, answered from its journal, and compare.
-
-    No model is asked and nothing is spent. `on_cell` is told how many cells are done, and of
-    how many.
-
-    Raises:
-        ContextError: the input is not what it was.
-        JournalError: there is no such run, or its journal is damaged.
-    """
-    work = areplay(run, context=context, runs_dir=runs_dir, on_cell=on_cell)
-    import asyncio  # noqa: PLC0415
-
-    if not _in_a_loop():
-        return asyncio.run(work)
-    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
-
-    with ThreadPoolExecutor(1, thread_name_prefix="abyme") as thread:
-        return thread.submit(asyncio.run, work).result()
-
-
-async def areplay(
-    run: Path | str,
-    *,
-    context: Input | None = None,
-    runs_dir: Path | str | None = None,
-    on_cell: Callable[[int, int], None] | None = None,
-) -> "Replayed":
-    """`replay` for asynchronous callers."""
-    import asyncio  # noqa: PLC0415
-
-    from abyme.run.replay import replay as run_again  # noqa: PLC0415
-
-    folder = _found(run, runs_dir)
-    recording = await asyncio.to_thread(folder.recording)
-    again, owned = await asyncio.to_thread(build.context_again, folder, context)
-    sandbox = build.open_sandbox(0)
-    try:
-        async with aclosing(await build.jail_again(sandbox, recording.started, again)) as jail:
-            return await run_again(recording.records, again, jail, build.seal, on_cell)
-    finally:
-        await sandbox.aclose()
-        if owned:
-            again.close()
-
-
-def _found(run: Path | str, runs_dir: Path | str | None) -> "RunFolder":
-    from abyme.journals.folder import find  # noqa: PLC0415
-
-    return find(data_dir() / "runs" if runs_dir is None else Path(runs_dir), str(run))
-
-
-def _shaped(answer: Answer, shape: Shape | None) -> Answer:
-    """Give the value its shape. What was held at a limit was perhaps never looked at."""
-    if shape is None or answer.value is None:
-        return answer
-    try:
-        return replace(answer, value=shape.make(answer.value))
-    except NoFit as error:
-        answer = replace(answer, value=None, unfit=answer.value)
-        if answer.status != "answered":
-            return answer
-        return replace(answer, status="failed", reason=f"bad_shape: {error}")
-
-
-def _in_a_loop() -> bool:
-    import asyncio  # noqa: PLC0415
-
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 QUESTION_IS_INSIDE = (

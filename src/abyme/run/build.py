@@ -7,11 +7,11 @@ cheap and a run with a scripted model never loads an HTTP client.
 import contextlib
 import os
 import platform
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from msgspec import structs
 
@@ -24,7 +24,7 @@ from abyme.models.names import UNNAMED, Endpoint
 from abyme.ports import Context, Model, Sandbox, SandboxRun
 from abyme.run import profiles
 from abyme.run.clock import MonotonicClock
-from abyme.run.spec import GIVEN, Spec
+from abyme.run.spec import GIVEN, Spec, data_dir
 
 if TYPE_CHECKING:
     import asyncio
@@ -32,12 +32,16 @@ if TYPE_CHECKING:
     from abyme.core.history import Past
     from abyme.journals.folder import Outcome, RunFolder, RunSpec
     from abyme.journals.writer import JournalWriter
-    from abyme.run.api import Answer
+    from abyme.run.answers import Answer
     from abyme.run.driver import Ports
     from abyme.run.resume import TakenUp
 
+Input: TypeAlias = str | Sequence[str] | dict[str, str] | Path | Sequence[Path] | Context
+"""What a context may be given as."""
 PREVIEW_CHARS = 1400
 ANY_MODEL = "default"
+KEPT_FIRST_CHARS = 16 << 20
+"""A context that paths do not give again is stored before its run begins, if it is no longer."""
 
 
 @dataclass(slots=True)
@@ -160,6 +164,8 @@ class Parts:
         run = Run(started, None, folder, journal, sandbox, context, models)
         if must_be_kept(context.sources):
             run.keeping = asyncio.create_task(asyncio.to_thread(_keep, context, folder, written))
+            if context.chars <= KEPT_FIRST_CHARS:
+                await run.keeping
         return run
 
     async def go_on(self, taken: "TakenUp", context: Context) -> Run:
@@ -272,6 +278,28 @@ def open_context(given: Any) -> tuple[Context, bool]:
     if isinstance(given, list | tuple) and given and all(isinstance(g, os.PathLike) for g in given):
         return load.load_paths([Path(g) for g in given]).context, True
     return sealed.from_value(given), True
+
+
+def found(run: Path | str, runs_dir: Path | str | None) -> "RunFolder":
+    """Find a run, by default among the user's own.
+
+    Raises:
+        JournalError: there is none, or the name could be several.
+    """
+    from abyme.journals.folder import find  # noqa: PLC0415
+
+    return find(data_dir() / "runs" if runs_dir is None else Path(runs_dir), str(run))
+
+
+def in_a_loop() -> bool:
+    """Tell whether this thread runs an event loop already, as notebooks do."""
+    import asyncio  # noqa: PLC0415
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def is_given(name: str) -> bool:

@@ -5,8 +5,12 @@ each cell came out as with what it comes out as now. Invariant: no call is made,
 spent, the run's folder is not changed. Cells that were rolled back left nothing and are not run.
 """
 
+import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from abyme.core import events as ev
 from abyme.core import fences
@@ -17,6 +21,8 @@ from abyme.core.nodes import Node
 from abyme.core.tree import Tree
 from abyme.errors import SandboxError
 from abyme.ports import Context, SandboxRun
+from abyme.run import build
+from abyme.run.build import Input, found, in_a_loop
 from abyme.run.rebuild import gone, rebuild
 
 
@@ -49,6 +55,50 @@ class Replayed:
         return self.diverged is None and not self.apart
 
 
+def replay(
+    run: Path | str,
+    *,
+    context: Input | None = None,
+    runs_dir: Path | str | None = None,
+    on_cell: Callable[[int, int], None] | None = None,
+) -> Replayed:
+    """Run a recorded run's cells again, answered from its journal, and compare.
+
+    No model is asked and nothing is spent. `on_cell` is told how many cells are done, and of
+    how many.
+
+    Raises:
+        ContextError: the input is not what it was.
+        JournalError: there is no such run, or its journal is damaged.
+    """
+    work = areplay(run, context=context, runs_dir=runs_dir, on_cell=on_cell)
+    if not in_a_loop():
+        return asyncio.run(work)
+    with ThreadPoolExecutor(1, thread_name_prefix="abyme") as thread:
+        return thread.submit(asyncio.run, work).result()
+
+
+async def areplay(
+    run: Path | str,
+    *,
+    context: Input | None = None,
+    runs_dir: Path | str | None = None,
+    on_cell: Callable[[int, int], None] | None = None,
+) -> Replayed:
+    """`replay` for asynchronous callers."""
+    folder = found(run, runs_dir)
+    recording = await asyncio.to_thread(folder.recording)
+    again, owned = await asyncio.to_thread(build.context_again, folder, context)
+    sandbox = build.open_sandbox(0)
+    try:
+        async with aclosing(await build.jail_again(sandbox, recording.started, again)) as jail:
+            return await run_again(recording.records, again, jail, build.seal, on_cell)
+    finally:
+        await sandbox.aclose()
+        if owned:
+            again.close()
+
+
 def retraced(records: list[ev.Record]) -> tuple[list[Node], Replayed]:
     """Make the records again from their events; the nodes that ran, with their cells."""
     counting = believed(records)
@@ -67,7 +117,7 @@ def retraced(records: list[ev.Record]) -> tuple[list[Node], Replayed]:
     return list(nodes.values()), result
 
 
-async def replay(
+async def run_again(
     records: list[ev.Record],
     context: Context,
     sandbox: SandboxRun,

@@ -29,6 +29,7 @@ class TakenUp:
 
     folder: "RunFolder"
     journal: "JournalWriter"
+    records: list[ev.Record]
     past: history.Past
     begins: ev.RunResumed
 
@@ -53,7 +54,7 @@ def take_up(
         past = past_of(recording)
         before = past.retraced.tree.started.limits
         wanted = limits if isinstance(limits, Limits) else _changed(before, limits or {})
-        _check(folder, past, before, wanted)
+        _check(past, before, wanted)
         if recording.torn_bytes:
             journal.cut(recording.intact_bytes)
     except BaseException:
@@ -66,7 +67,7 @@ def take_up(
         next_call=past.next_call,
         resumed_at=now.isoformat(timespec="seconds"),
     )
-    return TakenUp(folder, journal, past, begins)
+    return TakenUp(folder, journal, recording.records, past, begins)
 
 
 def past_of(recording: "Recording") -> history.Past:
@@ -96,12 +97,10 @@ def _changed(limits: Limits, changes: Mapping[str, Any]) -> Limits:
     return Limits(**(structs.asdict(limits) | dict(changes)))
 
 
-def _check(folder: "RunFolder", past: history.Past, before: Limits, wanted: Limits) -> None:
+def _check(past: history.Past, before: Limits, wanted: Limits) -> None:
     ended = past.ended
     if ended is None:
         return
-    if ended.status == "answered":
-        raise ConfigError(f"the run is answered; `abyme show {folder.id}` shows the answer")
     mended = isinstance(past.cause, ev.StopRequested | ev.SessionLost | ev.CallFailed)
     if ended.status == "partial" and not mended and wanted == before:
         raise ConfigError(

@@ -16,7 +16,7 @@ from abyme.errors import ConfigError
 
 if TYPE_CHECKING:
     from abyme.apps.cli.watching import Watched
-    from abyme.run.api import Answer
+    from abyme.run.answers import Answer
 
 DEFAULTS = {
     "max_usd": "5",
@@ -133,7 +133,7 @@ def _schema(path: Path) -> Any:
     Raises:
         ConfigError: it cannot be read, or is no JSON Schema that can be kept.
     """
-    from abyme.run.answers import shape_of  # noqa: PLC0415
+    from abyme.run.shape import shape_of  # noqa: PLC0415
 
     try:
         schema = json.loads(path.read_bytes())

@@ -16,7 +16,7 @@ from abyme.apps.cli.terminal import Terminal, err, out
 
 if TYPE_CHECKING:
     from abyme.apps.cli.watching import Watched
-    from abyme.run.api import Answer
+    from abyme.run.answers import Answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,7 +53,7 @@ def command(  # noqa: PLR0913 - one argument an option
 def _replayed(run: Path, paths: tuple[str, ...], *, quiet: bool) -> "Replayed":
     from abyme.apps.cli.progress import progress  # noqa: PLC0415
     from abyme.apps.cli.watching import loaded  # noqa: PLC0415
-    from abyme.run.api import replay  # noqa: PLC0415
+    from abyme.run.replay import replay  # noqa: PLC0415
 
     shown = progress(err(), quiet=quiet)
     try:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from abyme.core.limits import Limits
     from abyme.journals.folder import RunFolder
     from abyme.journals.reader import Recording
-    from abyme.run.api import Answer
+    from abyme.run.answers import Answer
 
 OTHERWISE = dict.fromkeys(options.LIMITS, "the run's own")
 

@@ -12,7 +12,7 @@ import pytest
 from abyme import RLM, ConfigError, Limits
 from abyme.core import events as ev
 from abyme.journals.folder import RunFolder
-from abyme.run.answers import NoFit, shape_again, shape_of
+from abyme.run.shape import NoFit, shape_again, shape_of
 from abyme.testing import ScriptedModel
 
 SCHEMA = {
