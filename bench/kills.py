@@ -103,7 +103,7 @@ def one(endpoint: ScriptedEndpoint, folder: Path, chance: random.Random | None) 
         )
         jail: list[int] = []
         if chance is not None and kills < KILLS:
-            time.sleep(chance.uniform(0.25, 1.6))
+            time.sleep(chance.uniform(0.1, 1.0))
             jail = below(process.pid)
             target = chance.choice(jail) if jail and chance.random() < 1 / 3 else process.pid
             with_kill(target)
