@@ -295,3 +295,15 @@ def test_a_replay_names_the_first_record_that_is_not_what_the_events_make(whole,
     replayed = abyme.replay(path, context=TEXT)
 
     assert replayed.diverged == f"record {at}: CallReserved differs in worst_tokens"
+
+
+def test_a_run_killed_in_its_closing_turn_goes_on_before_the_limit_if_that_is_raised(tmp_path):
+    limits = Limits(max_calls=9)
+    with RLM(model=ScriptedModel(reply_to), runs_dir=tmp_path, limits=limits) as rlm:
+        partial = rlm.ask("Root question?", TEXT)
+        folder = RunFolder(partial.run)
+        lines = folder.events_path.read_bytes().splitlines(keepends=True)
+        path = cut_off(folder, lines[:-2], tmp_path, "closing")
+        again = rlm.resume(path, context=TEXT, limits={"max_calls": 100})
+
+    assert (partial.status, again.status) == ("partial", "answered")

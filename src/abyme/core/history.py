@@ -137,8 +137,8 @@ def retrace(records: Sequence[ev.Record]) -> Retraced:
     return retraced
 
 
-def past(records: Sequence[ev.Record]) -> Past:
-    """Find out where a run can go on.
+def past(records: Sequence[ev.Record], *, other_limits: bool = False) -> Past:
+    """Find out where a run can go on. Under `other_limits` that is before one was met.
 
     Raises:
         Diverged: see `retrace`.
@@ -148,7 +148,7 @@ def past(records: Sequence[ev.Record]) -> Past:
     for record in records:
         tally.take(record)
     ended = next((r.event for r in counting if isinstance(r.event, ev.RunFinished)), None)
-    first_aside = _cut(counting, ended)
+    first_aside = _cut(counting, ended, other_limits=other_limits)
     kept = [record for record in counting if record.seq < first_aside]
     until = whole if len(kept) == len(counting) else retrace(kept)
     ledger = whole.tree.book.ledger
@@ -174,12 +174,15 @@ def past(records: Sequence[ev.Record]) -> Past:
     )
 
 
-def _cut(records: Sequence[ev.Record], ended: ev.RunFinished | None) -> int:
+def _cut(
+    records: Sequence[ev.Record], ended: ev.RunFinished | None, *, other_limits: bool
+) -> int:
     """Find the number of the first record that is not to be believed."""
     stop = next((r.seq for r in records if isinstance(r.event, ev.StopRequested)), None)
     if stop is not None:
         return stop
-    if ended is None or ended.status == "answered":
+    goes_on = ended is None and not other_limits
+    if goes_on or (ended is not None and ended.status == "answered"):
         return records[-1].seq + 1
     first = records[0].event
     assert isinstance(first, ev.RunStarted)

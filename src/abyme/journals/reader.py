@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from abyme.core.events import SCHEMA, Record, RunStarted
+from abyme.core.events import SCHEMA, Record, RunResumed, RunStarted
+from abyme.core.limits import Limits
 from abyme.errors import JournalError
 from abyme.journals import codec
 
@@ -57,6 +58,15 @@ class Recording:
         event = self.records[0].event
         assert isinstance(event, RunStarted)
         return event
+
+    @property
+    def limits(self) -> Limits:
+        """Those that held last: a run that goes on may have got others."""
+        limits = self.started.limits
+        for record in self.records:
+            if isinstance(record.event, RunResumed):
+                limits = record.event.limits
+        return limits
 
 
 def read(path: Path) -> Recording:

@@ -51,9 +51,9 @@ def take_up(
     journal = folder.open_journal()
     try:
         recording = folder.recording()
-        past = past_of(recording)
-        before = past.retraced.tree.started.limits
+        before = recording.limits
         wanted = limits if isinstance(limits, Limits) else _changed(before, limits or {})
+        past = past_of(recording, other_limits=wanted != before)
         _check(past, before, wanted)
         if recording.torn_bytes:
             journal.cut(recording.intact_bytes)
@@ -70,7 +70,7 @@ def take_up(
     return TakenUp(folder, journal, recording.records, past, begins)
 
 
-def past_of(recording: "Recording") -> history.Past:
+def past_of(recording: "Recording", *, other_limits: bool = False) -> history.Past:
     """Find out where a run can go on.
 
     Raises:
@@ -82,7 +82,7 @@ def past_of(recording: "Recording") -> history.Past:
             "`abyme show` shows it, but only that version can go on with it"
         )
     try:
-        return history.past(recording.records)
+        return history.past(recording.records, other_limits=other_limits)
     except history.Diverged as error:
         raise JournalError(
             f"this version would not have run it so ({error}): `abyme show` shows it, but to go "

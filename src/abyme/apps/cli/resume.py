@@ -15,7 +15,6 @@ from abyme.errors import ConfigError, ContextError, JournalError
 
 if TYPE_CHECKING:
     from abyme.apps.cli.watching import Watched
-    from abyme.core.limits import Limits
     from abyme.journals.folder import RunFolder
     from abyme.journals.reader import Recording
     from abyme.run.answers import Answer
@@ -71,7 +70,7 @@ def _answer(
     from abyme.run.api import RLM  # noqa: PLC0415
 
     limits = options.given_limits(given)
-    check_somebody_to_ask(limits.get("confirm_usd", _limits(recording).confirm_usd))
+    check_somebody_to_ask(limits.get("confirm_usd", recording.limits.confirm_usd))
     with _nothing_begun():
         rlm = RLM.of_run(
             folder.path,
@@ -97,14 +96,6 @@ def _answer(
                     raise
                 copy = f"`abyme resume {folder.id} PATH...` takes a copy of it"
                 raise ContextError(f"{error}; {copy}") from None
-
-
-def _limits(recording: "Recording") -> "Limits":
-    """Limits that held last."""
-    from abyme.core.events import RunResumed  # noqa: PLC0415
-
-    changed = [r.event.limits for r in recording.records if isinstance(r.event, RunResumed)]
-    return changed[-1] if changed else recording.started.limits
 
 
 @contextmanager
