@@ -12,7 +12,8 @@ import pytest
 from recorded_run import RECORDS
 
 from abyme.apps.cli.asking import Asker
-from abyme.apps.cli.progress import Lines, Silent
+from abyme.apps.cli.lines import Lines
+from abyme.apps.cli.progress import Silent
 from abyme.apps.cli.terminal import Terminal, terminal
 from abyme.core import events as ev
 from abyme.core.ids import ROOT

@@ -6,7 +6,9 @@ import pytest
 from recorded_run import RECORDS
 from rich.console import Console
 
-from abyme.apps.cli.progress import Lines, LiveTree, Silent, progress
+from abyme.apps.cli.lines import Lines
+from abyme.apps.cli.live import LiveTree
+from abyme.apps.cli.progress import Silent, progress
 from abyme.apps.cli.terminal import Terminal, terminal
 from abyme.core import events as ev
 from abyme.core.ids import ROOT, BatchId, CallId, NodeId

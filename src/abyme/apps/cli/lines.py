@@ -1,0 +1,164 @@
+"""The plain display of a run: one line for each thing worth knowing.
+
+For logs and simple terminals. Decides what is worth a line, and its words; what is said
+while somebody else has the terminal is kept and said afterwards.
+"""
+
+from collections.abc import Sequence
+
+from abyme.apps.amounts import count, duration, size
+from abyme.apps.cli.terminal import Terminal
+from abyme.apps.safe_text import safe_line
+from abyme.apps.tree import describe_calls, how_it_ended, stopping
+from abyme.apps.view import RunView, first_line
+from abyme.core import events as ev
+from abyme.core import retry
+from abyme.core.ids import ROOT, CallId, NodeId
+
+
+class Lines:
+    """One plain line for each thing worth knowing; for logs and simple terminals."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        self._terminal = terminal
+        self.view = RunView()
+        self._tenth = -1
+        self._held: list[str] | None = None
+        """What is to be said once the terminal is free again; None: it is."""
+        self._failed: dict[CallId, ev.Failure] = {}
+        self._said: dict[NodeId, str] = {}
+        """Last replies of which no cell has come yet."""
+
+    def note(self, text: str) -> None:
+        """Print it."""
+        if self._held is None:
+            self._terminal.say(text)
+        else:
+            self._held.append(text)
+
+    def warn(self, text: str) -> None:
+        """Print it."""
+        self.note(text)
+
+    def bytes_done(self, what: str, done: int, total: int | None) -> None:
+        """Print each tenth."""
+        if self._is_next_tenth(done, total):
+            self.note(f"{what}: {size(done)} of {size(total or 0)}")
+
+    def cells_done(self, done: int, total: int) -> None:
+        """Print each tenth."""
+        if self._is_next_tenth(done, total):
+            self.note(f"replaying: {done:,} of {count(total, 'cell')}")
+
+    def past(self, records: Sequence[ev.Record]) -> None:
+        """Print nothing: it was printed when it happened."""
+        self.view.take(records)
+
+    def record(self, record: ev.Record) -> None:
+        """Print what a reader of a log wants of it."""
+        self.view.add(record)
+        words = self._words(record.node, record.event)
+        if words:
+            name = "root" if record.node == ROOT else record.node
+            line = f"[{record.at_s:7.1f} s] {name}: {words}"
+            self.note(safe_line(line, self._terminal.width))
+
+    def text(self, node: NodeId, piece: str) -> None:
+        """Print nothing: the cell will be printed when it runs."""
+
+    def pause(self) -> None:
+        """Keep what is to be said."""
+        self._held = []
+
+    def go_on(self) -> None:
+        """Say it."""
+        held, self._held = self._held or [], None
+        for text in held:
+            self.note(text)
+
+    def close(self) -> None:
+        """Say what was kept."""
+        self.go_on()
+
+    def _is_next_tenth(self, done: int, total: int | None) -> bool:
+        tenth = 10 * done // total if total else -1
+        news = self._tenth < tenth and not (self._tenth < 0 and done == total)
+        self._tenth = tenth if tenth < 10 else -1
+        return news
+
+    def _pause(self, event: ev.CallReserved) -> str:
+        failure = self._failed.pop(event.call, None)
+        pause_s = None if failure is None else retry.delay_s(failure, event.attempt - 1)
+        return f" in {pause_s:g} s" if pause_s else ""
+
+    def _prose(self, node: NodeId) -> str:
+        said = first_line(self._said.pop(node, ""))
+        return f"no code: {said}" if said else ""
+
+    def _words(self, node: NodeId, event: ev.AnyEvent) -> str:
+        match event:
+            case ev.CallReserved() | ev.CallSettled() | ev.CallFailed() | ev.RunFinished():
+                return self._of_call(node, event)
+            case ev.CellStarted() | ev.CellFinished() | ev.CallsRequested():
+                return self._of_cell(node, event)
+            case _:
+                return self._of_run(event)
+
+    def _of_cell(
+        self, node: NodeId, event: ev.CellStarted | ev.CellFinished | ev.CallsRequested
+    ) -> str:
+        match event:
+            case ev.CellStarted():
+                self._said.pop(node, None)
+                return f"cell {event.cell}: {first_line(event.code)}"
+            case ev.CellFinished():
+                cell = self.view.nodes[node].cells[-1]
+                took = duration((cell.ended_s or 0.0) - cell.started_s)
+                calls = describe_calls(cell)
+                return f"cell {event.cell} {how_it_ended(cell)[0]} in {took}" + (
+                    f", {calls}" if calls else ""
+                )
+            case ev.CallsRequested():
+                kind = ("child", "children") if event.purpose == "rlm" else ("sub-call", None)
+                return f"cell {event.cell} asks for {count(len(event.requests), *kind)}"
+
+    def _of_call(self, node: NodeId, event: ev.AnyEvent) -> str:
+        match event:
+            case ev.CallFailed() if event.failure.fault == "cancelled":
+                return "a call is cancelled"
+            case ev.CallFailed():
+                self._failed[event.call] = event.failure
+                return f"a call failed: {event.failure.message}"
+            case ev.CallReserved() if event.attempt > 1:
+                return f"retrying, attempt {event.attempt}{self._pause(event)}"
+            case ev.CallReserved(purpose="turn") | ev.RunFinished():
+                return self._prose(node)
+            case ev.CallSettled() if self.view.is_turn(event.call):
+                self._said[node] = event.text
+                return ""
+            case _:
+                return ""
+
+    def _of_run(self, event: ev.AnyEvent) -> str:  # noqa: PLR0911 - one a case
+        match event:
+            case ev.SessionLost():
+                return f"REPL lost: {event.why}"
+            case ev.SessionRebuilt():
+                return f"REPL rebuilt from {count(event.cells, 'cell')}"
+            case ev.BatchConfirmed():
+                return "" if event.allowed else "the calls are declined"
+            case ev.ChildEnded():
+                return "" if event.status == "answered" else _child_ended(event)
+            case ev.EvidenceChecked() if event.wrong is not None:
+                return f"the answer does not fit the schema: {event.wrong}"
+            case ev.DeadlinePassed():
+                return "" if event.final else "closing: timeout_s is nearly over"
+            case ev.StopRequested():
+                return stopping(self.view)
+            case _:
+                return ""
+
+
+def _child_ended(event: ev.ChildEnded) -> str:
+    words = event.status.replace("_", " ")
+    return f"{words}: {event.reason}" if event.reason else words
