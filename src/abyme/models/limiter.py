@@ -1,179 +1,136 @@
-"""`Limited`: finds out how many calls at once a provider bears, and sends no more.
+"""`Limited`: finds out how many calls a provider bears, and sends no more.
 
-Additive increase, multiplicative decrease (Chiu and Jain, 1989), with the memory of
-CUBIC (RFC 9438): the window of calls in flight grows by one a round up to where it
-was last refused, then probes further, slowly at first. "Rate limited" narrows it to a
-tenth below the number of calls that the provider did take together, and a
-``Retry-After`` stops every send until it is over. Starts wide, because most endpoints
-bear it, a narrow start costs every run, and one round of refusals (which cost
-nothing) is enough to find a limit on calls at once.
-
-Only delays sends; whether a failed call is made again is the core's decision.
-Invariant: calls in flight never exceed `Window.width`, and a call that is
-cancelled while it waits leaves no trace.
+Waits where `Window` says so: on a reply, on the clock, or on neither. Only delays sends, in
+the order in which they were asked for; whether a failed call is made again is the core's
+decision. Starts wide, because most endpoints bear it and a narrow start costs every run.
+Invariant: calls in flight never exceed `Window.width`, and a call that is cancelled while
+it waits leaves no trace.
 """
 
 from __future__ import annotations
 
 import asyncio
 import collections
+import math
 from collections.abc import Callable
 from typing import Final
 
 from abyme.errors import ModelError
+from abyme.models.refusals import START
+from abyme.models.window import MOST, Window
 from abyme.ports import Clock, Model, ModelReply, ModelRequest
 
-START: Final = 1024
-MOST: Final = 1024
-BACK_OFF: Final = 0.9
-PROBE: Final = 0.1
-"""Growth a round just beyond the last refusal; it accelerates with the distance."""
-NO_WISH_PAUSE_S: Final = 0.5
-"""Pause after a "rate limited" that names no time."""
-MOST_PAUSE_S: Final = 60.0
+AT_A_TIME: Final = 64
+"""Calls let go before the event loop turns, so that refusals are heard between them."""
 
-
-class Window:
-    """How many calls may be in flight now, and from when on. Pure: told the time."""
-
-    def __init__(self, start: int = START, most: int = MOST) -> None:
-        self._width = float(min(start, most))
-        self._most = most
-        self._ceiling = float("inf")
-        self._resume_s = 0.0
-        self._cut_s = float("-inf")
-        self._served = 0
-
-    @property
-    def width(self) -> int:
-        """Calls that may be in flight."""
-        return max(1, int(self._width))
-
-    def pause_s(self, now_s: float) -> float:
-        """Seconds until anything may be sent."""
-        return max(0.0, self._resume_s - now_s)
-
-    def succeeded(self, in_flight: int) -> None:
-        """Widen: doubling a round until the first refusal, then by one, then by probing.
-
-        A window that is not full tells nothing, so it does not grow.
-        """
-        self._served += 1
-        if in_flight * 2 < self.width:
-            return
-        if self._ceiling == float("inf"):
-            step = 1.0
-        elif self._width < self._ceiling:
-            step = 1.0 / self._width
-        else:
-            step = PROBE * (1.0 + self._width - self._ceiling) / self._width
-        self._width = min(self._most, self._width + step)
-
-    def refused(
-        self, sent_s: float, now_s: float, retry_after_s: float | None, in_flight: int
-    ) -> None:
-        """Narrow, once for all calls that were in flight together, and pause.
-
-        `in_flight` are the other calls, those that the provider has not refused so far.
-        """
-        wish_s = NO_WISH_PAUSE_S if retry_after_s is None else min(retry_after_s, MOST_PAUSE_S)
-        self._resume_s = max(self._resume_s, now_s + wish_s)
-        if sent_s >= self._cut_s:  # else sent before the last cut: the same overload
-            self._cut_s = now_s
-            self._served = 0
-            self._ceiling = self._width
-        self._ceiling = max(1.0, min(self._ceiling, in_flight + self._served))
-        self._width = max(1.0, min(self._width, self._ceiling * BACK_OFF))
+TIMER_S: Final = 1e-4
+"""A timer is not set anew for less."""
 
 
 class Limited:
-    """A `Model` behind an adaptive limit on concurrency. Implements `abyme.ports.Model`."""
+    """A `Model` behind an adaptive limit on calls in flight. Implements `abyme.ports.Model`."""
 
     def __init__(self, model: Model, clock: Clock, *, start: int = START, most: int = MOST) -> None:
         self.model = model
         self.window = Window(start, most)
         self._clock = clock
-        self._in_flight = 0
-        self._waiting: collections.deque[asyncio.Future[None]] = collections.deque()
+        self._waiting: collections.deque[asyncio.Future[int]] = collections.deque()
         self._pause: asyncio.Task[None] | None = None
+        self._pause_until_s = math.inf
 
     @property
     def in_flight(self) -> int:
         """Calls that were sent and have no reply yet."""
-        return self._in_flight
+        return self.window.in_flight
 
     async def complete(
         self, request: ModelRequest, on_text: Callable[[str], None] | None = None
     ) -> ModelReply:
         """Send it when there is room; see `abyme.ports.Model`."""
         try:
-            await self._enter()
+            ticket = await self._enter()
         except asyncio.CancelledError:
             # Told as a failure, so that the ledger learns that nothing was sent.
             raise ModelError(
                 "cancelled before it was sent", failure="cancelled", retryable=False, sent=False
             ) from None
-        sent_s = self._clock.now_s()
         try:
             reply = await self.model.complete(request, on_text)
         except ModelError as error:
-            if error.failure == "rate_limited":
-                self.window.refused(
-                    sent_s, self._clock.now_s(), error.retry_after_s, self._in_flight - 1
-                )
+            self._failed(ticket, error)
+            raise
+        except BaseException:
+            self.window.failed(ticket)
             raise
         else:
-            self.window.succeeded(self._in_flight)
+            self.window.succeeded(ticket, self._clock.now_s(), len(self._waiting))
             return reply
         finally:
-            self._in_flight -= 1
             self._wake()
 
     async def aclose(self) -> None:
         """Close the model. Safe to repeat."""
-        pause, self._pause = self._pause, None
-        if pause is not None:
-            pause.cancel()
+        self._end_pause()
         await self.model.aclose()
 
-    async def _enter(self) -> None:
-        if not self._waiting and self._free():
-            self._in_flight += 1
-            return
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    def _failed(self, ticket: int, error: ModelError) -> None:
+        now_s = self._clock.now_s()
+        match error.failure:
+            case "rate_limited":
+                self.window.refused(ticket, now_s, error.retry_after_s)
+            case "timed_out":
+                self.window.timed_out(ticket, now_s)
+            case _:
+                self.window.failed(ticket)
+
+    async def _enter(self) -> int:
+        if not self._waiting and self._wait_s() <= 0:
+            return self.window.sent(self._clock.now_s())
+        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._waiting.append(future)
         self._wake()
         try:
-            await future
+            return await future
         except asyncio.CancelledError:
             if future.done() and not future.cancelled():  # a place was given and is not used
-                self._in_flight -= 1
+                self.window.failed(future.result())
                 self._wake()
             raise
 
-    def _free(self) -> bool:
-        now_s = self._clock.now_s()
-        return self._in_flight < self.window.width and self.window.pause_s(now_s) <= 0
+    def _wait_s(self) -> float:
+        return self.window.wait_s(self._clock.now_s(), len(self._waiting))
 
     def _wake(self) -> None:
-        while self._waiting:
-            if self._waiting[0].done():
+        """Let go who may go; come back when the next may."""
+        for _ in range(AT_A_TIME):
+            while self._waiting and self._waiting[0].done():
                 self._waiting.popleft()
-                continue
-            pause_s = self.window.pause_s(self._clock.now_s())
-            if pause_s > 0:
-                self._sleep(pause_s)
+            if not self._waiting:
                 return
-            if self._in_flight >= self.window.width:
+            wait_s = self._wait_s()
+            if wait_s > 0:
+                self._sleep(wait_s)
                 return
-            self._in_flight += 1
-            self._waiting.popleft().set_result(None)
+            ticket = self.window.sent(self._clock.now_s())
+            self._waiting.popleft().set_result(ticket)
+        asyncio.get_running_loop().call_soon(self._wake)
 
-    def _sleep(self, pause_s: float) -> None:
-        if self._pause is None or self._pause.done():
-            self._pause = asyncio.get_running_loop().create_task(self._resume(pause_s))
+    def _sleep(self, wait_s: float) -> None:
+        """Wake in so long, or sooner if that was settled before."""
+        until_s = self._clock.now_s() + wait_s
+        if until_s >= self._pause_until_s - TIMER_S:
+            return
+        self._end_pause()
+        if wait_s < math.inf:
+            self._pause_until_s = until_s
+            self._pause = asyncio.get_running_loop().create_task(self._resume(wait_s))
 
-    async def _resume(self, pause_s: float) -> None:
-        await self._clock.sleep(pause_s)
-        self._pause = None
+    async def _resume(self, wait_s: float) -> None:
+        await self._clock.sleep(wait_s)
+        self._pause, self._pause_until_s = None, math.inf
         self._wake()
+
+    def _end_pause(self) -> None:
+        pause, self._pause, self._pause_until_s = self._pause, None, math.inf
+        if pause is not None:
+            pause.cancel()

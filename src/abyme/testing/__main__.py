@@ -2,17 +2,21 @@
 
 Prints its URL as the only line of standard output, then serves until it is
 interrupted, terminated, or its standard input ends (with ``--until-stdin-closes``).
+It can refuse (429) or queue what passes a limit on calls at once or on calls a second.
 """
 
 import argparse
 import asyncio
 import contextlib
+import math
+import random
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from abyme.errors import ConfigError
-from abyme.testing.endpoint import ScriptedEndpoint
+from abyme.testing.endpoint import RateLimit, ScriptedEndpoint
 from abyme.testing.replies import FAULTS, Script, read_script
 
 SCRIPT_FORMAT = f"""\
@@ -40,27 +44,69 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--script", type=Path, required=True, help="replies as JSON")
     parser.add_argument("--port", type=int, default=0, help="0: any free one")
-    parser.add_argument("--latency-ms", type=float, default=0.0)
+    parser.add_argument("--latency-ms", type=float, default=0.0, help="mean of all replies")
+    parser.add_argument(
+        "--latency-sigma",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help="how wide latencies differ: sigma of a log-normal distribution; models have about 1",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the latencies")
+    _add_limits(parser)
     parser.add_argument("--api-key", help="refuse requests without this key")
     parser.add_argument("--until-stdin-closes", action="store_true")
     options = parser.parse_args(arguments)
     try:
         script = read_script(options.script)
+        limit = _rate_limit(options)
     except ConfigError as error:
         parser.error(str(error))
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve(script, options))
+        asyncio.run(_serve(script, limit, options))
     return 0
 
 
-async def _serve(script: Script, options: argparse.Namespace) -> None:
+def _add_limits(parser: argparse.ArgumentParser) -> None:
+    limits = parser.add_argument_group("rate limit")
+    limits.add_argument("--concurrent", type=int, metavar="K", help="calls served at once")
+    limits.add_argument("--calls-per-s", type=float, metavar="R", help="out of a bucket of tokens")
+    limits.add_argument("--burst", type=int, default=1, metavar="B", help="depth of the bucket")
+    limits.add_argument("--queues", action="store_true", help="let calls wait; refuse none")
+    limits.add_argument("--retry-after-s", type=float, metavar="S", help="say so with each 429")
+
+
+def _rate_limit(options: argparse.Namespace) -> RateLimit | None:
+    if options.concurrent is None and options.calls_per_s is None:
+        if options.queues:
+            raise ConfigError("--queues needs --concurrent or --calls-per-s")
+        return None
+    return RateLimit(
+        calls_per_s=options.calls_per_s,
+        burst=options.burst,
+        concurrent=options.concurrent,
+        queues=options.queues,
+        retry_after_s=options.retry_after_s,
+    )
+
+
+def _latency(mean_s: float, sigma: float, seed: int) -> float | Callable[[], float]:
+    if not sigma or not mean_s:
+        return mean_s
+    generator = random.Random(seed)  # noqa: S311 - a simulation, no secret
+    mu = math.log(mean_s) - sigma**2 / 2
+    return lambda: generator.lognormvariate(mu, sigma)
+
+
+async def _serve(script: Script, limit: RateLimit | None, options: argparse.Namespace) -> None:
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
     endpoint = ScriptedEndpoint(
         script,
-        latency_s=options.latency_ms / 1000,
+        latency_s=_latency(options.latency_ms / 1000, options.latency_sigma, options.seed),
+        rate_limit=limit,
         api_key=options.api_key,
         port=options.port,
     )

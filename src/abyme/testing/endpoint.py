@@ -55,14 +55,15 @@ class ScriptedEndpoint:
     True
 
     As a synchronous one it serves from a thread of its own. A function as script is
-    called where the server runs. `latency_s` is waited before every reply.
+    called where the server runs. `latency_s` is waited before every reply; a function is
+    asked anew for each.
     """
 
     def __init__(  # noqa: PLR0913  independent behaviours, all by name
         self,
         script: Script,
         *,
-        latency_s: float = 0.0,
+        latency_s: float | Callable[[], float] = 0.0,
         api_key: str | None = None,
         billing: Billing | None = None,
         rate_limit: RateLimit | None = None,
@@ -70,7 +71,7 @@ class ScriptedEndpoint:
         model: str = "scripted",
     ) -> None:
         self._chooser = Chooser(script)
-        self._latency_s = latency_s
+        self._latency_s = latency_s if callable(latency_s) else lambda: latency_s
         self._api_key = api_key
         self._billing = billing or Billing()
         self._gate = _Gate(rate_limit) if rate_limit else None
@@ -87,6 +88,8 @@ class ScriptedEndpoint:
         """Their headers, names in lower case."""
         self.calls = 0
         """Chat requests received."""
+        self.refused = 0
+        """Chat requests that the rate limit answered with 429."""
         self.in_flight = 0
         self.most_in_flight = 0
         self.prompt_tokens = 0
@@ -174,6 +177,7 @@ class ScriptedEndpoint:
             return
         refused = await self._gate.enter()
         if refused is not None:
+            self.refused += 1
             _refuse(writer, refused)
             return
         try:
@@ -185,7 +189,7 @@ class ScriptedEndpoint:
         answer = self._chooser.choose(body)
         if inspect.isawaitable(answer):
             answer = await answer
-        delay_s = self._latency_s + (answer.after_s if isinstance(answer, Reply) else 0.0)
+        delay_s = self._latency_s() + (answer.after_s if isinstance(answer, Reply) else 0.0)
         if delay_s:
             await asyncio.sleep(delay_s)
         if isinstance(answer, Fault):
