@@ -15,17 +15,16 @@ from typing import Any, TypeVar
 
 from abyme.core import effects as do
 from abyme.core import events as ev
-from abyme.core import fences, shapes
+from abyme.core import shapes
 from abyme.core.history import Past, written_for
 from abyme.core.ids import ROOT, CallId, NodeId
 from abyme.core.tally import Tally
 from abyme.core.tree import Tree
-from abyme.errors import AbymeError, ModelError, SandboxError
-from abyme.ports import Clock, Context, Journal, Model, ModelRequest, SandboxRun, Session
-from abyme.run.rebuild import gone, rebuild
+from abyme.errors import ModelError
+from abyme.ports import Clock, Context, Journal, Model, ModelRequest, SandboxRun
+from abyme.run.sessions import Sessions
 
 T = TypeVar("T")
-Found = tuple[list[ev.Evidence], list[str]]
 
 CLOSING_S = 60.0
 """Of ``timeout_s``, or after a stop: for the closing turn."""
@@ -73,19 +72,16 @@ class Driver:
         self._seq = past.next_seq if past else 0
         self._inbox: deque[tuple[NodeId, ev.AnyEvent]] = deque()
         self._wake = asyncio.Event()
-        self._sessions: dict[NodeId, Session] = {}
-        self._opening: set[NodeId] = set()
-        self._unwanted: set[NodeId] = set()
-        """Closed while they were opening."""
+        self._seed = self.tree.started.seed
+        self._sessions = Sessions(
+            ports.sandbox, ports.context, self._seed, ports.seal, ports.preview
+        )
         self._closings: set[asyncio.Task[None]] = set()
-        self._checks: dict[NodeId, asyncio.Future[Found]] = {}
         self._sent: set[CallId] = set()
         """Attempts that were handed to a model."""
-        self._contexts: dict[NodeId, Context] = {}
         self._calls: dict[CallId, asyncio.Task[Any]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._broken: BaseException | None = None
-        self._seed = self.tree.started.seed
         self._jitter = random.Random(self._seed)  # noqa: S311 - spreads retries, hides nothing
 
     async def run(self) -> ev.RunFinished:
@@ -168,7 +164,7 @@ class Driver:
             case do.RunCell():
                 self._spawn(self._run_cell(effect))
             case do.AnswerBatch():
-                self._spawn(self._answer(effect))
+                self._spawn(self._sessions.answer(effect))
             case do.OpenSession():
                 self._spawn(self._open(effect))
             case do.CloseSession(node=node):
@@ -176,7 +172,7 @@ class Driver:
             case do.Confirm():
                 self._spawn(self._confirm(effect))
             case do.EndCell(node=node, why=why):
-                self._spawn(self._end_cell(node, why))
+                self._spawn(self._sessions.end_cell(node, why))
             case do.CheckEvidence():
                 self._spawn(self._check(effect))
             case do.Finish():
@@ -242,122 +238,30 @@ class Driver:
         return lambda piece: on_text(effect.node, piece)
 
     async def _open(self, effect: do.OpenSession) -> None:
-        node, preview, rebuilt = effect.node, None, None
-        self._opening.add(node)
-        try:
-            context = self._contexts.get(effect.of, self._ports.context)
-            if effect.context is not None:
-                context = await asyncio.to_thread(self._part, context, effect.context)
-                self._contexts[node] = context
-                preview = self._ports.preview(context)
-            session = self._sessions[node] = await self._session(node, context)
-            if effect.cells is not None:
-                rebuilt = await self._rebuilt(effect, context)
-        except (AbymeError, OSError) as error:  # no descriptors left, no memory: this node's end
-            self.post(node, ev.SessionLost(why=str(error), fatal=True))
-            return
-        finally:
-            self._opening.discard(node)
-        if node in self._unwanted:
-            self._begin_close(node)
-            return
-        if rebuilt is not None:
-            self.post(node, rebuilt)
-            return
-        facts = session.facts
-        opened = ev.SessionOpened(
-            python=facts.python,
-            snapshots=facts.snapshots,
-            layers=list(facts.layers),
-            preview=preview,
-        )
-        self.post(node, opened)
+        if (happened := await self._sessions.open(effect)) is not None:
+            self.post(effect.node, happened)
 
-    async def _session(self, node: NodeId, context: Context) -> Session:
-        seed = fences.repl_seed(self._seed, node)
-        return await self._ports.sandbox.open(node=node, seed=seed, context=context)
+    def _begin_close(self, node: NodeId) -> None:
+        closing = asyncio.get_running_loop().create_task(self._sessions.close(node))
+        self._closings.add(closing)
+        closing.add_done_callback(self._closings.discard)
+        closing.add_done_callback(self._done)
 
-    async def _rebuilt(self, effect: do.OpenSession, context: Context) -> ev.SessionRebuilt:
-        """Run a node's cells in its new REPL. If that dies over them, it gets an empty one."""
-        node, cells = effect.node, effect.cells or ()
-        try:
-            differs = await rebuild(self._sessions[node], cells)
-        except SandboxError as error:
-            await self._sessions[node].aclose()
-            self._sessions[node] = await self._session(node, context)
-            differs = gone(cells, str(error))
-        return ev.SessionRebuilt(cells=len(cells), differs=differs)
+    async def _run_cell(self, effect: do.RunCell) -> None:
+        node = effect.node
+        self.post(node, await self._sessions.run_cell(effect, lambda event: self.post(node, event)))
 
     async def _confirm(self, effect: do.Confirm) -> None:
         confirm = self._ports.confirm
         allowed = confirm is not None and await confirm(effect.calls, effect.usd_micro / 1e6)
         self.post(effect.node, ev.BatchConfirmed(batch=effect.batch, allowed=allowed))
 
-    def _part(self, parent: Context, part: ev.ContextPart) -> Context:
-        """Make a child's context; reads and writes memory, so it belongs in a thread."""
-        if part.text is not None:
-            return self._ports.seal(part.text)
-        return parent.part(part.spans, part.shape)
-
-    def _begin_close(self, node: NodeId) -> None:
-        if node in self._opening:
-            self._unwanted.add(node)
-            return
-        closing = asyncio.get_running_loop().create_task(self._close(node))
-        self._closings.add(closing)
-        closing.add_done_callback(self._closings.discard)
-        closing.add_done_callback(self._done)
-
-    async def _end_cell(self, node: NodeId, why: str) -> None:
-        """End a cell; as a task it comes after that of a cell begun in the same group."""
-        if session := self._sessions.get(node):
-            session.end_cell(why)
-
-    async def _run_cell(self, effect: do.RunCell) -> None:
-        node = effect.node
-        try:
-            finished = await self._sessions[node].run_cell(
-                effect.cell,
-                effect.code,
-                restore=effect.restore,
-                budget=effect.budget,
-                on_event=lambda event: self.post(node, event),
-            )
-        except SandboxError as error:
-            self.post(node, ev.SessionLost(why=str(error), fatal=False))
-            return
-        self.post(node, finished)
-
-    async def _answer(self, effect: do.AnswerBatch) -> None:
-        session = self._sessions.get(effect.node)
-        if session is None:
-            return
-        try:
-            await session.answer(
-                effect.batch,
-                results=effect.results,
-                refused=effect.refused,
-                budget=effect.budget,
-            )
-        except SandboxError:
-            return  # the session is dead; the cell that runs in it reports that
-
-    async def _close(self, node: NodeId) -> None:
-        session, context = self._sessions.pop(node, None), self._contexts.pop(node, None)
-        if session is not None:
-            await session.aclose()
-        if check := self._checks.get(node):
-            await asyncio.wait({check})  # it reads the context in a thread
-        if context is not None:
-            context.close()
-
     async def _check(self, effect: do.CheckEvidence) -> None:
         node = effect.node
-        context = self._contexts.get(node, self._ports.context)
         found: list[ev.Evidence] = []
         missing: list[str] = []
         for piece in effect.evidence:  # one by one: a deadline can come between
-            here, absent = await self._look_up(node, context, piece)
+            here, absent = await self._sessions.look_up(node, piece)
             found += here
             missing += absent
         wrong = None
@@ -366,16 +270,6 @@ class Driver:
         if wrong is None and node == ROOT and self._ports.misfit is not None:
             wrong = await asyncio.to_thread(self._ports.misfit, effect.value)
         self.post(node, ev.EvidenceChecked(found=found, missing=missing, wrong=wrong))
-
-    async def _look_up(self, node: NodeId, context: Context, piece: ev.Place | str) -> Found:
-        """Read the context in a thread; `_close` waits for that."""
-        looking = asyncio.get_running_loop().run_in_executor(None, context.check, [piece])
-        self._checks[node] = looking
-        try:
-            return await asyncio.shield(looking)
-        finally:
-            if looking.done():
-                del self._checks[node]
 
     async def _deadlines(self, first_s: float, second_s: float) -> None:
         await self._ports.clock.sleep(first_s)
@@ -415,9 +309,8 @@ class Driver:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        if self._checks:
-            await asyncio.wait(set(self._checks.values()))
-        for node in {*self._sessions, *self._contexts}:
+        await self._sessions.settled()
+        for node in self._sessions.nodes:
             self._begin_close(node)
         await asyncio.gather(*self._closings, return_exceptions=True)
 
