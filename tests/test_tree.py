@@ -854,3 +854,32 @@ def test_what_is_set_aside_pays_for_the_closing_turn_after_a_long_output():
     run.done("x" * 10_000, ended="raised", error="E" * 3000)
 
     assert "LAST TURN (max_usd" in last_message(run)
+
+
+@pytest.mark.parametrize(
+    ("limits", "limit"),
+    [
+        (Limits(max_usd="0.2"), "max_usd"),
+        (Limits(max_tokens=30_000), "max_tokens"),
+        (Limits(max_calls=4), "max_calls"),
+        (Limits(timeout_s=100.0), "timeout_s"),
+    ],
+)
+def test_whatever_limit_comes_near_the_root_is_warned_before_its_closing_turn(limits, limit):
+    run = Run(root=facts("test:root", PRICE), sub=facts("test:sub", PRICE), limits=limits)
+    run.ready()
+    assert "submit soon" not in last_message(run)
+    warned = 0
+    for cell in range(1, 40):
+        run.at_s += 8.0
+        run.code()
+        run.done("x" * 3000, cell=cell)
+        if "LAST TURN" in last_message(run):
+            break
+        warned += f"[{limit} leaves about 2 more turns: submit soon]" in last_message(run)
+        if limit == "timeout_s" and run.at_s >= 75:
+            run.give(ev.DeadlinePassed())
+            break
+
+    assert warned >= 2
+    assert run.tree.is_closing

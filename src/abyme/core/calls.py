@@ -73,6 +73,8 @@ class CallBook:
 
     ledger: Ledger
     calibration: Calibration = field(default_factory=Calibration)
+    turn: Amount = NOTHING
+    """What the root's turn may cost at most."""
     waiting: deque[Call] = field(default_factory=deque)
     """Calls that the ledger has no room for now, in the order they will be sent."""
     _open: dict[CallId, Call] = field(default_factory=dict)
@@ -248,3 +250,4 @@ class CallBook:
         reply_tokens = min(of.max_output_tokens, model.max_output_tokens)
         grown_bytes = 2 * (reply_tokens + of.output_chars) + GROWN_BYTES
         self.ledger.set_aside(pricing.closing(model, messages, grown_bytes))
+        self.turn = pricing.worst(model, messages, reply_tokens)

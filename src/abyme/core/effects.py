@@ -75,6 +75,8 @@ class Budget(Struct, frozen=True, kw_only=True):
     turns: int
     depth: int
     """Levels below this node that are still allowed."""
+    running_out: str | None = None
+    """A limit that allows the root at most two more turns, the closing one not counted."""
 
 
 class RunCell(Effect, frozen=True, kw_only=True):

@@ -174,9 +174,7 @@ def past(records: Sequence[ev.Record], *, other_limits: bool = False) -> Past:
     )
 
 
-def _cut(
-    records: Sequence[ev.Record], ended: ev.RunFinished | None, *, other_limits: bool
-) -> int:
+def _cut(records: Sequence[ev.Record], ended: ev.RunFinished | None, *, other_limits: bool) -> int:
     """Find the number of the first record that is not to be believed."""
     stop = next((r.seq for r in records if isinstance(r.event, ev.StopRequested)), None)
     if stop is not None:

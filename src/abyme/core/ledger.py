@@ -121,6 +121,14 @@ class Ledger:
             for name, ceiling in self._ceilings()
         }
 
+    def short_of(self, asked: Amount) -> str | None:
+        """Name the limit that leaves less than `asked` beside what is set aside; None: none."""
+        try:
+            self.check(asked)
+        except LimitReached as reached:
+            return reached.limit
+        return None
+
     def _ceilings(self) -> tuple[tuple[str, int | None], ...]:
         return (
             ("calls", self.limits.max_calls),

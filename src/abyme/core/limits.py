@@ -12,6 +12,10 @@ from msgspec import Struct, structs
 from abyme.errors import ConfigError
 
 MICRO = 1_000_000
+CLOSING_S = 60.0
+"""Of `timeout_s`, or after a stop: for the closing turn."""
+CLOSING_SHARE = 0.25
+"""At most this part of `timeout_s`."""
 
 DOLLARS = frozenset({"max_usd", "confirm_usd"})
 FRACTIONS = frozenset({"timeout_s", "cell_timeout_s"})
@@ -71,6 +75,11 @@ class Limits(Struct, frozen=True, kw_only=True):
     def confirm_usd_micro(self) -> int | None:
         """`confirm_usd` in millionths."""
         return usd_micro(self.confirm_usd, name="Limits.confirm_usd")
+
+
+def closing_s(timeout_s: float) -> float:
+    """Tell how much of a run's time is kept for its closing turn."""
+    return min(CLOSING_S, timeout_s * CLOSING_SHARE)
 
 
 def _check(name: str, value: object) -> None:

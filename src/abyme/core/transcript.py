@@ -95,6 +95,8 @@ def status_line(budget: Budget, *, turn: int, max_turns: int, sub: ModelFacts) -
     left = max_turns - turn
     if 0 < left <= WARN_TURNS:
         line += f"\n[{left} more turn{'s' * (left != 1)} after this one: submit soon]"
+    elif budget.running_out is not None:
+        line += f"\n[{budget.running_out} leaves about {WARN_TURNS} more turns: submit soon]"
     return line
 
 

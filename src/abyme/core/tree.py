@@ -28,6 +28,7 @@ from abyme.core.effects import (
 from abyme.core.fanout import Fanout, limit_failure
 from abyme.core.ids import ROOT, NodeId
 from abyme.core.ledger import Ledger
+from abyme.core.limits import closing_s
 from abyme.core.machine import Check, Done, IllegalTransition, Reopen, Run, State, Step, Think
 from abyme.core.nodes import Node
 from abyme.core.profile import Profile
@@ -303,7 +304,20 @@ class Tree:
             seconds=None if limits.timeout_s is None else max(0.0, limits.timeout_s - self._at_s),
             turns=max(0, limits.max_turns - node.machine.turn),
             depth=max(0, limits.depth - node.depth),
+            running_out=self._running_out(),
         )
+
+    def _running_out(self) -> str | None:
+        """Name a limit that the root will meet within two turns like those it had."""
+        turn, root = self.book.turn, self._nodes.get(ROOT)
+        if root is None or not root.machine.turn:
+            return None
+        timeout_s = self.started.limits.timeout_s
+        if timeout_s is not None:
+            left_s = timeout_s - closing_s(timeout_s) - self._at_s
+            if left_s < 3 * self._at_s / root.machine.turn:
+                return "timeout_s"
+        return self.book.ledger.short_of(turn + turn + turn)  # the next one, and two more
 
 
 def _output_tokens(profile: Profile, model: ev.ModelFacts, *, closing: bool) -> int:

@@ -18,6 +18,7 @@ from abyme.core import events as ev
 from abyme.core import shapes
 from abyme.core.history import Past, written_for
 from abyme.core.ids import ROOT, CallId, NodeId
+from abyme.core.limits import CLOSING_S, closing_s
 from abyme.core.tally import Tally
 from abyme.core.tree import Tree
 from abyme.errors import ModelError
@@ -25,11 +26,6 @@ from abyme.ports import Clock, Context, Journal, Model, ModelRequest, SandboxRun
 from abyme.run.sessions import Sessions
 
 T = TypeVar("T")
-
-CLOSING_S = 60.0
-"""Of ``timeout_s``, or after a stop: for the closing turn."""
-CLOSING_SHARE = 0.25
-"""At most this part of ``timeout_s``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,9 +88,9 @@ class Driver:
         """
         self.post(ROOT, self._begins)
         if self._limits.timeout_s is not None:
-            closing_s = min(CLOSING_S, self._limits.timeout_s * CLOSING_SHARE)
-            first_s = self._limits.timeout_s - closing_s - self.elapsed_s
-            self._spawn(self._deadlines(max(0.0, first_s), closing_s))
+            for_closing_s = closing_s(self._limits.timeout_s)
+            first_s = self._limits.timeout_s - for_closing_s - self.elapsed_s
+            self._spawn(self._deadlines(max(0.0, first_s), for_closing_s))
         try:
             while self.tree.finished is None:
                 await self._wake.wait()

@@ -67,6 +67,8 @@ def answer(
 def plain(budget: Budget) -> dict[str, object]:
     """Make a budget what a guest reads."""
     made: dict[str, object] = msgspec.to_builtins(budget)
+    if budget.running_out is None:
+        del made["running_out"]
     return made
 
 
