@@ -860,7 +860,7 @@ def test_what_is_set_aside_pays_for_the_closing_turn_after_a_long_output():
     ("limits", "limit"),
     [
         (Limits(max_usd="0.2"), "max_usd"),
-        (Limits(max_tokens=30_000), "max_tokens"),
+        (Limits(max_tokens=80_000), "max_tokens"),
         (Limits(max_calls=4), "max_calls"),
         (Limits(timeout_s=100.0), "timeout_s"),
     ],
