@@ -14,7 +14,7 @@ from pathlib import Path
 from bench.measure import Figure, Noise, machine
 
 NAMES = ("imports", "prompts", "tokens", "turns", "loads", "fanout")
-SLOW = ("localroot", "kills")
+SLOW = ("localroot", "kills", "ratelimit")
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from abyme.errors import ConfigError
 from abyme.testing.endpoint import RateLimit, ScriptedEndpoint
-from abyme.testing.replies import FAULTS, Script, read_script
+from abyme.testing.replies import FAULTS, Request, Script, read_script
 
 SCRIPT_FORMAT = f"""\
 The script is a JSON file: a list of replies, given in order, or an object whose keys are
@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
         metavar="S",
         help="how wide latencies differ: sigma of a log-normal distribution; models have about 1",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the latencies")
+    parser.add_argument("--seed", type=int, default=0, help="of the latencies of prompts")
     _add_limits(parser)
     parser.add_argument("--api-key", help="refuse requests without this key")
     parser.add_argument("--until-stdin-closes", action="store_true")
@@ -90,12 +90,17 @@ def _rate_limit(options: argparse.Namespace) -> RateLimit | None:
     )
 
 
-def _latency(mean_s: float, sigma: float, seed: int) -> float | Callable[[], float]:
+def _latency(mean_s: float, sigma: float, seed: int) -> float | Callable[[Request], float]:
+    """Differ from prompt to prompt, but not from attempt to attempt."""
     if not sigma or not mean_s:
         return mean_s
-    generator = random.Random(seed)  # noqa: S311 - a simulation, no secret
     mu = math.log(mean_s) - sigma**2 / 2
-    return lambda: generator.lognormvariate(mu, sigma)
+
+    def latency_s(request: Request) -> float:
+        generator = random.Random(f"{seed} {request.get('messages')}")  # noqa: S311 - no secret
+        return generator.lognormvariate(mu, sigma)
+
+    return latency_s
 
 
 async def _serve(script: Script, limit: RateLimit | None, options: argparse.Namespace) -> None:

@@ -56,14 +56,14 @@ class ScriptedEndpoint:
 
     As a synchronous one it serves from a thread of its own. A function as script is
     called where the server runs. `latency_s` is waited before every reply; a function is
-    asked anew for each.
+    given the request.
     """
 
     def __init__(  # noqa: PLR0913  independent behaviours, all by name
         self,
         script: Script,
         *,
-        latency_s: float | Callable[[], float] = 0.0,
+        latency_s: float | Callable[[dict[str, Any]], float] = 0.0,
         api_key: str | None = None,
         billing: Billing | None = None,
         rate_limit: RateLimit | None = None,
@@ -71,7 +71,7 @@ class ScriptedEndpoint:
         model: str = "scripted",
     ) -> None:
         self._chooser = Chooser(script)
-        self._latency_s = latency_s if callable(latency_s) else lambda: latency_s
+        self._latency_s = latency_s if callable(latency_s) else lambda _: latency_s
         self._api_key = api_key
         self._billing = billing or Billing()
         self._gate = _Gate(rate_limit) if rate_limit else None
@@ -189,7 +189,7 @@ class ScriptedEndpoint:
         answer = self._chooser.choose(body)
         if inspect.isawaitable(answer):
             answer = await answer
-        delay_s = self._latency_s() + (answer.after_s if isinstance(answer, Reply) else 0.0)
+        delay_s = self._latency_s(body) + (answer.after_s if isinstance(answer, Reply) else 0.0)
         if delay_s:
             await asyncio.sleep(delay_s)
         if isinstance(answer, Fault):
