@@ -2,10 +2,14 @@
 
 Floor: a bare pooled aiohttp client that sends the same bodies at once, in the same run.
 The endpoint is `abyme.testing`'s, simulated, in a process of its own.
+
+Memory: what the process with the engine grows by from 1,000 and from 10,000 calls of one cell,
+at the peak and after four runs of it; a new process for each (`python -m bench.fanout`).
 """
 
 import asyncio
 import json
+import resource
 import subprocess
 import sys
 import tempfile
@@ -16,11 +20,13 @@ import aiohttp
 
 from abyme import RLM, Limits
 from abyme.core import events as ev
-from bench.measure import Figure, Noise
+from bench.measure import Figure, Noise, peak_rss_mb
 
 CALLS = 1000
+MANY = 10_000
+RUNS = 4
 CELL = """```repl
-prompts = [f"{i} " + "x" * 2000 for i in range(1000)]
+prompts = [f"{{i}} " + "x" * 2000 for i in range({calls})]
 texts = llm_query_batched(prompts)
 submit(len(texts))
 ```"""
@@ -62,10 +68,44 @@ def ours(url: str, runs_dir: Path) -> float:
     return last - asked
 
 
+def grown_mb(url: str, calls: int) -> tuple[float, float]:
+    """Megabytes that a process of its own grows by: at the peak of a run, after several."""
+    command = [sys.executable, "-m", "bench.fanout", url, str(calls)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
+    peak_mb, after_mb = done.stdout.split()
+    return float(peak_mb), float(after_mb)
+
+
+def child(url: str, calls: int) -> None:
+    """Ask several times for so many calls; print the growth in megabytes."""
+    limits = Limits(cell_timeout_s=120, max_calls=None, max_tokens=None)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        RLM(
+            model="scripted", base_url=url, runs_dir=folder, profile="strong", limits=limits
+        ) as rlm,
+    ):
+        rlm.ask("ten", "nothing")  # loads what any run loads
+        before_mb, peak_mb = rss_mb(), 0.0
+        for _ in range(RUNS):
+            answer = rlm.ask("many" if calls == MANY else "bench", "nothing")
+            assert answer.value == calls, answer
+            peak_mb = peak_mb or peak_rss_mb()
+        print(peak_mb - before_mb, rss_mb() - before_mb)
+
+
+def rss_mb() -> float:
+    """Resident memory of this process now (proc(5), statm)."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * resource.getpagesize() / 2**20
+
+
 def run(noise: Noise) -> list[Figure]:
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / "replies.json"
-        script.write_text(json.dumps({"Question": CELL, "bench": CELL, "x": "fine"}))
+        cells = {"ten": 10, "many": MANY, "bench": CALLS}
+        replies = {f"{name}\n": CELL.format(calls=n) for name, n in cells.items()}
+        script.write_text(json.dumps(replies | {"xxx": "fine"}))
         command = [sys.executable, "-m", "abyme.testing", "--port", "0", "--script", str(script)]
         with subprocess.Popen(
             [*command, "--latency-ms", "200"], stdout=subprocess.PIPE
@@ -77,15 +117,24 @@ def run(noise: Noise) -> list[Figure]:
                 noise.tick()
                 floors.append(asyncio.run(bare(url)))
                 samples.append(ours(url, Path(folder) / "runs"))
+            memory = [(n, grown_mb(url, n)) for n in (CALLS, MANY)]
             endpoint.terminate()
     return [
         Figure(f"floor: bare aiohttp, {CALLS:,} calls at 200 ms", "s", tuple(floors)),
         Figure(
             f"llm_query_batched, {CALLS:,} calls at 200 ms", "s", tuple(samples), "< 1.3 x floor"
         ),
+        *(
+            Figure(f"  the engine's process grows by, {n:,} calls, {when}", "MB", (mb,))
+            for n, grown in memory
+            for when, mb in zip(("peak", f"after {RUNS} runs"), grown, strict=True)
+        ),
     ]
 
 
 if __name__ == "__main__":
+    if sys.argv[1:]:
+        child(sys.argv[1], int(sys.argv[2]))
+        sys.exit()
     noise = Noise()
     print(*(figure.line() for figure in run(noise)), noise.line(), sep="\n")
