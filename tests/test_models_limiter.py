@@ -173,6 +173,15 @@ def test_calls_that_grow_longer_are_not_taken_for_a_queue() -> None:
     assert window.width == 1024
 
 
+@pytest.mark.parametrize("provider", [AtOnce(24), AtOnce(24, 1.0), Bucket(50, 50, 1.0)])
+def test_an_idle_hour_is_no_evidence_that_more_is_taken(provider) -> None:
+    sim = Sim(provider, Window(), lognormal(1.0, 1.0, 4))
+    sim.run(1000)
+    sim.now_s += 3600.0
+
+    assert sim.run(1000).refused <= 10
+
+
 def test_a_limit_that_was_lifted_is_noticed() -> None:
     provider = AtOnce(10)
     sim = Sim(provider, Window(), lognormal(1.0, 1.0, 2))

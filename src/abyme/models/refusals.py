@@ -24,7 +24,9 @@ from statistics import median
 from typing import Final
 
 START: Final = 64
+"""Calls in flight that nobody needs to prove."""
 OPENING_S: Final = 0.015
+"""From one doubling to the next: about the way to a near provider and back."""
 NO_WISH_PAUSE_S: Final = 0.2
 """Pause after a "rate limited" that names no time; doubled while nothing is served."""
 MOST_PAUSE_S: Final = 60.0
@@ -33,7 +35,9 @@ WORTH: Final = 0.04
 REFUSAL_COST_S: Final = 0.2
 """What a refused call costs, beside the pause."""
 LEAST_DOUBLING_S: Final = 0.1
+"""Of the rate while it is probed; also the shortest time over which a burst is a rate."""
 ASK_AGAIN_S: Final = 0.5
+IDLE_S: Final = 1.0
 PACE_BELOW: Final = 0.95
 """Of the rate that was found, to begin with."""
 PAUSES: Final = 12
@@ -46,6 +50,7 @@ AGREES: Final = 0.25
 NEAR: Final = 0.1
 """Two numbers of calls in flight that differ by less are one."""
 SHORT_S: Final = 0.005
+"""Calls that follow one another in less are at once."""
 HISTORY: Final = 4096
 
 
@@ -92,6 +97,7 @@ class Refusals:
         """How many may follow one another at once after a pause."""
         self._level, self._level_s = 0.0, 0.0
         self._sent_s = 0.0
+        self._asked_s = 0.0
         self._taken: dict[int, float] = {}
         """Ticket -> when it was sent; without those that are known to be refused."""
 
@@ -107,6 +113,7 @@ class Refusals:
 
     def wait_s(self, now_s: float, in_flight: int, waiting: int, latency_s: float) -> float:
         """Seconds until it is worth asking again; 0: send. Infinite: after the next reply."""
+        self._skip_idle(now_s)
         if now_s < self._resume_s:
             return self._resume_s - now_s
         if self.mode is Mode.HELD and in_flight + 1 > self._most:
@@ -265,6 +272,13 @@ class Refusals:
         return max(0.0, self._sent_s + latency_s / (2 * max(1, in_flight)) - now_s)
 
     # -- pacing ------------------------------------------------------------------
+
+    def _skip_idle(self, now_s: float) -> None:
+        """Let time in which nobody wanted to send prove nothing."""
+        idle_s = now_s - self._asked_s
+        if idle_s > IDLE_S + 2 / self._rate:
+            self._mode_s += idle_s
+        self._asked_s = now_s
 
     def _pace_now(self, now_s: float) -> float:
         """Return the rate with what is tried beyond it: a cubic through it (RFC 9438, figure 1)."""
