@@ -12,7 +12,7 @@ from abyme.core import events as ev
 from abyme.journals.folder import RunFolder
 from abyme.journals.writer import JournalWriter
 from abyme.run.spec import Settings, settle
-from abyme.testing import ScriptedEndpoint, ScriptedModel
+from abyme.testing import Reply, ScriptedEndpoint, ScriptedModel
 
 
 def code(*lines):
@@ -280,7 +280,7 @@ def test_an_endpoint_names_its_only_model_itself(tmp_path):
 )
 def test_a_given_key_goes_to_the_root_models_host_and_no_other(settings, keys):
     env = {"ABYME_API_KEY": "general", "ANTHROPIC_API_KEY": "anthropic"}
-    spec = settle(Settings(**settings, api_key="given", price=(1.0, 1.0)), env)
+    spec = settle(Settings(**settings, api_key="given", price=(1, 1), sub_price=(1, 1)), env)
     assert (spec.root.api_key, spec.sub.api_key) == keys
 
 
@@ -397,3 +397,46 @@ def test_equal_requests_of_two_runs_are_asked_once_with_a_cache_and_fresh_ones_a
                 answer = rlm.ask("What?", "text")
             assert answer.value == ["one", ["two", "two"]]
             assert (endpoint.calls, answer.usage.cost_usd) == (asked, cost)
+
+
+def test_a_price_is_the_root_models_and_another_sub_model_needs_its_own():
+    models = {"model": "openai:r", "sub_model": "openai:s", "api_key": "key"}
+    with pytest.raises(ConfigError, match="openai:s is unknown.* --sub-price IN,OUT"):
+        RLM(**models, price=(1, 2))
+    spec = RLM(**models, price=(1, 2), sub_price=(3, 4)).spec
+
+    assert (spec.root.price.input_usd_micro, spec.sub.price.input_usd_micro) == (10**6, 3 * 10**6)
+
+
+def test_a_ceiling_that_allows_no_turn_is_refused_before_anything_begins(tmp_path):
+    model = ScriptedModel([])
+    with (
+        RLM(model=model, runs_dir=tmp_path, limits=Limits(max_tokens=2000)) as rlm,
+        pytest.raises(ConfigError, match="the limits allow no turn: max_tokens: "),
+    ):
+        rlm.ask("What?", "text")
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sub_reply_that_was_cut_off_is_a_typed_failure_and_what_came_is_kept(tmp_path):
+    cell = code(
+        "try: llm_query('long')",
+        "except ModelError as error: submit([error.fault, calls[-1].text])",
+    )
+    script = {"What?": cell, "long": Reply(text="the first half", finish="length")}
+    with (
+        ScriptedEndpoint(script) as endpoint,
+        RLM("m", base_url=endpoint.url, runs_dir=tmp_path) as rlm,
+    ):
+        answer = rlm.ask("What?", "text")
+
+    assert answer.value == ["output_cap", "the first half"]
+
+
+def test_a_model_may_put_out_as_much_as_the_user_says(tmp_path):
+    model = ScriptedModel([code("submit(1)")])
+    with RLM(model=model, runs_dir=tmp_path, max_output_tokens=9000) as rlm:
+        rlm.ask("What?", "text")
+
+    assert model.requests[0].max_output_tokens == 9000

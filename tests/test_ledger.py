@@ -33,7 +33,7 @@ def test_refusal_changes_nothing():
 
     with pytest.raises(LimitReached) as caught:
         ledger.reserve(ONE, usd(1))
-    said = "max_calls: 1 needed beside 0 spent, held or kept back, the ceiling is 0"
+    said = "max_calls: 1 needed beside 0 spent, the ceiling is 0"
     assert str(caught.value) == said
 
     assert ledger.held == Amount()

@@ -82,6 +82,7 @@ def test_every_field_of_a_request_is_in_its_name():
     assert names == {
         *("messages", "max_output_tokens", "temperature", "stop", "prefill", "seed", "schema"),
         "fresh",
+        "fence",
     }
 
 
@@ -277,3 +278,13 @@ def test_many_writers_and_sweepers_at_once_give_out_nothing_wrong(tmp_path):
         thread.join()
 
     assert wrong == []
+
+
+def test_the_word_that_fences_data_makes_no_difference_and_is_put_back(tmp_path):
+    def fenced(word):
+        content = f"look\n<data {word}>\nx\n</data {word}>"
+        return dataclasses.replace(ask(), messages=[Message("user", content)], fence=word)
+
+    through(tmp_path, [reply("it says <data aaaa1111>")], fenced("aaaa1111"))
+
+    assert through(tmp_path, [], fenced("bbbb2222"))[0][0].text == "it says <data bbbb2222>"

@@ -134,7 +134,7 @@ def test_a_call_ceiling_still_gives_one_closing_turn():
     refused = run.one(do.AnswerBatch).refused
     assert refused.fault == "limit"
     run.done("refused")
-    assert "LAST TURN (max_calls: 1 needed beside 2 spent" in last_message(run)
+    assert "LAST TURN (max_calls: 1 needed beside 1 spent and 1 held for calls in flight or kept" in last_message(run)
     run.code("submit(1)")
     run.submit(1, cell=2)
     run.done(cell=2)

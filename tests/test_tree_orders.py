@@ -232,8 +232,7 @@ class World:
         batch, cell = BatchId(self.batches[node]), self.cells[node]
         requests = [
             ev.Request(
-                prompt=f"p{self.random.randrange(8)}"
-                + "y" * self.random.choice([0, 3000, 30_000]),
+                prompt=f"p{self.random.randrange(8)}" + "y" * self.random.choice([0, 3000, 30_000]),
                 fresh=self.random.random() < 0.1,
             )
             for _ in range(self.random.choice([0, 1, 2, 5, 12]))

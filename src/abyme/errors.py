@@ -65,10 +65,15 @@ class ContextError(AbymeError):
 class LimitReached(AbymeError):
     """Granting `asked` more of `limit` would pass `ceiling`."""
 
-    def __init__(self, limit: str, *, used: int, asked: int, ceiling: int) -> None:
-        super().__init__(_ceiling_words(limit, used, asked, ceiling))
+    def __init__(
+        self, limit: str, *, used: int, asked: int, ceiling: int, spent: int | None = None
+    ) -> None:
+        """`used` is what is spent, held for calls in flight, and kept back for the last turn."""
+        spent = used if spent is None else spent
+        super().__init__(_ceiling_words(limit, spent, used - spent, asked, ceiling))
         self.limit = limit
         self.used = used
+        self.spent = spent
         self.asked = asked
         self.ceiling = ceiling
 
@@ -118,11 +123,13 @@ class JournalError(AbymeError):
     """A run cannot be recorded, found or read back."""
 
 
-def _ceiling_words(limit: str, used: int, asked: int, ceiling: int) -> str:
-    """Dollars for the ledger's micro-dollars; `used` counts what is held and kept back too."""
+def _ceiling_words(limit: str, spent: int, kept: int, asked: int, ceiling: int) -> str:
+    """Dollars for the ledger's micro-dollars."""
 
     def words(amount: int) -> str:
         return f"${amount / 1e6:,.4f}" if limit == "max_usd" else f"{amount:,}"
 
-    taken = f"{words(used)} spent, held or kept back"
+    taken = f"{words(spent)} spent"
+    if kept:
+        taken += f" and {words(kept)} held for calls in flight or kept back for the last turn"
     return f"{limit}: {words(asked)} needed beside {taken}, the ceiling is {words(ceiling)}"

@@ -40,6 +40,8 @@ class ModelRequest:
     """JSON Schema for the reply, to be passed on where the endpoint takes one."""
     fresh: bool = False
     """Not to be answered from a cache."""
+    fence: str = ""
+    """Word that fences data in the prompt, another one in each run; a reply may repeat it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -186,6 +186,7 @@ class CallBook:
             stop=call.stop,
             schema=call.schema,
             fresh=call.fresh,
+            fence=call.fence,
             delay_s=call.delay_s,
         )
 

@@ -47,6 +47,8 @@ class AskModel(Effect, frozen=True, kw_only=True):
     """JSON Schema for the reply; `CallSettled.wrong` says how it does not fit."""
     fresh: bool = False
     """Not to be answered from a cache."""
+    fence: str = ""
+    """Word that fences data in the prompt."""
     delay_s: float = 0.0
     """Wait so long first; the driver adds jitter."""
 
@@ -58,7 +60,9 @@ class CancelCall(Effect, frozen=True, kw_only=True):
 
 
 class Result(Struct, frozen=True, kw_only=True):
-    """What one sub-call brought: a text or a failure, never one as the other."""
+    """What one sub-call brought: a text or a failure, never one as the other. With both, the
+    text is what came before the failure.
+    """
 
     call: CallId
     text: str | None = None

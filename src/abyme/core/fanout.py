@@ -95,7 +95,10 @@ class Fanout:
     def replied(self, call: Call, event: ev.CallSettled) -> None:
         """Hand a reply to everybody who waits for it; one of a wrong shape is to be repaired."""
         text = fences.strip(event.text, call.fence) if call.fence else event.text
-        if call.schema is None:
+        if event.finish == "length":
+            failure = _cut_off(call.max_output_tokens)
+            self.settle(call.call, Result(call=call.call, text=text, failure=failure))
+        elif call.schema is None:
             self.settle(call.call, Result(call=call.call, text=text))
         elif event.wrong is None:
             value = json.dumps(shapes.parse(text), ensure_ascii=False)
@@ -248,7 +251,13 @@ class BatchRefused(LimitReached):
     """A batch is expected to cost more than is left. Nothing of it was sent."""
 
     def __init__(self, cause: LimitReached, *, size: int, fit: int, total: Amount) -> None:
-        super().__init__(cause.limit, used=cause.used, asked=cause.asked, ceiling=cause.ceiling)
+        super().__init__(
+            cause.limit,
+            used=cause.used,
+            asked=cause.asked,
+            ceiling=cause.ceiling,
+            spent=cause.spent,
+        )
         self.size = size
         self.fit = fit
         self.total = total
@@ -259,11 +268,11 @@ def refusal_failure(refused: BatchRefused) -> ev.Failure:
     cost = f"about {refused.total.tokens:,} tokens"
     if refused.total.usd_micro:
         cost += f", ${refused.total.usd_micro / 1e6:.4f}"
-    unit = 1e6 if refused.limit == "max_usd" else 1
-    left = max(0, refused.ceiling - refused.used) / unit
+    left = max(0, refused.ceiling - refused.used)
+    leaves = f"${left / 1e6:.4f}" if refused.limit == "max_usd" else f"{left:,}"
     message = (
         f"nothing was sent: {refused.size:,} calls are expected to cost {cost}, "
-        f"but {refused.limit} leaves {left:,.4g}; {refused.fit:,} of them would fit"
+        f"but {refused.limit} leaves {leaves}; {refused.fit:,} of them would fit"
     )
     return ev.Failure(fault="limit", message=message)
 
@@ -271,6 +280,14 @@ def refusal_failure(refused: BatchRefused) -> ev.Failure:
 def limit_failure(refusal: LimitReached) -> ev.Failure:
     """Say which ceiling stopped a call."""
     return ev.Failure(fault="limit", message=f"the call was not made: {refusal}")
+
+
+def _cut_off(tokens_most: int) -> ev.Failure:
+    message = (
+        f"the reply was cut off at {tokens_most:,} output tokens: ask for less in one call "
+        "(what came is in `calls`)"
+    )
+    return ev.Failure(fault="output_cap", message=message)
 
 
 def _bad_shape(wrong: str) -> ev.Failure:

@@ -78,7 +78,10 @@ class Ledger:
         for name, ceiling in self._ceilings():
             have, more = getattr(used, name), getattr(asked, name)
             if ceiling is not None and more and have + more > ceiling:
-                raise LimitReached(LIMIT_NAMES[name], used=have, asked=more, ceiling=ceiling)
+                spent = getattr(self.spent, name)
+                raise LimitReached(
+                    LIMIT_NAMES[name], used=have, asked=more, ceiling=ceiling, spent=spent
+                )
 
     def reserve(self, call: CallId, worst: Amount, *, closing: bool = False) -> None:
         """Set the worst case of one attempt aside.
@@ -114,8 +117,10 @@ class Ledger:
         return self._holds[call]
 
     def left(self) -> dict[str, int | None]:
-        """Tell what is neither spent nor held; None: no ceiling. For display: `check` decides."""
-        used = self.spent + self.held
+        """Tell what is neither spent nor held nor set aside; None: no ceiling. For display:
+        `check` decides.
+        """
+        used = self.spent + self.held + self.aside
         return {
             name: None if ceiling is None else max(0, ceiling - getattr(used, name))
             for name, ceiling in self._ceilings()

@@ -16,7 +16,9 @@ MILLION = 1_000_000
 MESSAGE_TOKENS = 8
 """Role, separators: what a chat template puts around a message."""
 CLOSING_TOKENS = 1024
-"""Output of a closing turn: one block that submits what is held."""
+"""Output of a closing turn at least: one block that submits what is held."""
+CLOSING_SHARE = 4
+"""Of what a model may put out, the part that a closing turn may: some think before they write."""
 BILLING_UNKNOWN = frozenset({"stream_cut", "timed_out", "cancelled", "bad_reply"})
 """Faults that may hide a reply which the provider has made, and bills."""
 GATEWAY_TIMEOUTS = frozenset({408, 504, 524})
@@ -39,7 +41,13 @@ def closing(model: ModelFacts, messages: tuple[Message, ...], grown_bytes: int) 
     or the turn that it is kept back for would be refused.
     """
     prompt = prompt_bytes(messages) + grown_bytes + MESSAGE_TOKENS * (len(messages) + 2)
-    return Amount(1, prompt + CLOSING_TOKENS, _usd(model.price, prompt, CLOSING_TOKENS))
+    output = closing_tokens(model)
+    return Amount(1, prompt + output, _usd(model.price, prompt, output))
+
+
+def closing_tokens(model: ModelFacts) -> int:
+    """Output of a closing turn at most."""
+    return max(CLOSING_TOKENS, model.max_output_tokens // CLOSING_SHARE)
 
 
 def ordinary(model: ModelFacts, prompt_tokens: int, output_tokens: int) -> Amount:

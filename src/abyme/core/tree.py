@@ -322,4 +322,4 @@ class Tree:
 
 def _output_tokens(profile: Profile, model: ev.ModelFacts, *, closing: bool) -> int:
     most = min(profile.max_output_tokens, model.max_output_tokens)
-    return min(most, pricing.CLOSING_TOKENS) if closing else most
+    return min(most, pricing.closing_tokens(model)) if closing else most

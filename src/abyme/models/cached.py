@@ -36,6 +36,8 @@ processes write there too."""
 ABANDONED_S: Final = 3600.0
 """A file that was begun and not finished for so long has no writer any more."""
 BEGUN: Final = ".new-"
+FENCE: Final = "\ufdd0fence\ufdd1"
+"""Noncharacters: no text that is exchanged has them."""
 FREE: Final = Usage(cost_usd_micro=0)
 
 
@@ -75,12 +77,13 @@ class Cached:
         key = key_of(self._identity, request)
         text = self._read(key)
         if text is not None:
+            text = text.replace(FENCE, request.fence) if request.fence else text
             if on_text is not None:
                 on_text(text)
             return ModelReply(text=text, finish="stop", usage=FREE)
         reply = await self._model.complete(request, on_text)
         if reply.finish == "stop" and reply.text.strip():
-            self._keep(key, reply.text)
+            self._keep(key, _unfenced(reply.text, request.fence))
         return reply
 
     async def aclose(self) -> None:
@@ -136,11 +139,16 @@ class Cached:
             self._sweeping = None
 
 
+def _unfenced(text: str, fence: str) -> str:
+    """Put one word in place of that which fences data, for it is another one in each run."""
+    return text.replace(fence, FENCE) if fence else text
+
+
 def key_of(identity: str, request: ModelRequest) -> str:
     """SHA-256 of who is asked and of all that may change the reply, as hexadecimal digits."""
     fields: list[Any] = [
         identity,
-        [[message.role, message.content] for message in request.messages],
+        [[m.role, _unfenced(m.content, request.fence)] for m in request.messages],
         request.max_output_tokens,
         request.temperature,
         list(request.stop),

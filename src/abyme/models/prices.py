@@ -7,6 +7,7 @@ and never updated from here; nothing is guessed.
 
 import datetime as dt
 from decimal import ROUND_CEILING, Decimal
+from importlib.util import find_spec
 from typing import Any, Final
 
 from msgspec import structs
@@ -49,6 +50,11 @@ def parse_price(text: str) -> Price:
 def micro(dollars: Decimal) -> int:
     """Dollars -> micro-dollars, rounded up."""
     return int((dollars * MILLION).to_integral_value(ROUND_CEILING))
+
+
+def table_is_here() -> bool:
+    """Tell whether the bundled table is installed."""
+    return find_spec("genai_prices") is not None
 
 
 def table_entry(preset: Preset, model: str) -> tuple[Price | None, str, int | None]:

@@ -47,7 +47,11 @@ class RLM:
         sub_model: answers `llm_query`; by default the root model.
         base_url: any OpenAI-compatible endpoint; `sub_base_url` another one for the sub-model.
         api_key: by default from the environment (``OPENAI_API_KEY``, ``ABYME_API_KEY``, ...).
-        price: dollars per million tokens, ``(input, output)``, where the table has none.
+        price: dollars per million tokens of the root model, ``(input, output)`` or
+            ``(input, output, cached input)``, where the table has none.
+        sub_price: the same of the sub-model, where it is another model.
+        max_output_tokens: of one reply, reasoning included; by default 4,096, of models that
+            reason 16,384, of local ones 1,024.
         limits: ceilings of each run.
         warm: interpreters kept ready for the next questions (0.1 s and 15 MB each).
         cache: keep replies on disk, and answer equal requests of any run from there, for
@@ -69,13 +73,15 @@ class RLM:
         base_url: str | None = None,
         sub_base_url: str | None = None,
         api_key: str | None = None,
-        price: str | tuple[float, float] | None = None,
+        price: str | tuple[float, ...] | None = None,
+        sub_price: str | tuple[float, ...] | None = None,
         limits: Limits | None = None,
         runs_dir: Path | str | None = None,
         sandbox: str | Sandbox = "jail",
         warm: int = 1,
         profile: str | None = None,
         seed: int | None = None,
+        max_output_tokens: int | None = None,
         cache: bool = False,
         on_record: Callable[[Record], None] | None = None,
         on_text: Callable[[NodeId, str], None] | None = None,
@@ -98,6 +104,8 @@ class RLM:
             sub_base_url=sub_base_url,
             api_key=api_key,
             price=price,
+            sub_price=sub_price,
+            max_output_tokens=max_output_tokens,
             limits=Limits() if limits is None else limits,
             runs_dir=Path(runs_dir) if runs_dir is not None else None,
             sandbox=sandbox if isinstance(sandbox, str) else "jail",

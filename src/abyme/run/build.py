@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from msgspec import structs
 
 from abyme.core import events as ev
-from abyme.core.ids import NodeId
+from abyme.core.ids import ROOT, NodeId
 from abyme.core.limits import Limits
 from abyme.core.profile import Profile
+from abyme.core.tree import Tree
 from abyme.errors import ConfigError, ContextError, JournalError, ModelError
 from abyme.models.names import UNNAMED, Endpoint
 from abyme.ports import Context, Model, Sandbox, SandboxRun
@@ -130,7 +131,7 @@ class Parts:
 
         models = await self._ready_models()
         spec = self.spec
-        profile = profiles.load(profiles.fit(spec.profile, context.shape))
+        profile = self._profile(spec.profile, context.shape, spec.root)
         limits = _as_shown(spec.limits, profile)
         sandbox = await self._ready_sandbox().begin(context=context, limits=limits)
         try:
@@ -149,6 +150,7 @@ class Parts:
                 started_at=now.isoformat(timespec="seconds"),
                 answer_schema=answer_schema,
             )
+            _check_first_turn(started)
             folder = folders.create(spec.runs_dir, now=now)
             journal = folder.open_journal()  # first: it says that the run is running
             try:
@@ -222,7 +224,15 @@ class Parts:
         """Load the profile for children that the sub-model leads, where it is another one."""
         if self.spec.sub_profile == self.spec.profile:
             return None
-        return profiles.load(profiles.fit(self.spec.sub_profile, shape))
+        return self._profile(self.spec.sub_profile, shape, self.spec.sub)
+
+    def _profile(self, name: str, shape: str, endpoint: Endpoint) -> Profile:
+        """Load a profile. The cap on output is the model's, where that is not the usual one."""
+        profile = profiles.load(profiles.fit(name, shape))
+        cap = self.spec.facts(endpoint).max_output_tokens
+        if self.spec.max_output_tokens is None and cap <= profile.max_output_tokens:
+            return profile
+        return structs.replace(profile, max_output_tokens=cap)
 
     def _ready_sandbox(self) -> Sandbox:
         if self._sandbox is None:
@@ -389,6 +399,21 @@ def outcome(answer: "Answer") -> "Outcome":
             wall_s=usage.wall_s,
         ),
     )
+
+
+def _check_first_turn(started: ev.RunStarted) -> None:
+    """See whether the limits allow a first turn at all.
+
+    Raises:
+        ConfigError: which limit does not, and what it would have to be at least.
+    """
+    tree = Tree(started)
+    opened = ev.SessionOpened(python="", snapshots=False, layers=[])
+    events: tuple[ev.AnyEvent, ...] = (started, opened)
+    for seq, event in enumerate(events):
+        tree.step(ev.Record(seq=seq, at_s=0.0, node=ROOT, event=event))
+    if tree.finished is not None:
+        raise ConfigError(f"the limits allow no turn: {tree.finished.reason}")
 
 
 def _as_shown(limits: Limits, profile: Profile) -> Limits:

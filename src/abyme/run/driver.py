@@ -193,6 +193,7 @@ class Driver:
             prefill=effect.prefill,
             schema=effect.schema,
             fresh=effect.fresh,
+            fence=effect.fence,
         )
         model = self._ports.models[reserved.model]
         self._sent.add(reserved.call)

@@ -15,14 +15,16 @@ from abyme.core.events import ModelFacts, Price
 from abyme.core.limits import Limits
 from abyme.errors import ConfigError
 from abyme.models.names import Endpoint, origin, resolve
-from abyme.models.presets import PRESETS
-from abyme.models.prices import FREE, parse_price
+from abyme.models.presets import CUSTOM, PRESETS, REASONING
+from abyme.models.prices import FREE, parse_price, table_is_here
 from abyme.run import profiles
 
 HOME_VARIABLE = "ABYME_HOME"
 """A folder for runs and cache in place of the user's own."""
 
 OUTPUT_TOKENS = 4096
+REASONING_OUTPUT_TOKENS = 16_384
+"""Of a model that thinks before it writes: what it thinks counts."""
 LOCAL_OUTPUT_TOKENS = 1024
 """Cap on one reply. A small model that goes on longer repeats itself."""
 
@@ -40,8 +42,11 @@ class Settings:
     sub_base_url: str | None = None
     api_key: str | None = field(default=None, repr=False)
     price: str | tuple[float, ...] | None = None
-    """Dollars per million tokens, input, output and, if given, cached input; holds for root and
-    sub-model."""
+    """Dollars per million tokens of the root model: input, output, cached input."""
+    sub_price: str | tuple[float, ...] | None = None
+    """The same of the sub-model, where it is another model."""
+    max_output_tokens: int | None = None
+    """Of one reply, reasoning included."""
     limits: Limits = field(default_factory=Limits)
     runs_dir: Path | None = None
     sandbox: str = "jail"
@@ -66,6 +71,7 @@ class Spec:
     sandbox: str
     seed: int | None
     cache: bool
+    max_output_tokens: int | None
 
     def facts(self, endpoint: Endpoint) -> ModelFacts:
         """Tell what ledger and prompts must know of a model."""
@@ -73,7 +79,7 @@ class Spec:
             name=endpoint.name,
             price=endpoint.price,
             window_tokens=endpoint.window_tokens,
-            max_output_tokens=LOCAL_OUTPUT_TOKENS if endpoint.local else OUTPUT_TOKENS,
+            max_output_tokens=self.max_output_tokens or _output_tokens(endpoint),
         )
 
 
@@ -84,11 +90,10 @@ def settle(settings: Settings, env: Mapping[str, str] | None = None) -> Spec:
         ConfigError: naming what to change.
     """
     env = os.environ if env is None else env
-    price = _price(settings.price)
-    root = _endpoint(settings, settings.model, settings.base_url, env, price)
-    sub = _sub_endpoint(settings, root, env, price)
-    for endpoint in (root, sub):
-        _price_is_known(endpoint, settings.limits)
+    root = _endpoint(settings, settings.model, settings.base_url, env, _price(settings.price))
+    sub = _sub_endpoint(settings, root, env)
+    _price_is_known(root, settings.limits, "price")
+    _price_is_known(sub, settings.limits, "price" if sub.name == root.name else "sub_price")
     return Spec(
         root=root,
         sub=sub,
@@ -100,6 +105,7 @@ def settle(settings: Settings, env: Mapping[str, str] | None = None) -> Spec:
         sandbox=_sandbox(settings.sandbox),
         seed=settings.seed,
         cache=settings.cache,
+        max_output_tokens=_positive(settings.max_output_tokens),
     )
 
 
@@ -128,25 +134,46 @@ def new_seed() -> int:
     return secrets.randbits(48)
 
 
-def _sub_endpoint(
-    settings: Settings, root: Endpoint, env: Mapping[str, str], price: Price | None
-) -> Endpoint:
+def _sub_endpoint(settings: Settings, root: Endpoint, env: Mapping[str, str]) -> Endpoint:
     name, url = settings.sub_model, settings.sub_base_url
     if name is None and url is None:
+        if settings.sub_price is not None:
+            raise ConfigError(
+                "there is a price for the sub-model, but it is the root model: "
+                "name one by --sub-model, or leave the price out"
+            )
         return root
     if url is None and name is not None:
         provider, colon, _ = name.partition(":")
         if not (colon and (provider in PRESETS or provider == "local")):
             url = settings.base_url
+    price = _price(settings.sub_price)
     roots = origin(settings.model, settings.base_url)
-    if settings.api_key is None or roots in {None, origin(name, url)}:
-        return _endpoint(settings, name, url, env, price)
+    its_key = settings.api_key is None or roots in {None, origin(name, url)}
+    keyed = settings if its_key else replace(settings, api_key=None)
     try:
-        return _endpoint(replace(settings, api_key=None), name, url, env, price)
+        sub = _endpoint(keyed, name, url, env, price)
     except ConfigError as error:
+        if its_key:
+            raise
         raise ConfigError(
             f"the sub-model: {error} (the given key is the root model's, and goes to no other host)"
         ) from None
+    if price is None and (sub.name, sub.base_url) == (root.name, root.base_url):
+        return replace(sub, price=root.price, price_source=root.price_source)
+    return sub
+
+
+def _output_tokens(endpoint: Endpoint) -> int:
+    if endpoint.local:
+        return LOCAL_OUTPUT_TOKENS
+    return REASONING_OUTPUT_TOKENS if REASONING.search(endpoint.model) else OUTPUT_TOKENS
+
+
+def _positive(tokens: int | None) -> int | None:
+    if tokens is not None and (not isinstance(tokens, int) or tokens < 1):
+        raise ConfigError(f"max_output_tokens must be a whole number >= 1, got {tokens!r}")
+    return tokens
 
 
 def _endpoint(
@@ -161,13 +188,18 @@ def _endpoint(
     return resolve(name, base_url=url, api_key=settings.api_key, env=env, price=price)
 
 
-def _price_is_known(endpoint: Endpoint, limits: Limits) -> None:
-    if endpoint.price is None and limits.max_usd is not None:
-        raise ConfigError(
-            f"the price of {endpoint.name} is unknown, so a ceiling of ${limits.max_usd} cannot "
-            "be kept: give --price IN,OUT (dollars per million tokens, RLM(price=...) in Python), "
-            "install abyme[prices] for the bundled table, or lift the ceiling with --max-usd none"
-        )
+def _price_is_known(endpoint: Endpoint, limits: Limits, setting: str) -> None:
+    if endpoint.price is not None or limits.max_usd is None:
+        return
+    table = ""
+    if endpoint.preset is not CUSTOM and not table_is_here():
+        table = "install abyme[prices] for the bundled table, "
+    option = setting.replace("_", "-")
+    raise ConfigError(
+        f"the price of {endpoint.name} is unknown, so a ceiling of ${limits.max_usd} cannot "
+        f"be kept: give --{option} IN,OUT (dollars per million tokens, RLM({setting}=...) in "
+        f"Python), {table}or lift the ceiling with --max-usd none"
+    )
 
 
 def _price(price: str | tuple[float, ...] | None) -> Price | None:
