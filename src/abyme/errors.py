@@ -68,7 +68,7 @@ class LimitReached(AbymeError):
     def __init__(
         self, limit: str, *, used: int, asked: int, ceiling: int, spent: int | None = None
     ) -> None:
-        """`used` is what is spent, held for calls in flight, and kept back for the last turn."""
+        """Take `used` as what is spent, held for calls in flight, and kept for the last turn."""
         spent = used if spent is None else spent
         super().__init__(_ceiling_words(limit, spent, used - spent, asked, ceiling))
         self.limit = limit

@@ -213,7 +213,7 @@ class CallBook:
             return None
         self.ledger.settle(event.call, pricing.actual(call.model, event.usage))
         self.drop(call)
-        if call.purpose != "turn":
+        if call.purpose != "turn" and event.usage.completion_tokens:  # none: from a cache
             calls, tokens = self._outputs.get(call.model.name, (0, 0))
             self._outputs[call.model.name] = (calls + 1, tokens + event.usage.completion_tokens)
             if not call.repairs:

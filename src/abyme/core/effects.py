@@ -132,7 +132,7 @@ class Confirm(Effect, frozen=True, kw_only=True):
 class EndCell(Effect, frozen=True, kw_only=True):
     """Stop the running cell: interrupt, then roll back, then kill."""
 
-    why: Literal["stopped", "timeout_s"]
+    why: Literal["stopped", "timeout_s", "refused_calls"]
 
 
 class AnswerBatch(Effect, frozen=True, kw_only=True):

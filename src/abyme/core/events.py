@@ -6,9 +6,9 @@ own: the driver stamps the record, and a timeout is itself an event.
 Fields are added, never renamed or reused; `SCHEMA` counts the incompatible changes.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from abyme.core.ids import BatchId, CallId, NodeId
 from abyme.core.limits import Limits
@@ -16,6 +16,22 @@ from abyme.core.profile import Profile
 from abyme.errors import Fault
 
 SCHEMA = 2
+
+Count: TypeAlias = Annotated[int, Meta(ge=0)]
+"""What a journal that was tampered with must not make negative: it would lift a ceiling."""
+
+
+class Refusal(Struct, frozen=True, kw_only=True):
+    """Figures of a refusal, for code in a cell. Dollars as micro-dollars."""
+
+    limit: str
+    used: int
+    """Spent, held for calls in flight, and kept back for the last turn."""
+    asked: int
+    """What the whole batch is expected to take."""
+    ceiling: int
+    fit: int
+    """How many calls of the batch, from its beginning, would fit."""
 
 
 class Failure(Struct, frozen=True, kw_only=True):
@@ -27,18 +43,20 @@ class Failure(Struct, frozen=True, kw_only=True):
     retry_after_s: float | None = None
     status: int | None = None
     """HTTP status, where there was one."""
+    refusal: Refusal | None = None
+    """Of a batch that a limit did not allow."""
 
 
 class Usage(Struct, frozen=True, kw_only=True):
     """Tokens and money of one attempt. Tokens as the provider counts them."""
 
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cached_tokens: int = 0
+    prompt_tokens: Count = 0
+    completion_tokens: Count = 0
+    cached_tokens: Count = 0
     """Part of `prompt_tokens` that the provider had cached."""
-    reasoning_tokens: int = 0
+    reasoning_tokens: Count = 0
     """Part of `completion_tokens` that was thinking."""
-    cost_usd_micro: int | None = None
+    cost_usd_micro: Count | None = None
     """The provider's own figure, where it gives one."""
     estimated: bool = False
     """The provider gave no usage; tokens are our estimate."""
@@ -47,9 +65,9 @@ class Usage(Struct, frozen=True, kw_only=True):
 class Price(Struct, frozen=True, kw_only=True):
     """Micro-dollars for a million tokens."""
 
-    input_usd_micro: int
-    output_usd_micro: int
-    cached_usd_micro: int | None = None
+    input_usd_micro: Count
+    output_usd_micro: Count
+    cached_usd_micro: Count | None = None
     """For input that the provider had cached; None: as for other input."""
 
 
@@ -61,7 +79,7 @@ class ModelFacts(Struct, frozen=True, kw_only=True):
     price: Price | None
     """None: unknown, allowed only without a dollar ceiling. Free is a price of zero."""
     window_tokens: int | None = None
-    max_output_tokens: int = 4096
+    max_output_tokens: Count = 4096
 
 
 class Place(Struct, frozen=True, kw_only=True):
@@ -142,12 +160,12 @@ class Difference(Struct, frozen=True, kw_only=True):
 class Carried(Struct, frozen=True, kw_only=True):
     """What a resumed run takes over as spent, beside what its believed records say."""
 
-    calls: int = 0
-    tokens: int = 0
-    usd_micro: int = 0
-    unknown_calls: int = 0
+    calls: Count = 0
+    tokens: Count = 0
+    usd_micro: Count = 0
+    unknown_calls: Count = 0
     """Part of `calls`: in flight when the run was cut off, at their worst case."""
-    unknown_usd_micro: int = 0
+    unknown_usd_micro: Count = 0
     """Part of `usd_micro`."""
 
 
@@ -215,12 +233,12 @@ class CallReserved(Event, frozen=True, kw_only=True, tag="call_reserved"):
     """The ledger holds the worst case and the attempt is about to be sent."""
 
     call: CallId
-    attempt: int
+    attempt: Count
     """From 1."""
     model: str
     purpose: Literal["turn", "sub"]
-    worst_usd_micro: int
-    worst_tokens: int
+    worst_usd_micro: Count
+    worst_tokens: Count
     batch: BatchId | None = None
     """Of a sub-call: the batch that asked for it first, and its place there from 0."""
     position: int | None = None
@@ -264,6 +282,9 @@ class CallsRequested(Event, frozen=True, kw_only=True, tag="calls_requested"):
     batch: BatchId
     purpose: Literal["llm", "rlm"]
     requests: list[Request]
+    unread: int = 0
+    """Calls that were thrown away with their texts, `requests` being empty then: the run had
+    asked for too much that was refused, and this would have been refused too."""
 
 
 class BatchConfirmed(Event, frozen=True, kw_only=True, tag="batch_confirmed"):
@@ -330,14 +351,18 @@ class RunResumed(Event, frozen=True, kw_only=True, tag="run_resumed"):
     Calls that were in flight may have been billed: they are carried as spent at their worst.
     """
 
-    believed: int
+    believed: Count
     """Records before this number count; those from it up to here are set aside: what they
     cost is in `carried`, nothing else of them holds."""
     limits: Limits
     """From here on."""
     carried: Carried
-    next_call: int
+    next_call: Count
     """The first number that no call has had."""
+    held: Any = None
+    """What the root had held when the run ended; it stands until there is something better."""
+    evidence: list[Evidence] = []
+    """Of `held`."""
     resumed_at: str
     """ISO 8601, UTC."""
 
@@ -390,7 +415,7 @@ class Record(Struct, frozen=True, kw_only=True):
 
     seq: int
     """Position in the run, from 0, without gaps."""
-    at_s: float
+    at_s: Annotated[float, Meta(ge=0)]
     """Seconds since the run began."""
     node: NodeId
     event: AnyEvent

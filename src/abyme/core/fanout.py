@@ -274,7 +274,15 @@ def refusal_failure(refused: BatchRefused) -> ev.Failure:
         f"nothing was sent: {refused.size:,} calls are expected to cost {cost}, "
         f"but {refused.limit} leaves {leaves}; {refused.fit:,} of them would fit"
     )
-    return ev.Failure(fault="limit", message=message)
+    total = {"max_calls": refused.total.calls, "max_tokens": refused.total.tokens}
+    refusal = ev.Refusal(
+        limit=refused.limit,
+        used=refused.used,
+        asked=total.get(refused.limit, refused.total.usd_micro),
+        ceiling=refused.ceiling,
+        fit=refused.fit,
+    )
+    return ev.Failure(fault="limit", message=message, refusal=refusal)
 
 
 def limit_failure(refusal: LimitReached) -> ev.Failure:

@@ -13,11 +13,16 @@ from dataclasses import dataclass, field
 
 from abyme.core import events as ev
 from abyme.core.effects import AnyEffect, AskModel, CloseSession, RunCell
-from abyme.core.ids import CallId, NodeId
-from abyme.core.ledger import NOTHING, Amount
+from abyme.core.ids import ROOT, CallId, NodeId
+from abyme.core.ledger import NOTHING, Amount, Ledger
+from abyme.core.limits import Limits, closing_s
+from abyme.core.machine import IllegalTransition
 from abyme.core.tally import Tally
 from abyme.core.tree import Tree
+from abyme.errors import LimitReached
 
+IMPOSSIBLE = (IllegalTransition, AssertionError, LookupError, ValueError)
+"""What records raise that no run has written: they were tampered with, or are of other rules."""
 Written = ev.CallReserved | ev.CellStarted | ev.ChildEnded
 
 
@@ -92,6 +97,23 @@ class Past:
     """How it had ended, if it had."""
     cause: ev.AnyEvent | None
     """What ended it, or began its end: the first event that is set aside."""
+
+    def short_of(self, limits: Limits) -> str | None:
+        """Say why limits allow no further turn of the root; None: they allow one."""
+        tree = self.retraced.tree
+        ledger, root = tree.book.ledger, tree.node(ROOT)
+        carried = self.carried
+        spent = ledger.spent + Amount(carried.calls, carried.tokens, carried.usd_micro)
+        try:
+            Ledger(limits, spent=spent, aside=ledger.aside).check(tree.book.turn)
+        except LimitReached as reached:
+            return str(reached)
+        if root is not None and root.machine.turn >= limits.max_turns:
+            return f"max_turns: {root.machine.turn} turns used"
+        timeout_s, at_s = limits.timeout_s, self.retraced.at_s
+        if timeout_s is not None and at_s >= timeout_s - closing_s(timeout_s):
+            return f"timeout_s: {at_s:.0f} of {timeout_s:g} s are over"
+        return None
 
     @property
     def is_answered(self) -> bool:

@@ -8,6 +8,7 @@ Rule 4: whatever limit is met, one closing turn is asked for, and what the node 
 A step is what the node wants next; `Tree` decides whether it may have it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any, Final, Literal, TypeAlias
@@ -187,6 +188,11 @@ class Machine:
         if self.state is not State.OPENING:  # else it was about to be rebuilt already
             self._interrupted, self.state = self.state, State.OPENING
         self._submitted = None
+
+    def hold(self, value: Any, evidence: Sequence[ev.Evidence]) -> None:
+        """Hold what the run had ended with before; whatever it comes to now is better."""
+        if self.held.value is None:
+            self.held = Held(value, checked=tuple(evidence), draft=True)
 
     @property
     def resumable(self) -> bool:

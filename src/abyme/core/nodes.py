@@ -49,6 +49,8 @@ class Node:
     running: RunCell | None = None
     asked: list[Asked] = field(default_factory=list)
     """What the running cell was answered."""
+    refusals: int = 0
+    """Batches of the running cell that were refused."""
     done: list[DoneCell] = field(default_factory=list)
     """Cells whose work is in the REPL."""
     known: Recall = field(default_factory=Recall)
@@ -61,7 +63,7 @@ class Node:
     def cell_begins(self, run: RunCell) -> None:
         """Note what is needed to run it again."""
         self.of_cell = len(self.results)
-        self.running = run
+        self.running, self.refusals = run, 0
         self.asked.clear()
 
     def cell_over(self, event: ev.CellFinished | ev.SessionLost) -> None:

@@ -49,6 +49,10 @@ class Recall:
                 return self._batches[number]
         return None
 
+    def has_whole(self, keys: tuple[bytes, ...]) -> bool:
+        """Tell whether `whole` would find it."""
+        return any(number not in self._broken for number in self._whole.get(keys, ()))
+
     def one(self, name: bytes) -> Thing | None:
         """Answer a request of a batch that was cut in another way. Failures are asked anew."""
         things = self._single.get(name, deque())

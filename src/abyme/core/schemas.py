@@ -10,6 +10,7 @@ step into the value.
 Does not look at values (`shapes`). ``format`` is told to models and checked by nobody.
 """
 
+import json
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -86,6 +87,8 @@ IN_PLACE: Final = frozenset(
 """Keywords whose schemas look at the same value again."""
 APART: Final = frozenset({"$defs", "definitions"})
 """Keywords whose schemas look at nothing until they are referred to."""
+MOST_SHOWN_CHARS: Final = 60
+"""Of what stands in a schema."""
 TYPES: Final = frozenset({"null", "boolean", "integer", "number", "string", "array", "object"})
 
 
@@ -247,7 +250,7 @@ def _kind(keyword: str, where: str, rules: Rules) -> Kind | None:
 def _argument(kind: Kind, argument: Any, place: str, rules: Rules) -> None:
     """See whether a keyword's argument is what the keyword takes."""
     if not _WELL_FORMED[kind](argument):
-        raise ValueError(f"{place}: {kind_of(argument)} that this keyword does not take")
+        raise ValueError(f"{place} cannot be {_shown(argument)}; it takes {_TAKES[kind]}")
     if kind in {"pattern", "patterns"} and rules.others == "refused":
         for pattern in argument if kind == "patterns" else [argument]:
             if compiled(pattern) is None:
@@ -294,6 +297,12 @@ def _schemas_in(
             several = enumerate(argument) if kind == "schemas" else argument.items()
             for name, one in several:
                 yield keyword, one, f"{place}/{str(name)[:40]}"
+
+
+def _shown(argument: Any) -> str:
+    """Write an argument as the schema's author did, cut to a line."""
+    text = json.dumps(argument, ensure_ascii=False)
+    return text if len(text) <= MOST_SHOWN_CHARS else f"{text[: MOST_SHOWN_CHARS - 3]}..."
 
 
 def _circular(edges: dict[int, list[int]]) -> bool:
@@ -354,3 +363,21 @@ _WELL_FORMED: Final[dict[Kind, Callable[[Any], bool]]] = {
     "value": lambda _: True,
     "note": lambda _: True,
 }
+_TAKES: Final[dict[Kind, str]] = {
+    "schema": "a schema",
+    "schemas": "an array of at least one schema",
+    "named": "an object of schemas",
+    "patterns": "an object of schemas",
+    "count": "a whole number, 0 or more",
+    "number": "a number",
+    "step": "a number above 0",
+    "names": "an array of strings",
+    "types": f"one of {', '.join(sorted(TYPES))}, or an array of these",
+    "values": "an array of at least one value",
+    "switch": "true or false",
+    "ref": "a string",
+    "pattern": "a string",
+    "text": "a string",
+    "lists": "an object of arrays of strings",
+}
+"""What an argument must be, for whoever wrote another one."""

@@ -23,6 +23,7 @@ from abyme.core.effects import (
     CancelCall,
     CloseSession,
     Confirm,
+    EndCell,
     OpenSession,
     Result,
 )
@@ -34,6 +35,8 @@ from abyme.core.nodes import Node, Nodes, context_of
 
 Effects = list[AnyEffect]
 
+MAX_REFUSALS = 1_000
+"""Batches of one cell that may be refused before it is ended."""
 CHILD_TOKENS = 2_500
 """Of a child's first prompt beside its question: system text, examples, preview."""
 
@@ -49,6 +52,10 @@ class SubCalls:
     nodes: Nodes = field(default_factory=Nodes)
     ending: bool = False
     """The run is coming to its end: nothing new may begin."""
+    refused_chars: int = 0
+    """Text that was asked for and refused: it costs no money, but room in the journal."""
+    unasked_usd_micro: int = 0
+    """What batches since the user's last word are expected to cost."""
     _unconfirmed: dict[tuple[NodeId, BatchId], ev.CallsRequested] = field(default_factory=dict)
 
     # -- batches -----------------------------------------------------------------
@@ -58,17 +65,16 @@ class SubCalls:
         keys = recall.keys(event)
         if (known := node.known.whole(keys)) is not None:
             return [self._reply(node, event.batch, known)]
-        refused = self._refusal(node, event)
-        if refused is not None:
-            return [self._refuse(node, event, refused)]
+        if event.unread:
+            return self._refuse(node, event, UNREAD)
         if not event.requests:
             return [self._reply(node, event.batch, Asked(keys=keys))]
-        try:
-            expected = self._price(node, event)
-        except BatchRefused as refusal:
-            return [self._refuse(node, event, refusal_failure(refusal))]
+        expected = self._admissible(node, event)
+        if isinstance(expected, ev.Failure):
+            return self._refuse(node, event, expected)
+        unasked = self.unasked_usd_micro + expected.usd_micro
         ask_above = self.started.limits.confirm_usd_micro
-        if ask_above is not None and expected.usd_micro > ask_above:
+        if ask_above is not None and expected.usd_micro and unasked > ask_above:
             self._unconfirmed[node.id, event.batch] = event
             return [
                 Confirm(
@@ -78,6 +84,7 @@ class SubCalls:
                     usd_micro=expected.usd_micro,
                 )
             ]
+        self.unasked_usd_micro = unasked
         return self._admit(node, event)
 
     def confirmed(self, node: Node, event: ev.BatchConfirmed) -> Effects:
@@ -85,16 +92,28 @@ class SubCalls:
         asked = self._unconfirmed.pop((node.id, event.batch), None)
         if asked is None:
             return []
-        refused = self._refusal(node, asked)
         if not event.allowed:
-            message = "the user declined the cost of these calls; make fewer or smaller ones"
-            refused = ev.Failure(fault="not_allowed", message=message)
-        if refused is None:
-            try:
-                self._price(node, asked)
-            except BatchRefused as refusal:
-                refused = refusal_failure(refusal)
-        return self._admit(node, asked) if refused is None else [self._refuse(node, asked, refused)]
+            return self._refuse(node, asked, DECLINED)
+        self.unasked_usd_micro = 0
+        expected = self._admissible(node, asked)
+        if isinstance(expected, ev.Failure):
+            return self._refuse(node, asked, expected)
+        return self._admit(node, asked)
+
+    def would_refuse(self, node: Node, event: ev.CallsRequested) -> bool:
+        """Tell whether a batch would be refused if it were taken in now."""
+        known = node.known.has_whole(recall.keys(event))
+        return not known and isinstance(self._admissible(node, event), ev.Failure)
+
+    def _admissible(self, node: Node, event: ev.CallsRequested) -> Amount | ev.Failure:
+        """Tell what a batch is expected to cost, or why it may not begin."""
+        refused = self._refusal(node, event)
+        if refused is not None:
+            return refused
+        try:
+            return self._price(node, event)
+        except BatchRefused as refusal:
+            return refusal_failure(refusal)
 
     def answers(self) -> Effects:
         """Answer the batches that miss nothing any more."""
@@ -123,8 +142,16 @@ class SubCalls:
         paid = self.fanout.to_be_paid(requests, model, [keys[position] for position in new])
         return self.fanout.price(paid, model)
 
-    def _refuse(self, node: Node, event: ev.CallsRequested, refused: ev.Failure) -> AnswerBatch:
-        return self._reply(node, event.batch, Asked(keys=recall.keys(event), refused=refused))
+    def _refuse(self, node: Node, event: ev.CallsRequested, refused: ev.Failure) -> Effects:
+        """Answer a batch with a refusal. A cell that takes no notice of a thousand is ended."""
+        self.refused_chars += sum(map(_chars, event.requests))
+        node.refusals += 1
+        effects: Effects = [
+            self._reply(node, event.batch, Asked(keys=recall.keys(event), refused=refused))
+        ]
+        if node.refusals == MAX_REFUSALS:
+            effects.append(EndCell(node=node.id, why="refused_calls"))
+        return effects
 
     def _reply(self, node: Node, batch: BatchId, asked: Asked) -> AnswerBatch:
         node.asked.append(asked)
@@ -297,6 +324,11 @@ class SubCalls:
         return [_reopening(node)]
 
 
+def _chars(request: ev.Request) -> int:
+    text = request.text or (request.context and request.context.text) or ""
+    return len(request.prompt) + len(text)
+
+
 def opening(node: Node) -> OpenSession:
     """Start a REPL for a node that has had none."""
     return OpenSession(node=node.id, context=node.context, of=node.of)
@@ -322,3 +354,14 @@ def _child_result(call: CallId, done: Done) -> Result:
     value = done.value
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return Result(call=call, text=text)
+
+
+DECLINED = ev.Failure(
+    fault="not_allowed",
+    message="the user declined the cost of these calls; make fewer or smaller ones",
+)
+UNREAD = ev.Failure(
+    fault="limit",
+    message="the run has asked for too much that was refused, and this was not looked at; "
+    "submit what you hold",
+)

@@ -38,6 +38,10 @@ from abyme.errors import LimitReached
 Effects = list[AnyEffect]
 
 
+MAX_REFUSED_CHARS = 64 << 20
+"""Of refused batches that are recorded whole."""
+
+
 class Tree:
     """One run."""
 
@@ -96,6 +100,15 @@ class Tree:
     def node(self, node_id: NodeId) -> Node | None:
         """Look a node up that is not over."""
         return self._nodes.get(node_id)
+
+    def throws_away(self, node_id: NodeId, event: ev.CallsRequested) -> bool:
+        """Tell whether a batch is to be recorded without its texts: it would be refused, and
+        the run has filled enough of its journal with what was.
+        """
+        if self._sub.refused_chars <= MAX_REFUSED_CHARS:
+            return False
+        node = self._nodes.get(node_id)
+        return node is not None and self._sub.would_refuse(node, event)
 
     @property
     def is_closing(self) -> bool:
@@ -239,6 +252,8 @@ class Tree:
         """Go on in another process, under the limits that are set now."""
         self.started = structs.replace(self.started, limits=event.limits)
         self.book.restart(event)
+        if event.held is not None:
+            self._nodes[ROOT].machine.hold(event.held, event.evidence)
         return self._sub.restart(self.started)
 
     # -- limits of the run -------------------------------------------------------

@@ -43,12 +43,23 @@ class ModelError(Exception):
 
 
 class LimitReached(ModelError):
-    """A budget does not allow the call; nothing was spent on it."""
+    """A budget does not allow the call; nothing was spent on it. Of a batch that was refused,
+    `limit` names the budget, `used`, `asked` and `ceiling` are in its unit, `fit` calls would fit.
+    """
 
     __module__ = "builtins"
 
-    def __init__(self, message: str, fault: str = "limit") -> None:
+    def __init__(
+        self, message: str, fault: str = "limit", refusal: dict[str, Any] | None = None
+    ) -> None:
         super().__init__(message, fault)
+        figures = refusal or {}
+        unit = 1e6 if figures.get("limit") == "max_usd" else 1
+        self.limit: str | None = figures.get("limit")
+        self.used, self.asked, self.ceiling = (
+            figures[name] / unit if figures else None for name in ("used", "asked", "ceiling")
+        )
+        self.fit: int | None = figures.get("fit")
 
 
 class BatchFailed(ModelError):
@@ -229,8 +240,9 @@ def _whole(digits: str) -> int:
 
 def failed(failure: dict[str, Any]) -> ModelError:
     """Make the exception for a failure of the host's."""
-    kind = LimitReached if failure["fault"] in {"limit", "depth"} else ModelError
-    return kind(failure["message"], failure["fault"])
+    if failure["fault"] in {"limit", "depth"}:
+        return LimitReached(failure["message"], failure["fault"], failure.get("refusal"))
+    return ModelError(failure["message"], failure["fault"])
 
 
 def frames(

@@ -310,7 +310,10 @@ class RLM:
             with closing(taken.journal):
                 shape = shape_again(schema, taken.started.answer_schema)
                 answer = recorded(taken.records, run=folder.path)
-                folder.write_answer(build.outcome(answer))
+                try:
+                    folder.write_answer(build.outcome(answer))
+                except JournalError as error:
+                    answer = replace(answer, unrecorded=str(error))
                 return shaped(answer, shape)
         try:
             self._check_confirm(taken.begins.limits)

@@ -13,6 +13,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from msgspec import structs
+
 from abyme.core import effects as do
 from abyme.core import events as ev
 from abyme.core import shapes
@@ -141,6 +143,8 @@ class Driver:
     def _record(
         self, node: NodeId, event: ev.AnyEvent, records: list[ev.Record]
     ) -> list[do.AnyEffect]:
+        if isinstance(event, ev.CallsRequested) and self.tree.throws_away(node, event):
+            event = structs.replace(event, requests=[], unread=len(event.requests))
         record = ev.Record(seq=self._seq, at_s=round(self.elapsed_s, 6), node=node, event=event)
         self._seq += 1
         self._ports.journal.append(record)

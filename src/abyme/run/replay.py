@@ -15,7 +15,7 @@ from pathlib import Path
 from abyme.core import events as ev
 from abyme.core import fences
 from abyme.core.effects import OpenSession
-from abyme.core.history import Diverged, Retraced, believed
+from abyme.core.history import IMPOSSIBLE, Diverged, Retraced, believed
 from abyme.core.ids import NodeId
 from abyme.core.nodes import Node
 from abyme.core.tree import Tree
@@ -112,8 +112,8 @@ def retraced(records: list[ev.Record]) -> tuple[list[Node], Replayed]:
                 node = path.tree.node(effect.node)
                 if isinstance(effect, OpenSession) and node is not None:
                     nodes[node.id] = node
-    except Diverged as error:
-        result.diverged = str(error)
+    except (Diverged, *IMPOSSIBLE) as error:
+        result.diverged = str(error) or type(error).__name__
     return list(nodes.values()), result
 
 
@@ -135,25 +135,52 @@ async def run_again(
         if isinstance(record.event, ev.CellFinished)
     }
     seed = records[0].event.seed  # type: ignore[union-attr]  # `retraced` has looked
-    contexts: dict[NodeId, Context] = {}
+    contexts = _Contexts(context, seal, {node.id: node for node in nodes})
     try:
         for node in nodes:
-            own = contexts.get(node.of, context)
-            if node.context is not None:
-                text, part = node.context.text, node.context
-                own = seal(text) if text is not None else own.part(part.spans, part.shape)
-                contexts[node.id] = own
-            differs = await _run(node, own, sandbox, fences.repl_seed(seed, node.id))
-            result.nodes += 1
-            result.cells += len(node.done)
-            result.apart += [Apart(node.id, numbers[node.id, one.cell], one) for one in differs]
+            if node.done:
+                own = contexts.of(node.id)
+                differs = await _run(node, own, sandbox, fences.repl_seed(seed, node.id))
+                result.nodes += 1
+                result.cells += len(node.done)
+                result.apart += [Apart(node.id, numbers[node.id, one.cell], one) for one in differs]
             if on_cell is not None:
                 on_cell(result.cells, total)
     finally:
-        for own in contexts.values():
-            own.close()
+        contexts.close()
     result.apart.sort(key=lambda apart: apart.record)
     return result
+
+
+class _Contexts:
+    """Contexts of nodes, made when they are wanted: one that could not be had is in no cell."""
+
+    def __init__(
+        self, whole: Context, seal: Callable[[str], Context], nodes: dict[NodeId, Node]
+    ) -> None:
+        self._whole = whole
+        self._seal = seal
+        self._nodes = nodes
+        self._made: dict[NodeId, Context] = {}
+
+    def of(self, node_id: NodeId) -> Context:
+        """Give the context that a node works on."""
+        node = self._nodes[node_id]
+        if node.context is None:
+            return self._whole if node.of == node_id else self.of(node.of)
+        if node_id not in self._made:
+            part = node.context
+            self._made[node_id] = (
+                self._seal(part.text)
+                if part.text is not None
+                else self.of(node.of).part(part.spans, part.shape)
+            )
+        return self._made[node_id]
+
+    def close(self) -> None:
+        """Let all of them go."""
+        for context in self._made.values():
+            context.close()
 
 
 async def _run(node: Node, context: Context, sandbox: SandboxRun, seed: int) -> list[ev.Difference]:

@@ -5,6 +5,7 @@ meet the same limit at once, one that is being written, one that other rules hav
 Changes nothing on disk but a torn last line of the journal.
 """
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +17,9 @@ from abyme.core import events as ev
 from abyme.core import history
 from abyme.core.limits import Limits
 from abyme.errors import ConfigError, JournalError
+from abyme.run import build
+from abyme.run.answers import recorded
+from abyme.run.usage import usage_of
 
 if TYPE_CHECKING:
     from abyme.journals.folder import RunFolder
@@ -54,7 +58,13 @@ def take_up(
         before = recording.limits
         wanted = limits if isinstance(limits, Limits) else _changed(before, limits or {})
         past = past_of(recording, other_limits=wanted != before)
-        _check(past, before, wanted)
+        try:
+            _check(past, before, wanted)
+        except ConfigError as error:
+            at_s = past.retraced.at_s
+            error.run, error.usage = folder.path, usage_of(past.tally, wall_s=at_s)
+            _write_answer(folder, past, recording.records)
+            raise
         if recording.torn_bytes:
             journal.cut(recording.intact_bytes)
     except BaseException:
@@ -65,9 +75,18 @@ def take_up(
         limits=wanted,
         carried=past.carried,
         next_call=past.next_call,
+        held=past.ended.value if past.ended is not None else None,
+        evidence=past.ended.evidence if past.ended is not None else [],
         resumed_at=now.isoformat(timespec="seconds"),
     )
     return TakenUp(folder, journal, recording.records, past, begins)
+
+
+def _write_answer(folder: "RunFolder", past: history.Past, records: list[ev.Record]) -> None:
+    """Write how a run ended that was killed before it could do so itself."""
+    if past.ended is not None and folder.answer() is None:
+        with contextlib.suppress(JournalError):
+            folder.write_answer(build.outcome(recorded(records, run=folder.path)))
 
 
 def past_of(recording: "Recording", *, other_limits: bool = False) -> history.Past:
@@ -83,7 +102,7 @@ def past_of(recording: "Recording", *, other_limits: bool = False) -> history.Pa
         )
     try:
         return history.past(recording.records, other_limits=other_limits)
-    except history.Diverged as error:
+    except (history.Diverged, *history.IMPOSSIBLE) as error:
         raise JournalError(
             f"this version would not have run it so ({error}): `abyme show` shows it, but to go "
             "on with it takes the version that recorded it (run.json names that)"
@@ -99,9 +118,12 @@ def _changed(limits: Limits, changes: Mapping[str, Any]) -> Limits:
 
 def _check(past: history.Past, before: Limits, wanted: Limits) -> None:
     ended = past.ended
-    if ended is None:
+    if ended is None or past.is_answered:
         return
     mended = isinstance(past.cause, ev.StopRequested | ev.SessionLost | ev.CallFailed)
+    short = past.short_of(wanted)
+    if short is not None:
+        raise ConfigError(f"the limits allow no further turn ({short}): raise that limit")
     if ended.status == "partial" and not mended and wanted == before:
         raise ConfigError(
             f"the run ended at a limit ({ended.reason}) and would meet it again: raise that limit"
