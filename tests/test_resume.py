@@ -9,6 +9,7 @@ import shutil
 from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace as replace_struct
 
 import abyme
 from abyme import RLM, ConfigError, ContextError, JournalError, Limits, ModelError
@@ -307,3 +308,76 @@ def test_a_run_killed_in_its_closing_turn_goes_on_before_the_limit_if_that_is_ra
         again = rlm.resume(path, context=TEXT, limits={"max_calls": 100})
 
     assert (partial.status, again.status) == ("partial", "answered")
+
+
+def test_a_run_folder_from_elsewhere_does_not_say_where_a_key_goes(whole, tmp_path):
+    _answer, folder, lines, _asked = whole
+    path = cut_off(folder, lines[:30], tmp_path, "crafted")
+    spec = replace_struct(RunFolder(path).spec(), model="openai:gpt-5", sub_model="openai:gpt-5")
+    foreign = "https://elsewhere.example/v1"
+    RunFolder(path).write_spec(replace_struct(spec, base_url=foreign, sub_base_url=foreign))
+
+    with pytest.raises(ConfigError, match="outside of your runs and names https://elsewhere"):
+        RLM.of_run(path, api_key="key")
+    with RLM.of_run(path, api_key="key", runs_dir=tmp_path) as rlm:
+        assert rlm.spec.root.base_url == foreign
+
+
+def test_a_paid_answer_stands_until_a_resumed_run_has_a_better_one(tmp_path):
+    limits = Limits(max_calls=3)
+    cells = ["llm_query('a')", "submit('paid answer')", "submit('paid answer')"]
+    down = False
+
+    def replies(request):
+        if down:
+            return ModelError("no account", failure="quota", retryable=False, usage=ev.Usage())
+        if request.messages[0].role != "system":
+            return "reply"
+        last = "LAST TURN" in request.messages[-1].content
+        return f"```repl\n{cells[1] if last else cells[0]}\n```"
+
+    with RLM(model=ScriptedModel(replies), runs_dir=tmp_path, limits=limits) as rlm:
+        partial = rlm.ask("Root question?", TEXT)
+        assert (partial.status, partial.value) == ("partial", "paid answer")
+        for less in ({"max_calls": 1}, {"max_calls": 3}):
+            with pytest.raises(ConfigError, match="raise that limit"):
+                rlm.resume(partial.run, limits=less)
+        down = True
+        again = rlm.resume(partial.run, limits={"max_calls": 50})
+
+    assert (again.status, again.value) == ("partial", "paid answer")
+
+
+def test_a_partial_end_that_was_not_written_down_is_told_with_its_figures(tmp_path):
+    with RLM(model=ScriptedModel(reply_to), runs_dir=tmp_path, limits=Limits(max_turns=2)) as rlm:
+        partial = rlm.ask("Root question?", TEXT)
+        (partial.run / "answer.json").unlink()
+        with pytest.raises(ConfigError, match="raise that limit") as refused:
+            rlm.resume(partial.run)
+
+    assert refused.value.run == partial.run
+    assert refused.value.usage.calls == partial.usage.calls
+    assert RunFolder(partial.run).answer().status == "partial"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (
+            b'"kind":"call_settled"',
+            b'"kind":"session_opened","python":"","layers":[],"snapshots":true',
+        ),
+        (b'"prompt_tokens":', b'"prompt_tokens":-'),
+        (b'"worst_tokens":', b'"worst_tokens":-'),
+    ],
+)
+def test_a_journal_that_was_tampered_with_is_refused_in_words(whole, tmp_path, old, new):
+    _answer, folder, lines, _asked = whole
+    at = next(n for n, line in enumerate(lines) if old in line and n > 2)
+    forged = lines[at].replace(old, new, 1)
+    path = cut_off(folder, [*lines[:at], forged, *lines[at + 1 : 40]], tmp_path, "tampered")
+    with (
+        RLM(model=ScriptedModel(reply_to), runs_dir=tmp_path) as rlm,
+        pytest.raises(JournalError),
+    ):
+        rlm.resume(path, context=TEXT)

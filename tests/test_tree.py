@@ -10,7 +10,8 @@ from abyme.core.ledger import Amount
 from abyme.core.limits import Limits
 from abyme.core.machine import NEXT, IllegalTransition, State
 from abyme.core.nodes import MAX_LIVE_CHILDREN
-from abyme.core.tree import Tree
+from abyme.core.subcalls import MAX_REFUSALS
+from abyme.core.tree import MAX_REFUSED_CHARS, Tree
 from abyme.run import profiles
 
 PRICE = ev.Price(input_usd_micro=1_000_000, output_usd_micro=2_000_000)
@@ -134,7 +135,10 @@ def test_a_call_ceiling_still_gives_one_closing_turn():
     refused = run.one(do.AnswerBatch).refused
     assert refused.fault == "limit"
     run.done("refused")
-    assert "LAST TURN (max_calls: 1 needed beside 1 spent and 1 held for calls in flight or kept" in last_message(run)
+    assert (
+        "LAST TURN (max_calls: 1 needed beside 1 spent and 1 held for calls in flight or kept"
+        in last_message(run)
+    )
     run.code("submit(1)")
     run.submit(1, cell=2)
     run.done(cell=2)
@@ -883,3 +887,74 @@ def test_whatever_limit_comes_near_the_root_is_warned_before_its_closing_turn(li
 
     assert warned >= 2
     assert run.tree.is_closing
+
+
+def test_a_cell_that_takes_no_notice_of_a_thousand_refusals_is_ended():
+    run = Run(limits=Limits(depth=0))
+    run.ready()
+    run.code()
+    for batch in range(1, MAX_REFUSALS):
+        run.ask("p", batch=batch)
+        assert run.all(do.EndCell) == []
+    run.ask("p", batch=MAX_REFUSALS)
+
+    assert run.one(do.EndCell).why == "refused_calls"
+
+
+def test_refused_texts_are_recorded_only_up_to_a_bound_and_what_fits_always():
+    run = Run(limits=Limits(max_tokens=200_000))
+    run.ready()
+    run.code()
+    dear = ev.CallsRequested(
+        cell=1, batch=BatchId(1), purpose="llm", requests=[ev.Request(prompt="x y " * 500_000)]
+    )
+    asked = 0
+    while not run.tree.throws_away("0", dear):
+        run.give(dear)
+        assert run.one(do.AnswerBatch).refused.fault == "limit"
+        asked += 1
+    assert asked == MAX_REFUSED_CHARS // 2_000_000 + 1
+    fitting = ev.CallsRequested(
+        cell=1, batch=BatchId(2), purpose="llm", requests=[ev.Request(prompt="small")]
+    )
+    assert not run.tree.throws_away("0", fitting)
+
+    run.give(ev.CallsRequested(cell=1, batch=BatchId(3), purpose="llm", requests=[], unread=1))
+    assert "was not looked at" in run.one(do.AnswerBatch).refused.message
+
+
+def test_the_user_is_asked_by_what_was_admitted_since_the_last_word():
+    price = ev.Price(input_usd_micro=0, output_usd_micro=10_000_000)
+    run = Run(sub=facts("test:sub", price), limits=Limits(confirm_usd="0.005"))
+    run.ready()
+    run.code()
+    run.ask("a", "b", batch=1)
+    assert run.all(do.Confirm) == []
+    run.ask("c", batch=2)
+    asked = run.one(do.Confirm)
+    assert asked.usd_micro == 2000
+    run.give(ev.BatchConfirmed(batch=asked.batch, allowed=True))
+    run.ask("d", "e", batch=3)
+    assert run.all(do.Confirm) == []
+
+
+def test_a_refusal_tells_its_figures_for_code():
+    run = Run(limits=Limits(max_calls=5))
+    run.ready()
+    run.code()
+    run.ask(*"abcdefgh")
+
+    assert run.one(do.AnswerBatch).refused.refusal == ev.Refusal(
+        limit="max_calls", used=2, asked=8, ceiling=5, fit=3
+    )
+
+
+def test_what_replies_from_a_cache_cost_is_not_expected_of_others():
+    run = Run()
+    run.ready()
+    run.code()
+    run.ask(*"abcd")
+    for turn in run.all(do.AskModel):
+        run.settle(turn.reserved.call, "kept", cost_usd_micro=0)
+
+    assert run.tree.book.expected_output(run.started.sub) == 200

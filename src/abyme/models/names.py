@@ -96,6 +96,11 @@ def resolve(
     return _endpoint(model, preset, preset.base_url, key=key, price=price, env=env)
 
 
+def is_known_address(url: str) -> bool:
+    """Tell whether an address is this machine's or a listed provider's own."""
+    return _is_loopback(urlsplit(url).hostname) or _owner(urlsplit(url).hostname) is not None
+
+
 def origin(name: str | None, base_url: str | None) -> str | None:
     """Scheme, host and port that a name and an address stand for; None if there is no host.
 

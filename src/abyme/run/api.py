@@ -13,6 +13,7 @@ from abyme.core.events import EvidenceChecked, Record, RunFinished
 from abyme.core.ids import ROOT, NodeId
 from abyme.core.limits import Limits
 from abyme.errors import AbymeError, ConfigError, JournalError
+from abyme.models.names import is_known_address
 from abyme.ports import Model, Sandbox
 from abyme.run import build
 from abyme.run.answers import Answer, answer_of, recorded, shaped
@@ -162,6 +163,13 @@ class RLM:
             )
         if sub_base_url is None and spec.sub_base_url == spec.base_url:
             sub_base_url = base_url
+        if not build.is_own(folder, runs_dir):
+            for given, url in ((base_url, spec.base_url), (sub_base_url, spec.sub_base_url)):
+                if given is None and url and not is_known_address(url):
+                    raise ConfigError(
+                        f"{folder.id} lies outside of your runs and names {url} as its endpoint: "
+                        f"give --base-url {url} if your key and your data may go there"
+                    )
         return cls(
             spec.model,
             spec.sub_model,

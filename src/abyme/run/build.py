@@ -312,6 +312,12 @@ def in_a_loop() -> bool:
     return True
 
 
+def is_own(folder: "RunFolder", runs_dir: Path | str | None) -> bool:
+    """Tell whether a run lies among the user's own, or in the folder of runs that was named."""
+    places = {data_dir() / "runs"} | ({Path(runs_dir)} if runs_dir is not None else set())
+    return folder.path.resolve().parent in {place.resolve() for place in places}
+
+
 def is_given(name: str) -> bool:
     """Tell whether a model's name stands for an object that the caller brought."""
     return name.startswith(f"{GIVEN}:")

@@ -74,6 +74,7 @@ def _answer(
     with _nothing_begun():
         rlm = RLM.of_run(
             folder.path,
+            runs_dir=given["runs_dir"],
             base_url=given["base_url"],
             sub_base_url=given["sub_base_url"],
             api_key=given["api_key"],
