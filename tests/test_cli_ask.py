@@ -379,6 +379,35 @@ def test_a_stream_that_is_closed_or_full_costs_no_answer(
     assert not any(word in told for word in ("Traceback", "a bug", "Exception ignored"))
 
 
+@pytest.mark.parametrize("flags", [[], ["--quiet"], ["--json"]])
+def test_a_reader_that_has_gone_costs_no_evidence_and_no_folder(files, home, flags) -> None:
+    """``abyme ask ... | true``."""
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    with ScriptedEndpoint([LOOK, SUBMIT]) as endpoint:
+        done = subprocess.run(
+            [*command(endpoint, files), *flags],
+            stdout=write_end,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(home),
+            check=False,
+        )
+    os.close(write_end)
+
+    (run,) = (home / "runs").iterdir()
+    gone, *evidence, ending = done.stderr.splitlines()[-2 if flags == ["--json"] else -3 :]
+    assert done.returncode == 1
+    assert gone == (
+        "whoever reads standard output has closed it before the whole answer was written; "
+        f"`abyme show {run.name}` prints it"
+    )
+    found = [] if flags == ["--json"] else ["  [1] b.txt:2: hay needle \\x1b]0;owned\\x07"]
+    assert evidence == found
+    assert ending.startswith("answered · 2 calls · ")
+    assert ending.endswith(f" · {run}")
+
+
 def test_a_run_that_breaks_names_its_folder_and_what_was_spent(
     abyme, files, home, monkeypatch
 ) -> None:
@@ -452,7 +481,7 @@ def test_evidence_that_is_not_in_the_context_is_left_out_and_that_is_said(abyme,
         (None, "cannot read the schema "),
         ("[1", "is not JSON"),
         ("[1]", "is no JSON object"),
-        ('{"type": "nope"}', "the schema cannot be kept: /type"),
+        ('{"type": "nope"}', '.json: the schema cannot be kept: /type cannot be "nope"; it takes'),
     ],
 )
 def test_a_schema_that_will_not_do_is_said_before_anything_is_read(
@@ -491,14 +520,82 @@ def test_equal_calls_of_another_run_come_from_the_cache(abyme, files, home) -> N
     assert json.loads(out)["usage"]["prompt_tokens"] == 0
 
 
+def test_each_model_has_its_price_and_replies_their_cap(abyme, files) -> None:
+    script = ["```repl\nsubmit(llm_query('p'))\n```", "reply"]
+    prices = ["--price", "1,2", "--sub-model", "s", "--sub-price", "30,40"]
+    with ScriptedEndpoint(script) as endpoint:
+        code, out, _ = abyme(
+            endpoint, "where?", files, "--json", *prices, "--max-output-tokens", "77"
+        )
+
+    root, sub = (json.loads(out)["usage"]["by_model"][name] for name in ("custom:m", "custom:s"))
+    assert code == 0
+    for used, price_in, price_out in ((root, 1, 2), (sub, 30, 40)):
+        usd_micro = used["prompt_tokens"] * price_in + used["completion_tokens"] * price_out
+        assert used["cost_usd"] == usd_micro / 1e6
+    assert [body["max_tokens"] for body in endpoint.requests] == [77, 77]
+
+
+def test_a_partial_without_an_answer_says_so(abyme, files, capsysbinary) -> None:
+    with ScriptedEndpoint([LOOK] * 2) as endpoint:
+        code, out, err = abyme(endpoint, "where?", files, "--max-turns", "2", "--quiet")
+
+    assert (code, out) == (3, "")
+    assert err.splitlines()[0] == "partial: max_turns: 2 turns used; no answer was held"
+    main.run(["show", "latest"])
+    assert "no answer was held" in capsysbinary.readouterr().out.decode().splitlines()
+
+
+KEPT = "held for calls in flight or kept back for the last turn"
+
 HINTS = [
     ("stopped by the user", []),
-    ("max_usd: $0.01 needed beside", ["--max-usd", "5"]),
+    ("max_usd: $0.01 needed beside $1.0000 spent, the ceiling is $2.5000", ["--max-usd", "5"]),
     ("the call was not made: max_calls: 1 needed", ["--max-calls", "20000"]),
     ("timeout_s: 0.5 s are over", ["--timeout", "1"]),
     ("max_tokens: too large, says the provider", []),
     ("memory_bytes: no option", []),
 ]
+
+
+NEEDED = [
+    (
+        Limits(max_usd="0.01"),
+        f"max_usd: $0.0445 needed beside $0.0000 spent and $0.0565 {KEPT}, the ceiling is $0.0100",
+        ["--max-usd", "0.16"],
+    ),
+    (
+        Limits(max_usd=0),
+        f"max_usd: $0.0445 needed beside $0.0000 spent and $0.0565 {KEPT}, the ceiling is $0.0000",
+        ["--max-usd", "0.16"],
+    ),
+    (
+        Limits(max_tokens=3000),
+        f"max_tokens: 6,883 needed beside 0 spent and 38,019 {KEPT}, the ceiling is 3,000",
+        ["--max-tokens", "68000"],
+    ),
+    (
+        Limits(max_calls=0),
+        "max_calls: 1 needed beside 0 spent, the ceiling is 0",
+        ["--max-calls", "2"],
+    ),
+    (
+        Limits(max_usd=0),
+        "max_usd: $0.0000 needed beside $0.0000 spent, the ceiling is $0.0000",
+        ["--max-usd", "5"],
+    ),
+    (Limits(timeout_s=0), "timeout_s: 0 s are over", ["--timeout", "3600"]),
+]
+
+
+@pytest.mark.parametrize(("limits", "reason", "options"), NEEDED)
+def test_a_limit_that_is_far_too_low_is_raised_to_what_was_needed(
+    tmp_path, limits, reason, options
+) -> None:
+    run = folder.create(tmp_path)
+    run.write_spec(RunSpec(question="q", model="m", sub_model="m", limits=limits, sources=["x"]))
+
+    assert shlex.split(how_to_go_on(run.path, reason, limits))[-2:] == options
 
 
 @pytest.mark.parametrize(("reason", "options"), HINTS)

@@ -382,7 +382,7 @@ def test_show_prints_the_tree_the_cells_and_the_answer(runs_dir, capsysbinary) -
         "│   └ 1 submit(4)  submitted  0.1 s",
         "└ 2 submit(labels)  submitted  0.5 s",
         "",
-        "── 0, cell 1  ValueError",
+        "── root, cell 1  ValueError",
         "  # look",
         "  import re",
         "  labels = llm_query_batched(parts)",
@@ -395,7 +395,7 @@ def test_show_prints_the_tree_the_cells_and_the_answer(runs_dir, capsysbinary) -
         f"│ ValueError: {bad}",
         "│ note: kept: labels",
         "",
-        "── 0, cell 2  submitted",
+        "── root, cell 2  submitted",
         "  submit(labels)",
         "",
         "── 0.0, cell 1  submitted",
@@ -584,6 +584,22 @@ def test_a_closed_pipe_ends_quietly() -> None:
     os.close(write_end)
 
     assert (done.returncode, done.stderr) == (1, b"")
+
+
+@pytest.mark.parametrize("command", [["runs"], ["show", "latest", "--json"], ["--help"]])
+def test_an_output_that_cannot_be_written_is_named(tmp_path, command) -> None:
+    recorded(tmp_path / "runs")
+    env = {"PYTHONPATH": os.pathsep.join(sys.path), "ABYME_HOME": str(tmp_path)}
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&-', "sh", sys.executable, "-m", "abyme", *command],
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        env={**os.environ, **env},
+    )
+
+    said = "abyme: standard output cannot be written (Bad file descriptor)\n"
+    assert (done.returncode, done.stderr) == (1, said)
 
 
 def test_one_document_is_one(runs_dir, capsysbinary) -> None:

@@ -197,6 +197,34 @@ def test_a_reply_without_code_is_told_and_one_with_code_by_its_cell() -> None:
     ) == ["no code: I would look first.", "cell 1: 1"]
 
 
+def asking(size: int = 1, purpose: str = "llm") -> ev.CallsRequested:
+    requests = [ev.Request(prompt="p")] * size
+    return ev.CallsRequested(cell=1, batch=BatchId(1), purpose=purpose, requests=requests)
+
+
+def test_a_loop_of_single_calls_is_told_whenever_it_has_doubled() -> None:
+    numbers = [f"cell 1 has asked for {number} sub-calls" for number in (2, 4, 8, 16, 32, 64)]
+    began = ev.CellStarted(cell=1, code="1")
+
+    assert lines_of(began, *[asking()] * 70)[1:] == ["cell 1 asks for 1 sub-call", *numbers]
+    assert lines_of(began, asking(), asking(50), asking(), asking(2, "rlm"))[1:] == [
+        "cell 1 asks for 1 sub-call",
+        "cell 1 has asked for 51 sub-calls",
+        "cell 1 asks for 2 children",
+    ]
+
+
+def test_a_slow_loop_has_a_line_every_half_minute() -> None:
+    target = pipe()
+    shown = Lines(target)
+    for seq in range(8):
+        shown.record(ev.Record(seq=seq, at_s=11.0 * seq, node=ROOT, event=asking()))
+
+    assert [line.partition("asked for ")[2] for line in said(target)[1:]] == [
+        *("2 sub-calls", "4 sub-calls", "7 sub-calls"),
+    ]
+
+
 def test_the_deadline_is_told_once() -> None:
     said_of_it = lines_of(ev.DeadlinePassed(), ev.DeadlinePassed(final=True))
     assert said_of_it == ["closing: timeout_s is nearly over"]

@@ -127,12 +127,11 @@ def test_a_limit_that_was_met_must_be_raised_and_the_line_says_to_what(abyme, fi
 
     code, _, err, calls = abyme.resumed([SUBMIT])
     assert (code, calls) == (2, 0)
-    assert err == [
-        (
-            "abyme: the run ended at a limit (max_turns: 2 turns used) and would meet it again: "
-            "raise that limit"
-        )
-    ]
+    assert err[0] == (
+        "abyme: the limits allow no further turn (max_turns: 2 turns used): raise that limit"
+    )
+    assert err[1].startswith("partial · 2 calls · ")
+    assert err[2:] == [f"to go on: abyme resume {run.id} --max-turns 4"]
 
     code, out, err, _ = abyme.resumed(["```repl\nsubmit(len(hits))\n```"], "--max-turns", "4")
     assert (code, out) == (0, "1\n")
@@ -168,7 +167,7 @@ def test_a_cell_that_came_out_otherwise_is_named_with_quiet_too(abyme, files, fl
 
     assert code == 0
     assert [line for line in err if "rebuilt:" in line] == [
-        "REPL rebuilt: 0, cell 1: its output differs (now)"
+        "REPL rebuilt: root, cell 1: its output differs (now)"
     ]
 
 
@@ -276,8 +275,8 @@ def test_the_first_difference_is_named_and_all_of_them_if_asked(abyme, files) ->
     run = abyme.asked([CLOCK, CLOCK, "```repl\nsubmit(now)\n```"], files)
     ends = [r.seq for r in run.recording().records if isinstance(r.event, ev.CellFinished)]
     lines = [
-        f"record {ends[0]}: 0, cell 1: its output differs (now)",
-        f"record {ends[1]}: 0, cell 2: its output differs (now)",
+        f"record {ends[0]}: root, cell 1: its output differs (now)",
+        f"record {ends[1]}: root, cell 2: its output differs (now)",
     ]
 
     code, out, _ = abyme("replay", "latest")

@@ -1,9 +1,10 @@
 """Contract: apps/view and apps/tree. What a reader sees of a run comes from its records alone."""
 
 import pytest
+from msgspec import structs
 from recorded_run import CHILD, EVENTS, RECORDS, reserved, settled
 
-from abyme.apps.tree import differing, draw, going_on, totals
+from abyme.apps.tree import describe_calls, differing, draw, going_on, totals
 from abyme.apps.view import RunView, first_line, parent_of
 from abyme.core import events as ev
 from abyme.core.ids import ROOT, BatchId, NodeId
@@ -167,7 +168,7 @@ def test_rebuilt_cells_that_differ_are_counted_in_the_tree_and_told_in_words() -
 
     assert texts(cut)[1] == "┄ REPL rebuilt from 0 cells, 1 came out differently"
     assert differing(ROOT, apart) == (
-        "0, cell 1: its output differs (n0, n1, n2, n3, n4, n5, n6, n7, ...)"
+        "root, cell 1: its output differs (n0, n1, n2, n3, n4, n5, n6, n7, ...)"
     )
 
 
@@ -176,6 +177,54 @@ def test_a_child_shows_how_it_ended() -> None:
     cut = run_of((CHILD, ended), past=19)
 
     assert texts(cut)[2] == "    0.0  turn 1 of 5, cut off  deeper?"
+
+
+def asks(*prompts: str, batch: int, purpose: str = "llm") -> tuple[NodeId, ev.CallsRequested]:
+    requests = [ev.Request(prompt=prompt) for prompt in prompts]
+    return ROOT, ev.CallsRequested(cell=1, batch=BatchId(batch), purpose=purpose, requests=requests)
+
+
+def made(call: int, batch: int, position: int) -> list[tuple[NodeId, ev.AnyEvent]]:
+    sent = structs.replace(reserved(call, "sub"), batch=BatchId(batch), position=position)
+    return [(ROOT, sent), (ROOT, settled(call))]
+
+
+def counters(*events: tuple[NodeId, ev.AnyEvent]) -> str:
+    begun = (ROOT, ev.CellStarted(cell=1, code="x"))
+    over = (ROOT, ev.CellFinished(cell=1, output="", ended="clean"))
+    return describe_calls(run_of(begun, *events, over).nodes[ROOT].cells[0])
+
+
+def test_what_equals_an_earlier_sub_call_is_the_same_and_not_lost() -> None:
+    twice = asks("p", "q", "p", batch=1)
+    assert counters(twice, *made(1, 1, 0), *made(2, 1, 1)) == ("3 sub-calls: 2 done, 1 the same")
+    assert counters(twice, *made(1, 1, 0), *made(2, 1, 1), asks("q", batch=2)) == (
+        "4 sub-calls: 2 done, 2 the same"
+    )
+
+
+def test_a_batch_that_was_refused_and_asked_for_again_has_nothing_that_is_the_same() -> None:
+    again = [*made(1, 2, 0), *made(2, 2, 1)]
+    assert counters(asks("p", "q", batch=1), asks("p", "q", batch=2), *again) == (
+        "4 sub-calls: 2 done"
+    )
+
+
+def test_what_is_asked_for_afresh_or_made_anew_is_not_the_same() -> None:
+    anew = [asks("p", batch=1), *made(1, 1, 0), asks("p", batch=2), *made(2, 2, 0)]
+    assert counters(*anew) == "2 sub-calls: 2 done"
+    fresh = ev.Request(prompt="p", fresh=True)
+    votes = ev.CallsRequested(cell=1, batch=BatchId(1), purpose="llm", requests=[fresh, fresh])
+    assert counters((ROOT, votes), *made(1, 1, 0), *made(2, 1, 1)) == "2 sub-calls: 2 done"
+
+
+def test_children_that_never_began_are_said_so() -> None:
+    opened = ev.SessionOpened(python="3.11.7", snapshots=True, layers=[])
+    asked = asks("deeper?", "wider?", batch=1, purpose="rlm")
+
+    assert counters(asked) == "0 of 2 children begun"
+    assert counters(asked, (CHILD, opened)) == "1 of 2 children begun"
+    assert counters(asked, (CHILD, opened), (NodeId("0.1"), opened)) == "2 children"
 
 
 def test_what_was_declined_and_what_had_the_wrong_shape_is_counted() -> None:
@@ -191,7 +240,7 @@ def test_what_was_declined_and_what_had_the_wrong_shape_is_counted() -> None:
         past=8,
     )
 
-    counters = "2 sub-calls: 1 done, 1 batch declined, 1 wrong shape"
+    told = "2 sub-calls: 1 done, 1 batch declined, 1 wrong shape"
     assert texts(cut, width=120)[1] == (
-        f"└ 1 labels = llm_query_batched(parts)  wrong shape  {counters} · 8.0 s"
+        f"└ 1 labels = llm_query_batched(parts)  wrong shape  {told} · 8.0 s"
     )

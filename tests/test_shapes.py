@@ -60,6 +60,7 @@ JSON = st.recursive(
 )  # fmt: skip
 ONLY_INSIDE = "only places in the schema itself, as #/$defs/NAME"
 NOT_RE2 = "not a regular expression of RE2 (look-around and back-references are not)"
+TYPE_NAMES = "one of array, boolean, integer, null, number, object, string, or an array of these"
 
 
 def nested(levels, leaf=None):
@@ -161,11 +162,11 @@ def test_a_shown_value_neither_fills_the_line_nor_steers_a_terminal():
     ("schema", "words"),
     [
         ([], "a JSON Schema is an object, not an array"),
-        ({"type": "text"}, "/type: a string that this keyword does not take"),
-        ({"items": [{}]}, "/items: an array that this keyword does not take"),
+        ({"type": "text"}, f'/type cannot be "text"; it takes {TYPE_NAMES}'),
+        ({"items": [{}]}, "/items cannot be [{}]; it takes a schema"),
         ({"properties": {"a": 3}}, "/properties/a: a schema is an object, true or false"),
-        ({"minLength": -1}, "/minLength: an integer that this keyword does not take"),
-        ({"multipleOf": 0}, "/multipleOf: an integer that this keyword does not take"),
+        ({"minLength": -1}, "/minLength cannot be -1; it takes a whole number, 0 or more"),
+        ({"multipleOf": 0}, "/multipleOf cannot be 0; it takes a number above 0"),
         ({"nullable": True}, "the schema: the keyword 'nullable' is not known"),
         ({"items": {"$dynamicRef": "#"}}, "/items: the keyword '$dynamicRef' is not known"),
         ({"items": {"$id": "x"}}, "/items: the keyword '$id' is not known"),

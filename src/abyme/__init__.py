@@ -1,9 +1,11 @@
 """abyme: one question over an input of any size, by a Recursive Language Model in a jailed REPL.
 
+    from pathlib import Path
+
     from abyme import RLM, Limits
 
-    rlm = RLM(model="openai:gpt-5", limits=Limits(max_usd=2))
-    answer = rlm.ask("Which contracts renew by themselves?", Path("contracts/"))
+    with RLM(model="openai:gpt-5", price=(1.25, 10), limits=Limits(max_usd=2)) as rlm:
+        answer = rlm.ask("Which contracts renew by themselves?", Path("contracts/"))
     print(answer.value, answer.evidence)
 
 Names are loaded when they are first used, so that importing the package costs nothing.

@@ -73,12 +73,17 @@ def going_on(resumed: Resumed) -> str:
     return words
 
 
+def named(node: NodeId) -> str:
+    """Name a node as people are told of it; its id is for programs."""
+    return "root" if node == ROOT else node
+
+
 def differing(node: NodeId, difference: ev.Difference) -> str:
     """Say how a cell that was run again came out in another way."""
     names = f" ({', '.join(difference.names[:MAX_NAMES])})" if difference.names else ""
     if len(difference.names) > MAX_NAMES:
         names = f"{names[:-1]}, ...)"
-    return safe_line(f"{node}, cell {difference.cell}: {difference.what}{names}")
+    return safe_line(f"{named(node)}, cell {difference.cell}: {difference.what}{names}")
 
 
 def describe_calls(cell: CellView) -> str:
@@ -88,9 +93,13 @@ def describe_calls(cell: CellView) -> str:
     if asked:
         done, failed = cell.counted("done"), cell.counted("failed")
         words = f"{count(asked, 'sub-call')}: {done:,} done"
+        words += f", {cell.answered_before:,} the same" if cell.answered_before else ""
         parts.append(words + (f", {failed:,} failed" if failed else ""))
     if children:
-        parts.append(count(children, "child", "children"))
+        begun = len(cell.children)
+        some = begun < children
+        words = count(children, "child", "children")
+        parts.append(f"{begun:,} of {words} begun" if some else words)
     declined = list(cell.confirmed.values()).count(False)
     if declined:
         parts.append(f"{count(declined, 'batch', 'batches')} declined")
@@ -149,7 +158,7 @@ def _rebuilt(node: NodeView, at: int, indent: str) -> Iterator[Line]:
 
 
 def _head(view: RunView, node: NodeView, indent: str, width: int) -> Line:
-    name = "root" if node.id == ROOT else node.id
+    name = named(node.id)
     limit = f" of {view.limits.max_turns}" if view.limits else ""
     state = f"turn {len(node.turns)}{limit}" if node.turns else "starting"
     if node.ended is not None:

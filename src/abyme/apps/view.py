@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from abyme.apps.repeats import Repeats
 from abyme.core import events as ev
 from abyme.core.ids import ROOT, BatchId, CallId, NodeId
 from abyme.core.limits import Limits
@@ -52,6 +53,8 @@ class CellView:
     submitted: ev.AnswerSubmitted | None = None
     confirmed: dict[BatchId, bool] = field(default_factory=dict)
     """What the user said of batches that they were asked about."""
+    repeats: int = 0
+    """Sub-calls that equal an earlier one of the run."""
     wrong: str | None = None
     """Why its answer did not fit the schema."""
     runs: int = 1
@@ -59,11 +62,19 @@ class CellView:
 
     def asked(self, purpose: Literal["llm", "rlm"]) -> int:
         """How many sub-calls of a kind were asked for."""
-        return sum(len(batch.requests) for batch in self.batches if batch.purpose == purpose)
+        batches = [batch for batch in self.batches if batch.purpose == purpose]
+        return sum(len(batch.requests) + batch.unread for batch in batches)
 
     def counted(self, state: CallState) -> int:
         """How many sub-calls are in a state."""
         return sum(call.state == state for call in self.calls)
+
+    @property
+    def answered_before(self) -> int:
+        """How many sub-calls were answered by an earlier equal one. One whose earlier call
+        failed is made anew, and is none of these.
+        """
+        return max(0, min(self.repeats, self.asked("llm") - len(self.calls)))
 
     def begin_again(self, at_s: float) -> None:
         """Stand at its beginning. What its calls have brought is known already."""
@@ -71,6 +82,7 @@ class CellView:
         self.started_s, self.ended_s = at_s, None
         self.finished, self.submitted = None, None
         self.batches.clear()
+        self.repeats = 0
         self.calls[:] = [call for call in self.calls if call.state == "done"]
 
 
@@ -133,6 +145,7 @@ class RunView:
     limits: Limits | None = None
     """That hold now."""
     _calls: dict[CallId, CallView] = field(default_factory=dict)
+    _repeats: Repeats = field(default_factory=Repeats)
 
     def take(self, records: Sequence[ev.Record]) -> None:
         """Take many records in: those that were set aside later only by what they cost."""
@@ -188,6 +201,7 @@ class RunView:
                 cell.confirmed[event.batch] = event.allowed
             case ev.CallsRequested() if cell:
                 cell.batches.append(event)
+                self._repeats.ask(cell, event)
             case ev.AnswerSubmitted() if cell:
                 cell.submitted = event
             case ev.CellFinished() if cell:
@@ -217,6 +231,7 @@ class RunView:
                 node.turns.append(call)
             elif node.cells:
                 node.cells[-1].calls.append(call)
+                self._repeats.make(node.cells[-1], event)
         call.attempts, call.state = event.attempt, "open"
 
     def _over(self, event: ev.CallSettled | ev.CallFailed) -> None:

@@ -42,6 +42,8 @@ class Asked:
     sub_base_url: str | None
     api_key: str | None
     price: str | None
+    sub_price: str | None
+    max_output_tokens: int | None
     schema: Path | None
     cache: bool
     runs_dir: Path | None
@@ -58,9 +60,22 @@ class Asked:
 @click.option(
     "--price",
     metavar="IN,OUT[,CACHED]",
-    help="Dollars for a million tokens: in, out, and in from the provider's cache.",
+    help="Dollars for a million tokens of the root model: in, out, and in from the provider's "
+    "cache.",
+)
+@click.option(
+    "--sub-price",
+    metavar="IN,OUT[,CACHED]",
+    help="The same of the sub-model, where it is another model.",
 )
 @options.limits(DEFAULTS)
+@click.option(
+    "--max-output-tokens",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Of one reply, reasoning included; 4,096 if not given, 16,384 of models that reason, "
+    "1,024 of local ones.",
+)
 @click.option(
     "--schema",
     type=click.Path(path_type=Path),
@@ -110,6 +125,8 @@ def _answer(asked: Asked, limits: dict[str, Any], watching: "Watched") -> "Answe
         sub_base_url=asked.sub_base_url,
         api_key=asked.api_key,
         price=asked.price,
+        sub_price=asked.sub_price,
+        max_output_tokens=asked.max_output_tokens,
         limits=Limits(**limits),
         runs_dir=asked.runs_dir,
         warm=0,
@@ -143,5 +160,8 @@ def _schema(path: Path) -> Any:
         raise ConfigError(f"the schema {path} is not JSON: {error}") from None
     if not isinstance(schema, dict):
         raise ConfigError(f"the schema {path} is no JSON object")
-    shape_of(schema)
+    try:
+        shape_of(schema)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
     return schema

@@ -6,6 +6,7 @@ Does not decide what a value looks like (`answers`).
 """
 
 import json
+import shlex
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -34,7 +35,8 @@ def deliver(answer: "Answer", form: Form, watched: "Watched") -> int:
     """Print all; the exit code says whether the answer came where it belongs, too."""
     stderr = err()
     delivered = _print_value(answer, stderr, form)
-    for line in (*_remarks(answer, form), *_ending(answer, form, watched)):
+    ending = _ending(answer, form, watched, delivered=delivered)
+    for line in (*_remarks(answer, form), *ending):
         stderr.say(line)
     return failures.OF_STATUS[answer.status] if delivered else failures.FAILED
 
@@ -52,19 +54,19 @@ def _remarks(answer: "Answer", form: Form) -> Iterator[str]:
         yield f"what was there does not fit the schema: {json.dumps(answer.unfit)}"
 
 
-def _ending(answer: "Answer", form: Form, watched: "Watched") -> Iterator[str]:
+def _ending(answer: "Answer", form: Form, watched: "Watched", *, delivered: bool) -> Iterator[str]:
     """Tell how the run ended, and how it can be gone on with."""
     from abyme.apps.cli.answers import spent  # noqa: PLC0415
     from abyme.apps.cli.going_on import how_to_go_on  # noqa: PLC0415
     from abyme.apps.cli.usage import divided  # noqa: PLC0415
 
     if answer.status != "answered":
-        yield f"{answer.status}: {answer.reason or 'no reason was given'}"
+        yield f"{answer.status}: {answer.reason or 'no reason was given'}{_of_nothing(answer)}"
     if answer.unrecorded is not None:
         yield f"the end of the run is not recorded: {answer.unrecorded}"
     if not form.quiet:
         yield from divided(answer.usage)
-    if not form.quiet or answer.status != "answered":
+    if not (form.quiet and delivered) or answer.status != "answered":
         yield spent(answer.status, answer.usage, answer.run)
     if answer.status != "answered":
         hint = how_to_go_on(answer.run, answer.reason or "", watched.view.limits)
@@ -72,9 +74,18 @@ def _ending(answer: "Answer", form: Form, watched: "Watched") -> Iterator[str]:
             yield hint
 
 
+def _of_nothing(answer: "Answer") -> str:
+    """Say of a partial answer that there is none: an empty stdout could be one."""
+    held = answer.value is not None or answer.unfit is not None
+    return "" if held or answer.status != "partial" else "; no answer was held"
+
+
 def _print_value(answer: "Answer", stderr: Terminal, form: Form) -> bool:
-    """Write the answer on stdout; it was paid for, so where that fails, on stderr."""
+    """Write the answer on stdout; it was paid for, so where that fails, on stderr. A reader who
+    has gone has perhaps had enough of it, and is told where it is instead.
+    """
     from abyme.apps.cli.answers import as_json, as_text  # noqa: PLC0415
+    from abyme.apps.cli.going_on import name_of  # noqa: PLC0415
 
     write = as_json if form.typed else as_text
     try:
@@ -83,7 +94,12 @@ def _print_value(answer: "Answer", stderr: Terminal, form: Form) -> bool:
         elif answer.value is not None:
             out().data(write(answer.value))
     except BrokenPipeError:
-        raise
+        streams.give_up(sys.stdout)
+        stderr.say(
+            "whoever reads standard output has closed it before the whole answer was written; "
+            f"`abyme show {shlex.quote(name_of(answer.run))}` prints it"
+        )
+        return False
     except OSError as error:
         streams.give_up(sys.stdout)
         stderr.say(f"standard output cannot be written ({error.strerror}); the answer is:")

@@ -5,6 +5,7 @@ Boundary: the only place of the command line that turns exceptions into words; w
 no `AbymeError` is a bug, says so, and shows its traceback only with ``ABYME_DEBUG``.
 """
 
+import contextlib
 import os
 import sys
 import traceback
@@ -16,9 +17,11 @@ import click
 from abyme.apps.cli import streams
 from abyme.apps.cli.terminal import err
 from abyme.apps.safe_text import safe
-from abyme.errors import AbymeError, ConfigError, ContextError
+from abyme.errors import AbymeError, ConfigError, ContextError, JournalError
 
 ANSWERED, FAILED, USAGE, PARTIAL, STOPPED = 0, 1, 2, 3, 130
+
+OUTPUT = "standard output"
 
 OF_STATUS = {"answered": ANSWERED, "partial": PARTIAL, "failed": FAILED, "stopped": STOPPED}
 
@@ -37,7 +40,7 @@ def report(error: BaseException, args: Sequence[str]) -> int:
         from abyme.apps.cli.answers import spent  # noqa: PLC0415
         from abyme.apps.cli.going_on import how_to_go_on  # noqa: PLC0415
 
-        err().say(spent("failed", begun.usage, begun.run))
+        err().say(spent(_status(begun), begun.usage, begun.run))
         if hint := how_to_go_on(begun.run, str(begun)):
             err().say(hint)
     if _wants_json(args):
@@ -49,12 +52,29 @@ def report(error: BaseException, args: Sequence[str]) -> int:
     return code
 
 
+def _status(error: AbymeError) -> str:
+    """Tell how a run stands: one that was not gone on with as it ended before."""
+    from abyme.journals.folder import RunFolder  # noqa: PLC0415
+
+    if isinstance(error, ConfigError):
+        with contextlib.suppress(JournalError):
+            answer = RunFolder(error.run).answer()
+            return answer.status if answer else "failed"
+    return "failed"
+
+
 def print_json(value: object) -> None:
     """Write one JSON object, on stdout, whatever is in it."""
     from abyme.journals.codec import encode  # noqa: PLC0415
 
-    sys.stdout.buffer.write(encode(value) + b"\n")
-    sys.stdout.flush()
+    try:
+        sys.stdout.buffer.write(encode(value) + b"\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        error.filename = OUTPUT  # what is large is not held, so that nobody could tell later
+        raise
 
 
 def _judge(error: BaseException) -> tuple[str, int]:
@@ -68,9 +88,16 @@ def _judge(error: BaseException) -> tuple[str, int]:
         case click.Abort() | KeyboardInterrupt():
             return "stopped", STOPPED
         case OSError(strerror=str(reason)):
-            return f"{reason}: {error.filename}" if error.filename else reason, FAILED
+            return _of_the_system(error, reason), FAILED
         case _:
             return _bug(error), FAILED
+
+
+def _of_the_system(error: OSError, reason: str) -> str:
+    """Say of what it is, where the system does not."""
+    if error.filename == OUTPUT or not (error.filename or streams.takes_all(sys.stdout)):
+        return f"{OUTPUT} cannot be written ({reason})"
+    return f"{reason}: {error.filename}" if error.filename else reason
 
 
 def _misused(error: click.ClickException) -> str:

@@ -5,7 +5,9 @@ Only reads the run's spec; it does not try the resuming itself (`run.resume`).
 """
 
 import contextlib
+import re
 import shlex
+from decimal import ROUND_UP, Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +22,17 @@ NO_USE = ("bad_shape",)
 """Reasons that would come again: the answer was there and did not fit."""
 NEWEST = 20
 """Runs that are looked at for one that has just begun."""
-NOT_MADE = "the call was not made: "
+LED = re.compile(
+    r"(?:the call was not made: "
+    r"|the limits allow no further turn \("
+    r"|the run ended at a limit \()?(\w+): "
+)
+"""How a reason begins that names a limit."""
+AMOUNT = re.compile(r"\d[\d,]*(?:\.\d+)?")
+ROOM = Decimal("1.5")
+"""Times what was needed: beside what is kept back for the last turn that is a few turns."""
+FIGURES = 2
+"""Of a limit that is suggested."""
 
 
 def how_to_go_on(run: Path, reason: str, limits: "Limits | None" = None) -> str | None:
@@ -33,9 +45,10 @@ def how_to_go_on(run: Path, reason: str, limits: "Limits | None" = None) -> str 
     folder = RunFolder(run)
     try:
         spec = folder.spec()
+        raised = _raised(reason, limits, folder)
     except JournalError:
         return None
-    parts = ["abyme", "resume", _name(folder), *_inputs(spec), *_raised(reason, limits)]
+    parts = ["abyme", "resume", name_of(run), *_inputs(spec), *raised]
     return f"to go on: {shlex.join(parts)}"
 
 
@@ -55,11 +68,11 @@ def run_of(started: "RunStarted", runs_dir: Path | None) -> Path | None:
     return None
 
 
-def _name(folder: "RunFolder") -> str:
-    """Its id, where the command looks by itself, else its path."""
+def name_of(run: Path) -> str:
+    """Its id, where commands look by themselves, else its path."""
     from abyme.run.spec import data_dir  # noqa: PLC0415
 
-    return folder.id if folder.path.parent == data_dir() / "runs" else str(folder.path)
+    return run.name if run.parent == data_dir() / "runs" else str(run)
 
 
 def _inputs(spec: "RunSpec") -> list[str]:
@@ -69,17 +82,40 @@ def _inputs(spec: "RunSpec") -> list[str]:
     return [] if spec.kept or not must_be_kept(spec.sources) else list(spec.sources)
 
 
-def _raised(reason: str, limits: "Limits | None") -> list[str]:
-    """Double the limit that was met."""
-    field = reason.removeprefix(NOT_MADE).partition(":")[0]
-    if limits is None or field not in options.LIMITS:
+def _raised(reason: str, limits: "Limits | None", run: "RunFolder") -> list[str]:
+    """Raise the limit that was met."""
+    led = LED.match(reason)
+    field = led[1] if led else ""
+    if field not in options.LIMITS:
         return []
-    now = getattr(limits, field)
-    return [] if not now else [options.LIMITS[field].flag, f"{_twice(now)}"]
+    now = getattr(limits or run.recording().limits, field)
+    if now is None:
+        return []
+    enough = max(2 * Decimal(str(now)), ROOM * _wanted(reason)) or _usual(field)
+    return [options.LIMITS[field].flag, _rounded(enough, field)]
 
 
-def _twice(amount: object) -> str:
-    from decimal import Decimal  # noqa: PLC0415
+def _wanted(reason: str) -> Decimal:
+    """Add up what was needed and what it was needed beside, in the words of `LimitReached`;
+    0 for a limit that is not told so.
+    """
+    amounts, told, _ = reason.partition("the ceiling is")
+    found = AMOUNT.findall(amounts) if told else []
+    return sum((Decimal(amount.replace(",", "")) for amount in found), Decimal(0))
 
-    twice = 2 * Decimal(str(amount))
-    return f"{twice.normalize():f}"
+
+def _usual(field: str) -> Decimal:
+    """Tell the limit of a run that was given none."""
+    from abyme.core.limits import Limits  # noqa: PLC0415
+
+    return Decimal(str(getattr(Limits(), field)))
+
+
+def _rounded(amount: Decimal, field: str) -> str:
+    """Round up to two figures; what is counted, to a whole number."""
+    from abyme.core.limits import DOLLARS, FRACTIONS  # noqa: PLC0415
+
+    exponent = amount.adjusted() - FIGURES + 1
+    if field not in DOLLARS | FRACTIONS:
+        exponent = max(0, exponent)
+    return f"{amount.quantize(Decimal(1).scaleb(exponent), ROUND_UP).normalize():f}"

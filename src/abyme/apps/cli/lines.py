@@ -4,16 +4,44 @@ For logs and simple terminals. Decides what is worth a line, and its words; what
 while somebody else has the terminal is kept and said afterwards.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 
 from abyme.apps.amounts import count, duration, size
 from abyme.apps.cli.terminal import Terminal
 from abyme.apps.safe_text import safe_line
-from abyme.apps.tree import describe_calls, how_it_ended, stopping
+from abyme.apps.tree import describe_calls, how_it_ended, named, stopping
 from abyme.apps.view import RunView, first_line
 from abyme.core import events as ev
 from abyme.core import retry
-from abyme.core.ids import ROOT, CallId, NodeId
+from abyme.core.ids import CallId, NodeId
+
+OFTEN_S = 30.0
+"""At least so often a cell that goes on asking has a line."""
+
+
+class Asked:
+    """What a cell has asked for: told at once, then whenever it has doubled, or is due.
+
+    A loop that asks for one sub-call at a time would fill a log.
+    """
+
+    def __init__(self) -> None:
+        self._all: Counter[str] = Counter()
+        self._told: Counter[str] = Counter()
+        self._told_s = 0.0
+
+    def take(self, event: ev.CallsRequested, at_s: float) -> str:
+        """Take a batch in; the words, if it is time for some."""
+        kind = event.purpose
+        self._all[kind] += len(event.requests) + event.unread
+        now, told = self._all[kind], self._told[kind]
+        if told and now < 2 * told and at_s < self._told_s + OFTEN_S:
+            return ""
+        self._told[kind], self._told_s = now, at_s
+        names = ("child", "children") if kind == "rlm" else ("sub-call", None)
+        verb = "has asked" if told else "asks"
+        return f"cell {event.cell} {verb} for {count(now, *names)}"
 
 
 class Lines:
@@ -26,6 +54,8 @@ class Lines:
         self._held: list[str] | None = None
         """What is to be said once the terminal is free again; None: it is."""
         self._failed: dict[CallId, ev.Failure] = {}
+        self._asked: dict[NodeId, Asked] = {}
+        """What running cells have asked for."""
         self._said: dict[NodeId, str] = {}
         """Last replies of which no cell has come yet."""
 
@@ -59,8 +89,7 @@ class Lines:
         self.view.add(record)
         words = self._words(record.node, record.event)
         if words:
-            name = "root" if record.node == ROOT else record.node
-            line = f"[{record.at_s:7.1f} s] {name}: {words}"
+            line = f"[{record.at_s:7.1f} s] {named(record.node)}: {words}"
             self.note(safe_line(line, self._terminal.width))
 
     def text(self, node: NodeId, piece: str) -> None:
@@ -110,6 +139,7 @@ class Lines:
         match event:
             case ev.CellStarted():
                 self._said.pop(node, None)
+                self._asked[node] = Asked()
                 return f"cell {event.cell}: {first_line(event.code)}"
             case ev.CellFinished():
                 cell = self.view.nodes[node].cells[-1]
@@ -119,8 +149,7 @@ class Lines:
                     f", {calls}" if calls else ""
                 )
             case ev.CallsRequested():
-                kind = ("child", "children") if event.purpose == "rlm" else ("sub-call", None)
-                return f"cell {event.cell} asks for {count(len(event.requests), *kind)}"
+                return self._asked.setdefault(node, Asked()).take(event, self.view.at_s)
 
     def _of_call(self, node: NodeId, event: ev.AnyEvent) -> str:
         match event:

@@ -129,12 +129,12 @@ def _skipped(folder: "RunFolder") -> Iterator["Line"]:
 
 def _cells(node: "NodeView", view: "RunView", *, full: bool) -> Iterator["Line"]:
     from abyme.apps.safe_text import safe_line  # noqa: PLC0415
-    from abyme.apps.tree import how_it_ended  # noqa: PLC0415
+    from abyme.apps.tree import how_it_ended, named  # noqa: PLC0415
 
     for cell in node.cells:
         word, style = how_it_ended(cell)
         yield []
-        yield [(f"── {node.id}, cell {cell.number}  ", "bold"), (word, style)]
+        yield [(f"── {named(node.id)}, cell {cell.number}  ", "bold"), (word, style)]
         yield from _block(cell.code.strip("\n"), CODE_LINES, full=full)
         yield from _sub_calls(cell, view.tally.by_cell.get((node.id, cell.number)), full=full)
         if cell.finished is not None:
@@ -143,7 +143,8 @@ def _cells(node: "NodeView", view: "RunView", *, full: bool) -> Iterator["Line"]
         yield [(f"REPL lost: {safe_line(why)}", "bad")]
     if node.ended is not None and node.ended.status != "answered":
         word = node.ended.status.replace("_", " ")
-        yield [(f"── {node.id}  {word}: {safe_line(node.ended.reason or '')}", "warn")]
+        reason = safe_line(node.ended.reason or "")
+        yield [(f"── {named(node.id)}  {word}: {reason}", "warn")]
 
 
 def _output(cell: "CellView", *, full: bool) -> Iterator["Line"]:
@@ -215,5 +216,7 @@ def _ending(folder: "RunFolder", recording: "Recording", view: "RunView") -> Ite
         yield [(safe_line(done.reason), "warn")]
     if done.value is not None:
         yield [(safe(as_text(done.value)), "")]
+    elif done.status == "partial":
+        yield [("no answer was held", "warn")]
     for number, evidence in enumerate(done.evidence, 1):
         yield [(f"  [{number}] {place(evidence)}", "dim")]

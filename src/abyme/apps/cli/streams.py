@@ -39,10 +39,17 @@ def give_up(stream: TextIO) -> None:
         return
 
 
+def takes_all(stream: TextIO) -> bool:
+    """Tell whether what the stream still holds can be written; what cannot be is given up."""
+    try:
+        stream.flush()
+    except (OSError, ValueError):
+        give_up(stream)
+        return False
+    return True
+
+
 def flush() -> None:
     """Write out what is held, as far as that can be."""
     for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError):
-            give_up(stream)
+        takes_all(stream)
