@@ -271,6 +271,17 @@ def test_nesting_without_end_is_a_typed_error(text: str) -> None:
         codec.encode(submitted(value))
 
 
+@pytest.mark.parametrize("kind", [object, ev.Record])
+@pytest.mark.parametrize("text", [b"1", rb'"\ud800"'])
+def test_a_line_that_nests_without_end_is_a_value_error(kind: type, text: bytes) -> None:
+    """Of a run's folder that somebody else has made."""
+    deep = b"[" * 100_000 + text + b"]" * 100_000
+    line = codec.encode(submitted("deep")).replace(b'"deep"', deep)
+
+    with pytest.raises(ValueError, match=r"^nested too deeply$"):
+        codec.decode(line, kind)
+
+
 @pytest.mark.parametrize("line", [b"", b"{", b"[]", b'{"seq": "x"}', b"\xff", b"[" * 100_000])
 def test_a_line_that_is_no_record_is_a_value_error(line: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - the words are the decoder's

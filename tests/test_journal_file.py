@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tracemalloc
@@ -437,7 +438,11 @@ def test_what_was_flushed_survives_sigkill(path: Path) -> None:
             [record(0, started(schema=99))],
             f"line 1: schema 99 is from a later version; this one reads up to {ev.SCHEMA}",
         ),
-        ([record(0, started(schema=0))], "line 1: schema 0 is too old: no migration from 0"),
+        ([record(0, started(schema=0))], "line 1: schema 0 is none: they count from 1"),
+        (
+            [record(0, started(schema=-(10**10)))],
+            "line 1: schema -10000000000 is none: they count from 1",
+        ),
     ],
 )
 def test_a_journal_that_is_not_ours_is_refused_by_line(
@@ -448,6 +453,53 @@ def test_a_journal_that_is_not_ours_is_refused_by_line(
     with pytest.raises(JournalError) as caught:
         reader.read(path)
     assert str(caught.value) == f"{path}, {message}"
+
+
+@pytest.mark.parametrize("schema", ["true", "2.0", '"2"', "1e999", "null", "[2]"])
+def test_a_schema_that_is_no_whole_number_starts_no_run(path: Path, schema: str) -> None:
+    said = b'"schema":%d' % ev.SCHEMA
+    path.write_bytes(WHOLE.replace(said, b'"schema":' + schema.encode()))
+
+    with pytest.raises(JournalError, match=r", line 1: the first line does not start a run$"):
+        reader.read(path)
+
+
+USED = ev.Usage(prompt_tokens=5, completion_tokens=2, cost_usd_micro=7)
+CARRIED = ev.Carried(calls=1, tokens=5, usd_micro=7)
+
+
+@pytest.mark.parametrize(
+    ("event", "figure"),
+    [
+        (ev.CallSettled(call=1, text="x", finish="stop", usage=USED), '"prompt_tokens":5'),
+        (ev.CallSettled(call=1, text="x", finish="stop", usage=USED), '"completion_tokens":2'),
+        (
+            ev.CallReserved(
+                call=1, attempt=1, model="m", purpose="sub", worst_usd_micro=7, worst_tokens=5
+            ),
+            '"worst_usd_micro":7',
+        ),
+        (
+            ev.RunResumed(
+                believed=1, limits=Limits(), carried=CARRIED, next_call=2, resumed_at="2026"
+            ),
+            '"usd_micro":7',
+        ),
+        (ev.StopRequested(), '"at_s":1.0'),
+    ],
+)
+@pytest.mark.parametrize("forged", ["-1", "-1e30", "1e999", "true", "null"])
+def test_a_figure_that_would_lift_a_ceiling_is_refused(
+    path: Path, event: ev.AnyEvent, figure: str, forged: str
+) -> None:
+    """Whoever goes on with a run takes over what its journal says was spent."""
+    write(path, [record(0, started()), record(1, event)])
+    name = figure.partition(":")[0]
+    lines = path.read_bytes().replace(figure.encode(), f"{name}:{forged}".encode())
+    path.write_bytes(lines)
+
+    with pytest.raises(JournalError, match=r", line 2: "):
+        reader.read(path)
 
 
 def test_a_damaged_line_in_the_middle_is_an_error_not_a_gap(path: Path) -> None:
@@ -529,6 +581,88 @@ def test_reading_holds_the_records_and_not_the_file_beside(path: Path) -> None:
 
     assert count == 100
     assert peak_bytes < 2_000_000
+
+
+def test_a_line_without_end_is_not_read_into_memory(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "MOST_LINE_BYTES", len(WHOLE))
+    path.write_bytes(WHOLE + b"x" * len(WHOLE))
+
+    with pytest.raises(JournalError, match=r": a line is longer than [\d,]+ bytes$"):
+        reader.read(path)
+
+
+@pytest.mark.parametrize("trap", ["link", "pipe", "socket", "folder"])
+def test_a_journal_that_is_no_file_is_neither_read_nor_written(
+    path: Path, monkeypatch: pytest.MonkeyPatch, trap: str
+) -> None:
+    """A run's folder may come from somebody else. A pipe would be waited for, for ever."""
+    other = path.with_name("other")
+    other.write_bytes(WHOLE)
+    monkeypatch.chdir(path.parent)  # the address of a socket is short
+    if trap == "link":
+        path.symlink_to(other)
+    elif trap == "pipe":
+        os.mkfifo(path)
+    elif trap == "folder":
+        path.mkdir()
+    else:
+        with socket.socket(socket.AF_UNIX) as bound:
+            bound.bind(path.name)
+
+    with pytest.raises(JournalError, match=r"^cannot read .*: it is no regular file$"):
+        reader.read(path)
+    with pytest.raises(JournalError, match=r"^cannot open .*: it is no regular file$"):
+        JournalWriter(path)
+    assert other.read_bytes() == WHOLE
+
+
+def test_a_link_to_nothing_does_not_make_a_file_elsewhere(path: Path) -> None:
+    path.symlink_to(path.with_name("other"))
+
+    with pytest.raises(JournalError, match=r"it is no regular file$"):
+        JournalWriter(path)
+    assert not path.with_name("other").exists()
+
+
+def test_a_run_that_only_waits_leaves_word_of_its_time(path: Path) -> None:
+    """The sign of an earlier process counts until there is a new one."""
+    sign = path.with_name("alive")
+    sign.write_text("7")
+    journal = JournalWriter(path)
+    said = [sign.read_text()]
+    for elapsed_s in (1234.5, 1235.0):
+        journal.alive(elapsed_s)
+        said.append(sign.read_text())
+    journal.append(run()[0])
+    journal.close()
+    journal.alive(9999)
+
+    assert said == ["7", "000000001234.500\n", "000000001235.000\n"]
+    assert sign.read_text() == said[-1]
+    assert sign.stat().st_mode & 0o777 == 0o600
+    assert path.read_bytes() == WHOLE[:FIRST]
+
+
+@pytest.mark.parametrize("trap", ["link", "hard link", "folder"])
+def test_a_sign_of_life_that_cannot_be_left_or_leads_elsewhere_harms_nothing(
+    path: Path, trap: str
+) -> None:
+    sign, mine = path.with_name("alive"), path.with_name("mine")
+    mine.write_text("precious")
+    if trap == "link":
+        sign.symlink_to(mine)
+    elif trap == "hard link":
+        sign.hardlink_to(mine)
+    else:
+        sign.mkdir()
+
+    with JournalWriter(path) as journal:
+        journal.alive(5.0)
+        journal.append(run()[0])
+
+    assert (mine.read_text(), path.read_bytes()) == ("precious", WHOLE[:FIRST])
 
 
 def test_a_missing_journal_is_a_typed_error(path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from abyme.core.events import Evidence
 from abyme.core.limits import Limits
 from abyme.errors import JournalError
-from abyme.journals import folder
+from abyme.journals import folder, prune
 from abyme.journals.folder import Outcome, RunFolder, RunSpec, RunUsage
 
 NOON = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
@@ -80,6 +80,98 @@ def test_a_damaged_answer_is_a_typed_error(tmp_path: Path) -> None:
 
     with pytest.raises(JournalError, match=r"answer\.json is damaged: Invalid enum value"):
         run.answer()
+
+
+FILES = ("run.json", "manifest.json", "answer.json")
+READ = (RunFolder.spec, RunFolder.manifest, RunFolder.skipped, RunFolder.answer)
+
+
+def test_a_link_in_a_folder_of_somebody_else_overwrites_nothing(tmp_path: Path) -> None:
+    """The name that a file is written under before it is moved is known to everybody."""
+    run, mine = make(tmp_path, 0), tmp_path / "mine"
+    mine.write_text("precious")
+    for name in FILES:
+        (run.path / f".{name}.partial").symlink_to(mine)
+        (run.path / name).unlink(missing_ok=True)
+        (run.path / name).symlink_to(mine)
+
+    run.write_spec(SPEC)
+    run.write_manifest({"documents": []})
+    run.write_answer(Outcome(status="answered", value=1))
+
+    assert mine.read_text() == "precious"
+    assert (run.spec(), run.answer()) == (SPEC, Outcome(status="answered", value=1))
+    assert sorted(path.name for path in run.path.iterdir()) == sorted(FILES)
+
+
+def test_what_an_earlier_write_left_is_written_anew(tmp_path: Path) -> None:
+    run = make(tmp_path, 0)
+    (run.path / ".answer.json.partial").write_text("x" * 1000)
+
+    run.write_answer(Outcome(status="answered", value=1))
+
+    assert run.answer() == Outcome(status="answered", value=1)
+
+
+@pytest.mark.parametrize("trap", ["link", "link to nothing", "pipe", "folder"])
+def test_what_is_no_file_is_not_waited_for_and_not_read(tmp_path: Path, trap: str) -> None:
+    run, mine = make(tmp_path, 0), tmp_path / "mine"
+    mine.write_text('{"status": "answered", "value": "private"}')
+    (run.path / "run.json").unlink()
+    for name in FILES:
+        if trap == "pipe":
+            os.mkfifo(run.path / name)
+        elif trap == "folder":
+            (run.path / name).mkdir()
+        else:
+            (run.path / name).symlink_to(mine if trap == "link" else tmp_path / "nothing")
+
+    for read in READ:
+        with pytest.raises(JournalError, match=r"^cannot read .*\.json: it is no regular file$"):
+            read(run)
+    assert folder.list_runs(tmp_path) == [run]
+
+
+def test_a_file_that_would_fill_the_memory_is_refused(tmp_path: Path) -> None:
+    """A hole in a file takes no disk."""
+    run = make(tmp_path, 0)
+    os.truncate(run.path / "run.json", folder.MOST_BYTES + 1)
+
+    with pytest.raises(JournalError, match=r"it has 67,108,865 bytes, at most 67,108,864 are read"):
+        run.spec()
+
+
+@pytest.mark.parametrize("trap", ["link", "pipe"])
+def test_a_run_whose_journal_is_no_file_does_not_run_and_can_be_removed(
+    tmp_path: Path, trap: str
+) -> None:
+    run, mine = make(tmp_path / "runs", 0), tmp_path / "mine"
+    mine.write_text("precious")
+    if trap == "link":
+        run.events_path.symlink_to(mine)
+    else:
+        os.mkfifo(run.events_path)
+
+    assert not run.is_running()
+    prune.remove(run)
+    assert (folder.list_runs(tmp_path / "runs"), mine.read_text()) == ([], "precious")
+
+
+def test_a_run_says_how_long_it_had_been_at_work(tmp_path: Path) -> None:
+    run = make(tmp_path, 0)
+    before = run.alive_s()
+    with run.open_journal() as journal:
+        journal.alive(1234.5)
+
+    assert (before, run.alive_s()) == (None, 1234.5)
+
+
+@pytest.mark.parametrize("said", ["", "-1", "nan", "inf", "1e999", "soon", "0" * 65])
+def test_a_sign_of_life_that_says_nothing_is_none(tmp_path: Path, said: str) -> None:
+    run = make(tmp_path, 0)
+    (run.path / "alive").write_text(said)
+
+    assert run.alive_s() is None
 
 
 def test_runs_are_listed_newest_first_and_other_folders_are_not(tmp_path: Path) -> None:

@@ -240,6 +240,12 @@ class Journal(Protocol):
         """
         ...
 
+    def alive(self, elapsed_s: float) -> None:
+        """Leave word of how long the run has been at work, for when it has nothing to record.
+        Never raises.
+        """
+        ...
+
     def close(self) -> None:
         """Make everything durable. Safe to repeat."""
         ...

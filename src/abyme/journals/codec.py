@@ -46,6 +46,8 @@ def decode(line: bytes, kind: type[T]) -> T:
         raise ValueError(str(error)) from None
     except msgspec.DecodeError:
         return convert(decode_plain(line), kind)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def decode_plain(line: bytes) -> Any:
@@ -70,6 +72,8 @@ def convert(plain: Any, kind: type[T]) -> T:
         return msgspec.convert(plain, kind)
     except msgspec.ValidationError as error:
         raise ValueError(str(error)) from None
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def _encode_ascii(value: object) -> bytes:

@@ -4,23 +4,26 @@
       run.json                what was asked, of which models, within which limits
       manifest.json           the context: names, sizes, hashes
       events.jsonl            the journal (`writer`, `reader`)
+      alive                   seconds it had been at work, while it had nothing to record
       answer.json             how it ended; absent while it runs or if it was killed
     contexts/                 what cannot be read again from paths, kept for `resume`
 
 Invariant: files are 0600 and appear whole or not at all; no API key is among them
-(`RunSpec` has no field for one, and `redact_url` cuts credentials out of a URL).
+(`RunSpec` has no field for one, and `redact_url` cuts credentials out of a URL). The folder may
+come from somebody else: nothing in it leads out of it, keeps us waiting, or fills the memory.
 Does not know where runs are kept by default: the caller names `runs_dir`.
 """
 
 import contextlib
 import fcntl
+import math
 import os
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 from msgspec import Struct
@@ -28,12 +31,17 @@ from msgspec import Struct
 from abyme.core.events import Evidence
 from abyme.core.limits import Limits
 from abyme.errors import JournalError
+from abyme.files import create_anew, open_regular, read_whole
 from abyme.journals import codec, reader
-from abyme.journals.writer import JournalWriter
+from abyme.journals.writer import SIGN, JournalWriter
 
 T = TypeVar("T")
 
 LATEST = "latest"
+MOST_BYTES: Final = 64 << 20
+MOST_SIGN_BYTES: Final = 64
+MOST_LISTED_BYTES: Final = 1 << 30
+"""Of a manifest, which grows with the documents."""
 
 
 class RunSpec(Struct, frozen=True, kw_only=True):
@@ -127,7 +135,7 @@ class RunFolder:
 
     def has_spec(self) -> bool:
         """Tell whether run.json was written: the first thing of a run but its empty journal."""
-        return (self.path / "run.json").exists()
+        return os.path.lexists(self.path / "run.json")
 
     def spec(self) -> RunSpec:
         """Read run.json.
@@ -143,7 +151,7 @@ class RunFolder:
         Raises:
             JournalError: if it is damaged.
         """
-        if not (self.path / "answer.json").exists():
+        if not os.path.lexists(self.path / "answer.json"):
             return None
         return self._read("answer.json", Outcome)
 
@@ -153,7 +161,7 @@ class RunFolder:
         Raises:
             JournalError: if it is absent or damaged.
         """
-        return self._read("manifest.json", object)
+        return self._read("manifest.json", object, MOST_LISTED_BYTES)
 
     def skipped(self) -> list[tuple[str, str]]:
         """Read from manifest.json what was not read, and why; none where it does not say.
@@ -161,9 +169,9 @@ class RunFolder:
         Raises:
             JournalError: if it is damaged.
         """
-        if not (self.path / "manifest.json").exists():
+        if not os.path.lexists(self.path / "manifest.json"):
             return []
-        listed = self._read("manifest.json", _Skipping).skipped
+        listed = self._read("manifest.json", _Skipping, MOST_LISTED_BYTES).skipped
         return [(item.name, item.reason) for item in listed]
 
     def recording(self) -> reader.Recording:
@@ -177,7 +185,7 @@ class RunFolder:
     def is_running(self) -> bool:
         """Tell whether some process holds the journal open for writing."""
         try:
-            fd = os.open(self.events_path, os.O_RDONLY | os.O_CLOEXEC)
+            fd = open_regular(self.events_path, os.O_RDONLY)
         except OSError:
             return False
         try:
@@ -188,26 +196,34 @@ class RunFolder:
             os.close(fd)
         return False
 
+    def alive_s(self) -> float | None:
+        """Read how long the run had been at work by its last sign of life
+        (`JournalWriter.alive`); None if it left none, or none that can be read.
+        """
+        try:
+            elapsed_s = float(read_whole(self.path / SIGN, MOST_SIGN_BYTES))
+        except (OSError, ValueError):
+            return None
+        return elapsed_s if 0 <= elapsed_s < math.inf else None
+
     def _write(self, name: str, value: object) -> None:
         data = codec.encode(value) + b"\n"
         target, partial = self.path / name, self.path / f".{name}.partial"
         try:
-            fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            with os.fdopen(fd, "wb") as file:
+            with os.fdopen(create_anew(partial), "wb") as file:
                 file.write(data)
                 file.flush()
-                os.fdatasync(fd)
+                os.fdatasync(file.fileno())
             partial.replace(target)
         except OSError as error:
             with contextlib.suppress(OSError):
                 partial.unlink(missing_ok=True)
             raise JournalError(f"cannot write {target}: {error.strerror}") from error
 
-    def _read(self, name: str, kind: type[T]) -> T:
+    def _read(self, name: str, kind: type[T], most_bytes: int = MOST_BYTES) -> T:
         path = self.path / name
         try:
-            data = path.read_bytes()
-            return codec.decode(data, kind)
+            return codec.decode(read_whole(path, most_bytes), kind)
         except OSError as error:
             raise JournalError(f"cannot read {path}: {error.strerror}") from error
         except ValueError as error:
@@ -291,11 +307,11 @@ def _runs(runs_dir: Path) -> Iterator[RunFolder]:
 def _age(run: RunFolder) -> tuple[str, int, str]:
     """Sort key: the start in seconds is in the name; within one, the older run.json."""
     try:
-        written_ns = (run.path / "run.json").stat().st_mtime_ns
+        written_ns = (run.path / "run.json").lstat().st_mtime_ns
     except OSError:
         written_ns = 0
     return run.id.partition("-")[0], written_ns, run.id
 
 
 def _is_run(path: Path) -> bool:
-    return (path / "events.jsonl").exists() or (path / "run.json").exists()
+    return os.path.lexists(path / "events.jsonl") or os.path.lexists(path / "run.json")

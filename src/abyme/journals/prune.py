@@ -6,6 +6,7 @@ before it is deleted. What a Ctrl-C leaves under the other name goes the next ti
 Does not choose which runs go.
 """
 
+import errno
 import fcntl
 import os
 import shutil
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from abyme.errors import JournalError
+from abyme.files import open_regular
 from abyme.journals.folder import RunFolder
 
 _TRASH: Final = ".abyme-trash-"
@@ -57,10 +59,14 @@ def empty_trash(runs_dir: Path) -> None:
 
 @contextmanager
 def _held(run: RunFolder) -> Iterator[None]:
-    """Hold the lock of a run's journal; a run without one has none."""
+    """Hold the lock of a run's journal; a run without one has none, nor has what is no file."""
     try:
-        fd = os.open(run.events_path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+        fd = open_regular(run.events_path, os.O_RDONLY)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.EINVAL):
+            raise
+        fd = None
+    if fd is None:
         yield
         return
     try:

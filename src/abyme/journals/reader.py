@@ -10,20 +10,26 @@ step at a time, by `MIGRATIONS[version]` on plain JSON, before it is decoded. A 
 of a later schema than ours is refused, never guessed at. Does not change the file; so
 one of an earlier schema can be read and not gone on with (`Recording.schema`).
 
-Memory: a line at a time, beside the records themselves.
+Memory: a line at a time, beside the records themselves; no line is longer than
+`MOST_LINE_BYTES`. A link, a pipe or a device is no journal.
 """
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from abyme.core.events import SCHEMA, Record, RunResumed, RunStarted
 from abyme.core.limits import Limits
 from abyme.errors import JournalError
+from abyme.files import open_regular
 from abyme.journals import codec
 
 Step: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
+
+MOST_LINE_BYTES: Final = 1 << 30
+"""A batch of sub-calls is one line, and takes 256 MB at most in a session's memory."""
 
 
 def _children_have_parts(line: dict[str, Any]) -> dict[str, Any]:
@@ -119,15 +125,20 @@ class _Journal:
 
     def _lines(self) -> Iterable[bytes]:
         try:
-            with self._path.open("rb") as file:
-                for line in file:
+            with open(open_regular(self._path, os.O_RDONLY), "rb") as file:  # noqa: PTH123
+                while line := file.readline(MOST_LINE_BYTES):
                     if not line.endswith(b"\n"):
-                        self.torn_bytes = len(line)
+                        self._torn(line)
                         return
                     self.intact_bytes += len(line)
                     yield line
         except OSError as error:
             raise JournalError(f"cannot read {self._path}: {error.strerror}") from error
+
+    def _torn(self, line: bytes) -> None:
+        if len(line) == MOST_LINE_BYTES:
+            raise JournalError(f"{self._path}: a line is longer than {MOST_LINE_BYTES:,} bytes")
+        self.torn_bytes = len(line)
 
     def _upgrade(self, first: bytes) -> Step | None:
         self.schema, upgrade = _upgrade(codec.decode_plain(first))
@@ -155,11 +166,15 @@ def _decode(line: bytes, upgrade: Step | None) -> Record:
 def _upgrade(first: Any) -> tuple[int, Step | None]:
     """Tell the version that the first line states, and how to bring lines of it to ours."""
     try:
-        written = int(first["event"]["schema"])
-    except (KeyError, TypeError, ValueError):
-        raise ValueError("the first line does not start a run") from None
+        written = first["event"]["schema"]
+    except (KeyError, TypeError):
+        written = None
+    if type(written) is not int:
+        raise ValueError("the first line does not start a run")
     if written == SCHEMA:
         return written, None
+    if written < 1:
+        raise ValueError(f"schema {written} is none: they count from 1")
     if written > SCHEMA:
         raise ValueError(f"schema {written} is from a later version; this one reads up to {SCHEMA}")
     missing = [version for version in range(written, SCHEMA) if version not in MIGRATIONS]

@@ -8,10 +8,11 @@ loses nothing. Against power loss a thread calls fdatasync(2) at most every
 Invariant: the file is whole lines. When the kernel takes only a part (disk full,
 EFBIG, EDQUOT), that part is cut off again and the group is kept for another try.
 A file that was deleted or changed by somebody else is noticed by the next `flush`, which
-refuses: what nobody can read back must not be acted on.
+refuses: what nobody can read back must not be acted on. A link is not followed.
 Does not order, number or judge records. One writer a file, held by flock(2).
 """
 
+import contextlib
 import fcntl
 import os
 import threading
@@ -21,9 +22,12 @@ from typing import Self
 
 from abyme.core.events import Record
 from abyme.errors import JournalError
+from abyme.files import create_anew, open_regular
 from abyme.journals.codec import encode
 
 SYNC_INTERVAL_S = 0.2
+SIGN = "alive"
+"""File for signs of life."""
 _LOCK_TRIES, _LOCK_PAUSE_S = 5, 0.01
 """Whoever looks whether a run is running holds its lock for an instant."""
 
@@ -44,9 +48,9 @@ class JournalWriter:
         self._group: list[bytes] = []
         self._half_taken = False
         """The kernel has a part of a group that could not be cut off."""
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        self._sign_fd: int | None = None
         try:
-            self._fd: int | None = os.open(path, flags, 0o600)
+            self._fd: int | None = open_regular(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
         except OSError as error:
             raise JournalError(f"cannot open {path}: {error.strerror}") from error
         try:
@@ -103,6 +107,17 @@ class JournalWriter:
         self._group.clear()
         self._syncer.mark()
 
+    def alive(self, elapsed_s: float) -> None:
+        """Leave word, beside the journal, of how long the run has been at work. One that only
+        waits has nothing to record, and a kill must not give it its time back. Never raises.
+        """
+        if self._fd is None:
+            return
+        with contextlib.suppress(OSError):
+            if self._sign_fd is None:
+                self._sign_fd = create_anew(self._path.with_name(SIGN))
+            os.pwrite(self._sign_fd, b"%016.3f\n" % elapsed_s, 0)  # all of it, or nothing
+
     def close(self) -> None:
         """Flush, make everything durable, unlock. Safe to repeat.
 
@@ -117,6 +132,9 @@ class JournalWriter:
             self._syncer.stop()
             os.close(self._fd)
             self._fd = None
+            if self._sign_fd is not None:
+                os.close(self._sign_fd)
+                self._sign_fd = None
         self._syncer.check(self._path)
 
     def _open(self) -> int:
