@@ -18,7 +18,7 @@ from abyme.contexts.sealed import SealedContext, from_value
 from abyme.core.events import Span
 from abyme.errors import ContextError
 from abyme.guest.adopt import View
-from abyme.layout import LATIN1, UCS2
+from abyme.layout import LATIN1, UCS2, Entry, write_index
 
 WIDE = "ж" * (kept.ADOPT_BYTES // 2 + 5)
 VALUES = [
@@ -203,6 +203,59 @@ def test_a_kept_context_that_was_changed_is_refused(folder: Path, name: str) -> 
     assert all(one == ["one", "twø"] for one in taken)
     path.write_bytes(data[: len(data) // 2 if name != "arena" else 5])
     with pytest.raises(ContextError, match=r" is damaged: "):
+        reopen(folder, key)
+
+
+@pytest.mark.parametrize("trap", ["link", "pipe"])
+@pytest.mark.parametrize("name", ["arena", "index", "manifest.json"])
+def test_a_kept_file_that_is_no_file_is_not_waited_for(
+    tmp_path: Path, folder: Path, name: str, trap: str
+) -> None:
+    key, _ = put(folder, "alpha")
+    path = folder / key / name
+    moved = path.rename(tmp_path / "moved")
+    if trap == "link":
+        path.symlink_to(moved)
+    else:
+        os.mkfifo(path)
+
+    with pytest.raises(ContextError, match=r"^cannot read .*: it is no regular file$"):
+        reopen(folder, key)
+
+
+def test_a_lock_that_leads_elsewhere_makes_no_file_there(tmp_path: Path, folder: Path) -> None:
+    folder.mkdir()
+    (folder / ".lock").symlink_to(tmp_path / "elsewhere")
+
+    with pytest.raises(ContextError, match=r": it is no regular file$"):
+        put(folder, "alpha")
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_texts_that_overlap_would_fill_the_memory(folder: Path) -> None:
+    """A small file of an index could stand for a million times its arena."""
+    key, _ = put(folder, ["one", "two"])
+    size = (folder / key / "arena").stat().st_size
+    whole = Entry(0, size, size, LATIN1)
+    (folder / key / "index").write_bytes(write_index("list", [whole, whole], []))
+
+    with pytest.raises(ContextError, match=r" is damaged: its texts overlap$"):
+        reopen(folder, key)
+
+
+def test_an_arena_larger_than_any_that_is_kept_is_refused(folder: Path) -> None:
+    key, _ = put(folder, "alpha")
+    os.truncate(folder / key / "arena", kept.KEEP_BYTES + 1)
+
+    with pytest.raises(ContextError, match=r" is damaged: 1\.1 GB of text, at most 1\.1 GB$"):
+        reopen(folder, key)
+
+
+def test_a_manifest_that_nests_without_end_is_damaged(folder: Path) -> None:
+    key, _ = put(folder, "alpha")
+    (folder / key / "manifest.json").write_bytes(b"[" * 100_000)
+
+    with pytest.raises(ContextError, match=r" is damaged: nested too deeply$"):
         reopen(folder, key)
 
 

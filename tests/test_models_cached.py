@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import errno
 import os
 import stat
 import threading
@@ -157,6 +158,44 @@ def test_a_spoilt_entry_is_removed_and_the_model_is_asked(tmp_path, spoil):
     replies, asked = through(tmp_path, [reply("new")], ask(), ask())
 
     assert ([r.text for r in replies], asked) == (["new", "new"], 1)
+
+
+@pytest.mark.parametrize("trap", ["link", "pipe", "hole"])
+def test_an_entry_that_is_no_file_is_a_miss_and_goes(tmp_path, trap):
+    """A pipe would be waited for, for ever; a hole takes memory and no disk."""
+    folder, mine = tmp_path / "cache", tmp_path / "mine"
+    through(folder, [reply("one")], ask())
+    (kept,) = files(folder)
+    mine.write_bytes(kept.read_bytes())
+    os.utime(mine, (1_000, 1_000))
+    kept.unlink()
+    if trap == "link":
+        kept.symlink_to(mine)
+    elif trap == "pipe":
+        os.mkfifo(kept)
+    else:
+        kept.touch()
+        os.truncate(kept, under_test.MOST_ENTRY_BYTES + 1)
+
+    replies, asked = through(folder, [reply("new")], ask(), ask())
+
+    assert ([r.text for r in replies], asked) == (["new", "new"], 1)
+    assert kept.is_file()
+    assert not kept.is_symlink()
+    assert (b"one" in mine.read_bytes(), mine.stat().st_mtime) == (True, 1_000)
+
+
+def test_an_entry_that_cannot_be_read_just_now_stays(tmp_path, monkeypatch):
+    """Too many open files, say."""
+    through(tmp_path, [reply("one")], ask())
+
+    def busy(path, most_bytes):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(under_test, "read_whole", busy)
+    assert through(tmp_path, [reply("new", "length")], ask())[1] == 1
+    monkeypatch.undo()
+    assert through(tmp_path, [], ask())[0][0].text == "one"
 
 
 def test_an_entry_under_a_foreign_name_is_not_given_out(tmp_path):

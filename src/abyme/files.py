@@ -18,11 +18,15 @@ _NO_FILE: Final = frozenset({errno.ELOOP, errno.ENXIO, errno.EISDIR, errno.ENODE
 """What open(2) says of a link, a socket, a pipe without a reader, a folder, a dead device."""
 
 
+class UnfitFile(OSError):
+    """What has this name is no regular file, or is longer than what is asked for."""
+
+
 def open_regular(path: Path, flags: int, mode: int = 0o600) -> int:
     """Open a file, as open(2) does; a descriptor.
 
     Raises:
-        OSError: also if it is anything but a regular file.
+        OSError: `UnfitFile` if it is anything but a regular file.
     """
     flags |= os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
     try:
@@ -41,13 +45,13 @@ def read_whole(path: Path, most_bytes: int) -> bytes:
     """Read a file that has at most so many bytes.
 
     Raises:
-        OSError: also if it is no regular file, or longer.
+        OSError: `UnfitFile` if it is no regular file, or longer.
     """
     with open(open_regular(path, os.O_RDONLY), "rb") as file:
         size_bytes = os.fstat(file.fileno()).st_size
         if size_bytes > most_bytes:
             words = f"it has {size_bytes:,} bytes, at most {most_bytes:,} are read"
-            raise OSError(errno.EFBIG, words, str(path))
+            raise UnfitFile(errno.EFBIG, words, str(path))
         return file.read(size_bytes)
 
 
@@ -61,5 +65,5 @@ def create_anew(path: Path) -> int:
     return open_regular(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
 
 
-def _not_regular(path: Path) -> OSError:
-    return OSError(errno.EINVAL, "it is no regular file", str(path))
+def _not_regular(path: Path) -> UnfitFile:
+    return UnfitFile(errno.EINVAL, "it is no regular file", str(path))

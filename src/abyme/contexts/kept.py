@@ -7,7 +7,9 @@
 
 Decides what must be kept and how it is found again. Invariant: a folder named by a key is
 whole and durable (it appears by rename), and nothing is sealed from it whose hash differs.
-Does not know of runs: the caller says which keys they name.
+The folder may come from somebody else: links, pipes and devices are damage, and no more is
+read than a context of its size has. Does not know of runs: the caller says which keys they
+name.
 """
 
 import fcntl
@@ -32,10 +34,14 @@ from abyme.contexts.manifest import Manifest
 from abyme.contexts.sealed import SealedContext, Source, finish
 from abyme.contexts.walk import is_read_once
 from abyme.errors import ContextError
+from abyme.files import open_regular, read_whole
 from abyme.layout import ADOPT_BYTES, Entry, Index, read_index
 
 KEEP_BYTES: Final = 1 << 30
 """A larger context is not kept: the run goes on without, and cannot be resumed."""
+
+MOST_LISTED_BYTES: Final = 1 << 30
+"""Of a manifest, of an index."""
 
 _KEY: Final = re.compile(r"[0-9a-f]{64}")
 _PIECE_BYTES: Final = 4 << 20
@@ -112,13 +118,21 @@ def reopen(folder: Path, key: str) -> SealedContext:
     if not _KEY.fullmatch(key) or not place.is_dir():
         raise ContextError(f"the run's context is not kept in {folder}")
     try:
-        manifest = msgspec.convert(json.loads((place / "manifest.json").read_bytes()), Manifest)
-        with (place / "arena").open("rb", buffering=0) as arena:
-            size = os.fstat(arena.fileno()).st_size
-            index = read_index((place / "index").read_bytes(), size)
-            context = _sealed(arena.fileno(), index, manifest)
+        facts = json.loads(read_whole(place / "manifest.json", MOST_LISTED_BYTES))
+        manifest = msgspec.convert(facts, Manifest)
+        arena = open_regular(place / "arena", os.O_RDONLY)
+        try:
+            size = os.fstat(arena).st_size
+            if size > KEEP_BYTES:
+                raise ValueError(f"{size_words(size)} of text, at most {size_words(KEEP_BYTES)}")
+            index = read_index(read_whole(place / "index", MOST_LISTED_BYTES), size)
+            context = _sealed(arena, index, manifest)
+        finally:
+            os.close(arena)
     except OSError as error:
         raise ContextError(f"cannot read {place}: {error.strerror}") from error
+    except RecursionError:
+        raise ContextError(f"{place} is damaged: nested too deeply") from None
     except (ValueError, struct.error, msgspec.ValidationError) as error:
         raise ContextError(f"{place} is damaged: {error}") from None
     if context.manifest.documents != manifest.documents or key_of(manifest) != key:
@@ -214,6 +228,8 @@ def _sealed(arena: int, index: Index, manifest: Manifest) -> SealedContext:
     facts = manifest.documents
     if len(index) != len(facts):
         raise ValueError(f"{len(index)} texts for {len(facts)} documents")
+    if sum(index.sizes) > os.fstat(arena).st_size:
+        raise ValueError("its texts overlap")
     writer = ArenaWriter()
     try:
         for entry in map(index.__getitem__, range(len(index))):
@@ -246,7 +262,7 @@ def _pieces(arena: int, entry: Entry) -> Iterator[bytes]:
 @contextmanager
 def _locked(folder: Path, how: int) -> Iterator[None]:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fd = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fd = open_regular(folder / ".lock", os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(fd, how)
         yield
@@ -267,6 +283,6 @@ def _is_ours(path: Path) -> bool:
 
 def _size(path: Path) -> int:
     try:
-        return sum(file.stat().st_size for file in path.iterdir())
+        return sum(file.lstat().st_size for file in path.iterdir())
     except OSError:  # somebody removes it just now
         return 0

@@ -6,7 +6,6 @@ before it is deleted. What a Ctrl-C leaves under the other name goes the next ti
 Does not choose which runs go.
 """
 
-import errno
 import fcntl
 import os
 import shutil
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from abyme.errors import JournalError
-from abyme.files import open_regular
+from abyme.files import UnfitFile, open_regular
 from abyme.journals.folder import RunFolder
 
 _TRASH: Final = ".abyme-trash-"
@@ -62,11 +61,7 @@ def _held(run: RunFolder) -> Iterator[None]:
     """Hold the lock of a run's journal; a run without one has none, nor has what is no file."""
     try:
         fd = open_regular(run.events_path, os.O_RDONLY)
-    except OSError as error:
-        if error.errno not in (errno.ENOENT, errno.EINVAL):
-            raise
-        fd = None
-    if fd is None:
+    except (FileNotFoundError, UnfitFile):
         yield
         return
     try:

@@ -25,9 +25,12 @@ from typing import Any, Final
 import msgspec
 
 from abyme.core.events import Usage
+from abyme.files import UnfitFile, read_whole
 from abyme.ports import Model, ModelReply, ModelRequest
 
 MAX_BYTES: Final = 1 << 30
+MOST_ENTRY_BYTES: Final = 64 << 20
+"""Of one reply as JSON; what is larger is none of ours."""
 KEEP: Final = 0.9
 """Part of the most bytes that is left after old entries are removed."""
 LOOK_EVERY: Final = 1 / 64
@@ -101,17 +104,17 @@ class Cached:
     def _read(self, key: str) -> str | None:
         path = self._path(key)
         try:
-            entry = msgspec.json.decode(path.read_bytes(), type=Entry)
+            entry = msgspec.json.decode(read_whole(path, MOST_ENTRY_BYTES), type=Entry)
+        except (UnfitFile, msgspec.DecodeError, UnicodeDecodeError):
+            entry = None
         except OSError:
             return None
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            entry = None
         if entry is None or entry.key != key or entry.text_sha256 != _sha256(entry.text):
             with contextlib.suppress(OSError):
                 path.unlink()
             return None
         with contextlib.suppress(OSError):
-            os.utime(path)  # it was used now
+            os.utime(path, follow_symlinks=False)  # it was used now
         return entry.text
 
     def _keep(self, key: str, text: str) -> None:
@@ -120,7 +123,7 @@ class Cached:
             data = msgspec.json.encode(Entry(key=key, text=text, text_sha256=_sha256(text)))
         except UnicodeEncodeError:
             return  # a lone surrogate, which no JSON carries
-        if len(data) > self._max_bytes * KEEP:
+        if len(data) > min(self._max_bytes * KEEP, MOST_ENTRY_BYTES):
             return
         with contextlib.suppress(OSError):
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
