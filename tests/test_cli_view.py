@@ -218,6 +218,24 @@ def test_what_is_asked_for_afresh_or_made_anew_is_not_the_same() -> None:
     assert counters((ROOT, votes), *made(1, 1, 0), *made(2, 1, 1)) == "2 sub-calls: 2 done"
 
 
+def test_children_that_begin_in_another_order_have_their_own_questions() -> None:
+    opened = ev.SessionOpened(python="3.11.7", snapshots=True, layers=[])
+    begun = (ROOT, ev.CellStarted(cell=1, code="x"))
+    asked = asks("deeper?", "wider?", batch=1, purpose="rlm")
+    late = asks("longer?", batch=2, purpose="rlm")
+    second, third = NodeId("0.1"), NodeId("0.2")
+
+    run = run_of(begun, asked, (second, opened), (CHILD, opened))
+    assert [run.nodes[node].question for node in (CHILD, second)] == ["deeper?", "wider?"]
+
+    over = (ROOT, ev.CellFinished(cell=1, output="", ended="clean"))
+    next_cell = (ROOT, ev.CellStarted(cell=2, code="y"))
+    run = run_of(
+        begun, asked, (second, opened), (CHILD, opened), over, next_cell, late, (third, opened)
+    )
+    assert run.nodes[third].question == "longer?"
+
+
 def test_children_that_never_began_are_said_so() -> None:
     opened = ev.SessionOpened(python="3.11.7", snapshots=True, layers=[])
     asked = asks("deeper?", "wider?", batch=1, purpose="rlm")

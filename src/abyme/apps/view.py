@@ -215,11 +215,8 @@ class RunView:
             node = self.nodes[record.node] = NodeView(record.node, record.at_s)
             parent = self.nodes.get(parent_of(record.node))
             if parent is not None and parent.cells:
-                cell = parent.cells[-1]
-                asked = [r for b in cell.batches if b.purpose == "rlm" for r in b.requests]
-                if len(cell.children) < len(asked):
-                    node.question = asked[len(cell.children)].prompt
-                cell.children.append(node.id)
+                node.question = _question(parent, node.id)
+                parent.cells[-1].children.append(node.id)
         return node
 
     def _reserved(self, node: NodeView, event: ev.CallReserved) -> None:
@@ -284,6 +281,24 @@ def _of_session(node: NodeView, event: ev.AnyEvent) -> None:
 def parent_of(node: NodeId) -> NodeId:
     """``0.2`` -> ``0``; the root is its own parent."""
     return NodeId(node.rpartition(".")[0]) or ROOT
+
+
+def _question(parent: NodeView, child: NodeId) -> str:
+    """Find what a child of the running cell was asked. They are numbered in the order asked, and
+    begin in any; after a kill the numbers go on, and then the order in which they begin must do.
+    """
+    cell = parent.cells[-1]
+    asked = [r.prompt for b in cell.batches if b.purpose == "rlm" for r in b.requests]
+    before = [_number(one) for earlier in parent.cells[:-1] for one in earlier.children]
+    place = _number(child) - max(before, default=-1) - 1
+    if not 0 <= place < len(asked):
+        place = len(cell.children)
+    return asked[place] if place < len(asked) else ""
+
+
+def _number(node: NodeId) -> int:
+    last = node.rpartition(".")[2]
+    return int(last[:9]) if last.isdecimal() else -1  # a journal may have any name
 
 
 def first_line(code: str) -> str:
