@@ -381,3 +381,15 @@ def test_a_journal_that_was_tampered_with_is_refused_in_words(whole, tmp_path, o
         pytest.raises(JournalError),
     ):
         rlm.resume(path, context=TEXT)
+
+
+def test_time_that_a_run_only_waited_before_it_was_killed_counts(whole, tmp_path):
+    _answer, folder, lines, _asked = whole
+    path = cut_off(folder, lines[:40], tmp_path, "waited")
+    (path / "alive").write_bytes(b"%016.3f\n" % 3000)
+    with RLM(model=ScriptedModel(reply_to), runs_dir=tmp_path) as rlm:
+        again = rlm.resume(path, context=TEXT)
+    records = RunFolder(path).recording().records
+
+    assert again.usage.wall_s > 3000
+    assert records[40].at_s >= 3000

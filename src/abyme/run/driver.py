@@ -30,6 +30,9 @@ from abyme.run.sessions import Sessions
 T = TypeVar("T")
 
 
+BEAT_S = 1.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
     """Every outside thing of one run."""
@@ -89,6 +92,7 @@ class Driver:
             JournalError: a record could not be written; nothing was done on account of it.
         """
         self.post(ROOT, self._begins)
+        self._spawn(self._beat())
         if self._limits.timeout_s is not None:
             for_closing_s = closing_s(self._limits.timeout_s)
             first_s = self._limits.timeout_s - for_closing_s - self.elapsed_s
@@ -271,6 +275,12 @@ class Driver:
         if wrong is None and node == ROOT and self._ports.misfit is not None:
             wrong = await asyncio.to_thread(self._ports.misfit, effect.value)
         self.post(node, ev.EvidenceChecked(found=found, missing=missing, wrong=wrong))
+
+    async def _beat(self) -> None:
+        """Note how long the run has been at work: a kill must not give it its time back."""
+        while True:
+            await self._ports.clock.sleep(BEAT_S)
+            self._ports.journal.alive(self.elapsed_s)
 
     async def _deadlines(self, first_s: float, second_s: float) -> None:
         await self._ports.clock.sleep(first_s)

@@ -58,6 +58,7 @@ def take_up(
         before = recording.limits
         wanted = limits if isinstance(limits, Limits) else _changed(before, limits or {})
         past = past_of(recording, other_limits=wanted != before)
+        past.retraced.at_s = max(past.retraced.at_s, folder.alive_s() or 0.0)
         try:
             _check(past, before, wanted)
         except ConfigError as error:
