@@ -75,6 +75,16 @@ def lies(**figures):
     return Billing(price=PRICE, report=lambda usage: usage | figures)
 
 
+def cheap(times):
+    """Tell the true tokens, and a cost that is so many times too low."""
+
+    def report(usage):
+        true_usd = (usage["prompt_tokens"] + usage["completion_tokens"] * 10) / 1e6
+        return usage | {"cost": true_usd / times}
+
+    return Billing(price=PRICE, report=report)
+
+
 LIES = {
     "honest": (Billing(price=PRICE), short, 0.0),
     "faults at random": (Billing(price=PRICE), short, 0.2),
@@ -89,6 +99,9 @@ LIES = {
         0.0,
     ),
     "reports a cost of nothing": (lies(cost=0.0), short, 0.0),
+    "reports a fiftieth of the cost": (cheap(50), short, 0.0),
+    "reports a ninety-ninth of the cost": (cheap(99), beyond_cap, 0.0),
+    "reports less than half of the cost": (cheap(2.3), short, 0.1),
 }
 
 

@@ -1,6 +1,7 @@
 """Contract: models/usage. What a provider says of a reply's cost is believed if it can be."""
 
 import pytest
+from msgspec import structs
 
 from abyme.core.events import Price, Usage
 from abyme.models import usage as under_test
@@ -91,8 +92,55 @@ def test_a_total_that_is_the_cached_input_more_is_no_reasoning():
 
 
 def test_the_providers_figure_in_dollars_is_taken():
-    assert read(told(cost=0.0005)).cost_usd_micro == 500
-    assert read(told(cost="0.0005"), price=None).cost_usd_micro == 500
+    assert read(told(cost=0.0008)).cost_usd_micro == 800
+    assert read(told(cost="0.0008"), price=None).cost_usd_micro == 800
+
+
+DECLARED = 450 + 110 * 10  # micro-dollars
+
+
+@pytest.mark.parametrize(("cost", "taken"), [(0.000698, True), (0.000697, False)])
+def test_a_figure_of_less_than_45_percent_of_the_declared_price_is_not_believed(cost, taken):
+    usage = read(told(cost=cost))
+
+    assert (usage.cost_usd_micro is not None, usage.estimated) == (taken, not taken)
+    assert 697 < 0.45 * DECLARED < 698
+
+
+@pytest.mark.parametrize("times", [2.3, 50, 99, 1000])
+def test_a_figure_many_times_too_low_is_not_believed_and_flagged(times):
+    usage = read(told(cost=DECLARED / times / 1e6))
+
+    assert (usage.cost_usd_micro, usage.estimated) == (None, True)
+    assert (usage.prompt_tokens, usage.completion_tokens) == (450, 110)
+
+
+@pytest.mark.parametrize(
+    ("cached_price", "cost", "taken"),
+    [
+        (None, 0.000522, True),  # 45% of 50 + 400 / 50 + 1100, rounded up
+        (None, 0.000521, False),
+        (500_000, 0.000522, True),  # a dearer declared price does not count
+        (5_000, 0.000518, False),  # a cheaper one does: 45% of 50 + 2 + 1100
+        (5_000, 0.000519, True),
+    ],
+)
+def test_cached_input_may_cost_a_fiftieth_or_its_declared_price(cached_price, cost, taken):
+    price = structs.replace(PRICE, cached_usd_micro=cached_price)
+    usage = read(told(cost=cost, prompt_tokens_details={"cached_tokens": 400}), price=price)
+
+    assert (usage.cost_usd_micro is not None, usage.estimated) == (taken, not taken)
+
+
+def test_without_a_declared_price_any_figure_stands():
+    assert read(told(cost=0.000001), price=None) == Usage(
+        prompt_tokens=450, completion_tokens=110, cost_usd_micro=1
+    )
+
+
+@pytest.mark.parametrize("cost", [0, None, "x", -1])
+def test_no_figure_is_no_lie(cost):
+    assert not read(told(cost=cost)).estimated
 
 
 @pytest.mark.parametrize("cost", [0, -1, 0.000014, "nan", "x", None, True, 2_000_000, [1]])

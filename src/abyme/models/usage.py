@@ -3,7 +3,7 @@
 Pure. Decides: which figures are plausible, and what stands in for those that are missing or
 are not: our own estimate, upward, marked as one. Invariant: for text that was sent or
 received there are at least as many tokens as no tokenizer goes below (`tokens.least`), and a
-figure in money is neither nothing nor a hundredth of the declared price.
+figure in money is not far below the declared price, whatever is said to have been cached.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,9 +22,12 @@ MOST_USD: Final = Decimal(1_000_000)
 ORDINARY_BYTES: Final = 8
 """To a token, on the average: ordinary text has less, whatever its language."""
 CAUTIOUS_BYTES: Final = 3
-DISCOUNT: Final = 100
-"""A figure in money that is so many times below the declared price is not believed. The
-greatest discounts are those for cached input: 50 times, at DeepSeek."""
+BELIEVED_PERCENT: Final = 45
+"""Of what the tokens cost at the declared price, the least that a figure in money is believed
+to be: batches and quiet hours are sold at half. A price from the table can be that of the
+longest prompts, which is twice that of others."""
+CACHED_DISCOUNT: Final = 50
+"""Of input that was cached, the greatest that is given (DeepSeek)."""
 
 
 def read(
@@ -62,7 +65,12 @@ def read(
         reasoning_tokens=min(thought, completion),
         estimated=estimated,
     )
-    return structs.replace(usage, cost_usd_micro=_cost(given, usage, price))
+    figure = _figure(given)
+    if not figure:
+        return usage
+    if figure * 100 < _believed_from(usage, price):
+        return structs.replace(usage, estimated=True)
+    return structs.replace(usage, cost_usd_micro=figure)
 
 
 def _believed(told: int | None, text: str) -> int | None:
@@ -97,22 +105,31 @@ def _hidden(given: Mapping[str, Any], prompt: int, completion: int, cached: int)
     return 0 if hidden == cached else hidden
 
 
-def _cost(given: Mapping[str, Any], usage: Usage, price: Price | None) -> int | None:
-    """Read the provider's figure, in dollars (OpenRouter). With a key of the user's own at the
-    provider behind it, that one's bill comes on top.
+def _figure(given: Mapping[str, Any]) -> int | None:
+    """Read the provider's figure, in dollars (OpenRouter), as micro-dollars. With a key of the
+    user's own at the provider behind it, that one's bill comes on top.
 
-    Zero is what a gateway says that does not know a price: the declared one is asked then.
+    Zero is what a gateway says that does not know a price: as good as none.
     """
     dollars = _dollars(given.get("cost"))
     if dollars is None:
         return None
     if given.get("is_byok") is True and isinstance(given.get("cost_details"), dict):
         dollars += _dollars(given["cost_details"].get("upstream_inference_cost")) or 0
-    figure = micro(dollars)
-    believed_from = declared_usd_micro(price, usage)
-    if not usage.estimated:
-        believed_from //= DISCOUNT
-    return figure if figure and figure >= believed_from else None
+    return micro(dollars)
+
+
+def _believed_from(usage: Usage, price: Price | None) -> int:
+    """Hundredths of the least micro-dollars to believe. Who lies about tokens is not believed to
+    give a discount.
+    """
+    if price is None or usage.estimated:
+        return declared_usd_micro(price, usage) * 100
+    cached = price.input_usd_micro // CACHED_DISCOUNT
+    if price.cached_usd_micro is not None:
+        cached = min(cached, price.cached_usd_micro)
+    discounted = structs.replace(price, cached_usd_micro=cached)
+    return declared_usd_micro(discounted, usage) * BELIEVED_PERCENT
 
 
 def _count(holder: Any, name: str) -> int | None:
