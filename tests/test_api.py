@@ -401,7 +401,7 @@ def test_equal_requests_of_two_runs_are_asked_once_with_a_cache_and_fresh_ones_a
 
 def test_a_price_is_the_root_models_and_another_sub_model_needs_its_own():
     models = {"model": "openai:r", "sub_model": "openai:s", "api_key": "key"}
-    with pytest.raises(ConfigError, match="openai:s is unknown.* --sub-price IN,OUT"):
+    with pytest.raises(ConfigError, match=r"openai:s is unknown.* --sub-price IN,OUT"):
         RLM(**models, price=(1, 2))
     spec = RLM(**models, price=(1, 2), sub_price=(3, 4)).spec
 

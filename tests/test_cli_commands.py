@@ -505,6 +505,7 @@ NOTHING_USED = {
     **dict.fromkeys(("cached_tokens", "reasoning_tokens"), 0),
     **dict.fromkeys(("cost_usd", "overrun_usd", "unknown_usd", "wall_s"), 0.0),
     "by_model": {},
+    "by_cell": [],
     "by_depth": {},
 }
 

@@ -47,14 +47,14 @@ def command(run: str, runs_dir: Path | None, *, full: bool, as_json: bool) -> in
 
 
 def _as_json(folder: "RunFolder", recording: "Recording") -> dict[str, Any]:
-    from abyme.apps.cli.usage import as_object, cells_as_objects  # noqa: PLC0415
+    from abyme.apps.cli.usage import as_object  # noqa: PLC0415
 
     answer, usage = folder.answer(), _usage(_view(recording))
     return {
         "run": str(folder.path),
         "status": answer.status if answer else None,
         "torn_bytes": recording.torn_bytes,
-        "usage": as_object(usage) | {"by_cell": cells_as_objects(usage)},
+        "usage": as_object(usage),
         "records": recording.records,
     }
 

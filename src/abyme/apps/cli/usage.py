@@ -32,19 +32,15 @@ def divided(usage: "Usage") -> Iterator[str]:
 
 
 def as_object(usage: "Usage") -> dict[str, Any]:
-    """Everything but the cells."""
+    """Everything; of the cells, `cell` is null for the turns of the node."""
     whole = {f.name: getattr(usage, f.name) for f in fields(usage) if f.name not in DIVISIONS}
     whole["by_model"] = {name: _figures(used) for name, used in usage.by_model.items()}
     whole["by_depth"] = {str(depth): _figures(used) for depth, used in usage.by_depth.items()}
-    return whole
-
-
-def cells_as_objects(usage: "Usage") -> list[dict[str, Any]]:
-    """One object a cell; `cell` is null for the turns of the node."""
-    return [
+    whole["by_cell"] = [
         {"node": node, "cell": cell, **_figures(used)}
         for (node, cell), used in usage.by_cell.items()
     ]
+    return whole
 
 
 def _figures(used: "Used") -> dict[str, Any]:
