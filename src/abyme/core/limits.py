@@ -36,7 +36,8 @@ class Limits(Struct, frozen=True, kw_only=True):
     """Model spend in dollars. Checked before a call, against its worst case. Write exact
     figures as a `str`; a `Decimal` is kept as one, because a journal has no decimals."""
     confirm_usd: float | int | str | None = None
-    """A batch of sub-calls that is expected to cost more waits for the user's word."""
+    """A batch that is expected to bring what was admitted since the user's last word above this
+    waits for another."""
     max_calls: int | None = 10_000
     """Model calls, every attempt of the root model's turns and of sub-calls."""
     max_tokens: int | None = 20_000_000
