@@ -1,5 +1,5 @@
 """Texts of many kinds, for what is said of token estimates. Words by people long dead, of the
-Universal Declaration of Human Rights, of a document in the public domain (PEP 8), or made up.
+Universal Declaration of Human Rights, of what is in the public domain (PEP 8, a law), or made up.
 """
 # ruff: noqa: E501, RUF001 - other scripts, and lines as they were written
 
@@ -154,6 +154,32 @@ CHINESE = """\
 我家的后面有一个很大的园，相传叫作百草园。现在是早已并屋子一起卖给朱文公的子孙了，连那最末次的相见也已经隔了七八年，其中似乎确凿只有一些野草；但那时却是我的乐园。
 """
 
+CHINESE_LAW = """\
+中華民國人民，無分男女、宗教、種族、階級、黨派，在法律上一律平等。
+人民身體之自由應予保障。除現行犯之逮捕由法律另定外，非經司法或警察機關依法定程序，不得逮捕拘禁。非由法院依法定程序，不得審問處罰。非依法定程序之逮捕、拘禁、審問、處罰，得拒絕之。
+人民因犯罪嫌疑被逮捕拘禁時，其逮捕拘禁機關應將逮捕拘禁原因，以書面告知本人及其本人指定之親友，並至遲於二十四小時內移送該管法院審問。本人或他人亦得聲請該管法院，於二十四小時內向逮捕之機關提審。
+"""
+
+CHINESE_REPORT = """\
+据介绍，今年以来，各地区各部门坚持稳中求进工作总基调，国民经济总体平稳，高质量发展扎实推进。
+我们需要根据用户的问题，从数据库中查询相关信息，然后返回结果。如果没有找到，系统会提示错误信息，请稍后重试。
+"""
+
+SURNAMES = """\
+赵钱孙李周吴郑王冯陈褚卫蒋沈韩杨朱秦尤许何吕施张孔曹严华金魏陶姜戚谢邹喻柏水窦章云苏潘葛奚范彭郎鲁韦昌马苗凤花方俞任袁柳酆鲍史唐费廉岑薛雷贺倪汤滕殷罗毕郝邬安常乐于时傅皮卞齐康伍余元卜顾孟平黄和穆萧尹姚邵湛汪祁毛禹狄米贝明臧计伏成戴谈宋茅庞熊纪舒屈项祝董梁杜阮蓝闵席季麻强贾路娄危江童颜郭梅盛林刁钟徐邱骆高夏蔡田樊胡凌霍虞万支柯昝管卢莫经房裘缪干解应宗丁宣贲邓郁单杭洪包诸左石崔吉钮龚
+"""
+
+PLANTS = """\
+薔薇 蒲公英 薄荷 蘿蔔 茼蒿 莧菜 芫荽 薏苡 蓖麻 菖蒲 蘆葦 荸薺 茯苓 黃芩 蒼朮 菟絲子
+羌活 藁本 蕁麻 蒺藜 莪朮 薑黃 葎草 蕺菜 虎耳草 紫菀 旋覆花 漏蘆 茵陳蒿 牛蒡 蒼耳 鱧腸
+豨薟 澤蘭 藿香 荊芥 夏枯草 丹參 薺菜 葶藶 萊菔 蕪菁 芥菜 蘘荷 豆蔻 蓽茇 檳榔 櫸樹 榕樹
+"""
+
+METALS_AND_FISH = """\
+鈧鈦釩鉻錳鎳銅鋅鎵鍺砷硒溴氪銣鍶釔鋯鈮鉬鎝釕銠鈀銀鎘銦錫銻碲碘氙銫鋇鑭鈰鐠釹鉕釤
+鯉魚、鯽魚、鯰魚、鱸魚、鮭魚、鱒魚、鰻魚、鯖魚、鮪魚、鰹魚、鯊魚、鱈魚、鰈魚、鮋魚
+"""
+
 JAPANESE = """\
 吾輩は猫である。名前はまだ無い。どこで生れたかとんと見当がつかぬ。何でも薄暗いじめじめした所でニャーニャー泣いていた事だけは記憶している。吾輩はここで始めて人間というものを見た。しかもあとで聞くとそれは書生という人間中で一番獰悪な種族であったそうだ。この書生というのは時々我々を捕えて煮て食うという話である。
 すべての人間は、生まれながらにして自由であり、かつ、尊厳と権利とについて平等である。人間は、理性と良心とを授けられており、互いに同胞の精神をもって行動しなければならない。
@@ -203,6 +229,11 @@ def records() -> list[dict[str, object]]:
     ]
 
 
+def spread(first: int, last: int, count: int = 300) -> str:
+    """Characters from all over a range, in no order."""
+    return "".join(chr(first + 7919 * number % (last + 1 - first)) for number in range(count))
+
+
 SAMPLES: dict[str, str] = {
     "English, a novel": NOVEL,
     "English, a contract": CONTRACT,
@@ -219,6 +250,14 @@ SAMPLES: dict[str, str] = {
         for row in range(40)
     ),
     "Chinese": CHINESE,
+    "Chinese, a law": CHINESE_LAW,
+    "Chinese, a report": CHINESE_REPORT,
+    "Chinese, surnames": SURNAMES,
+    "Chinese, surnames apart": "\n".join(" ".join(line) for line in SURNAMES.split()),
+    "Chinese, plants": PLANTS,
+    "Chinese, metals and fish": METALS_AND_FISH,
+    "Chinese, any character": spread(0x4E00, 0x9FA5),
+    "Chinese, Extension A": spread(0x3400, 0x4DBF),
     "Japanese": JAPANESE,
     "Korean": KOREAN,
     "Russian": RUSSIAN,

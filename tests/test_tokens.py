@@ -19,6 +19,14 @@ COUNTED = {
     "CSV of integers": (1644, 1644, 1692, 3039, 1644, 3039),
     "CSV of decimals": (1617, 1617, 1789, 2897, 1617, 2897),
     "Chinese": (337, 471, 455, 291, 279, 371),
+    "Chinese, a law": (204, 311, 303, 163, 162, 222),
+    "Chinese, a report": (60, 91, 89, 53, 51, 90),
+    "Chinese, surnames": (247, 372, 342, 193, 196, 281),
+    "Chinese, surnames apart": (323, 488, 516, 472, 387, 456),
+    "Chinese, plants": (198, 270, 258, 204, 191, 218),
+    "Chinese, metals and fish": (147, 206, 205, 142, 133, 175),
+    "Chinese, any character": (575, 704, 644, 482, 528, 598),
+    "Chinese, Extension A": (896, 896, 899, 732, 893, 894),
     "Japanese": (278, 366, 366, 228, 230, 249),
     "Korean": (127, 218, 244, 138, 140, 110),
     "Russian": (211, 352, 406, 265, 246, 233),
@@ -36,6 +44,25 @@ def test_no_kind_of_text_is_under_counted(kind):
 @pytest.mark.parametrize("kind", [kind for kind in SAMPLES if kind.startswith("English")])
 def test_english_is_over_counted_by_a_quarter_at_most(kind):
     assert estimate(SAMPLES[kind]) <= 1.25 * min(COUNTED[kind][:2])
+
+
+@pytest.mark.parametrize("kind", [kind for kind in SAMPLES if kind.startswith("Chinese")])
+def test_chinese_is_twice_what_o200k_makes_of_it_at_most(kind):
+    """What a report of today is made of cl100k cannot do without; calibration brings it down."""
+    assert estimate(SAMPLES[kind]) <= 2.1 * COUNTED[kind][0]
+
+
+def test_every_character_that_is_common_is_told_from_those_that_are_rare():
+    assert estimate("的" * 100) == 100
+    assert estimate("薄" * 100) == 300
+    assert estimate("们薄伟" * 100) == 100 + 300 + 200
+    assert estimate("\u3400\u4db5\u3105\uf900" * 25) == 300
+
+
+def test_a_blank_before_a_chinese_character_counts():
+    assert estimate("伟 伟\t伟") == 2 + 1 + 2 + 2 + 2  # 8.35, and a tab costs as any
+    assert estimate("a 伟") == 5  # 4.05
+    assert estimate("。 伟") == 4  # 3.3
 
 
 @pytest.mark.parametrize("kind", SAMPLES)
