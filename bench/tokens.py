@@ -1,6 +1,7 @@
 """Estimated tokens over those that OpenAI's vocabularies make (`bpe-openai`), by kind of text.
 
-Not below 1; English not above 1.25, Chinese not above 2.1 times o200k. The time is that of one estimate of 2 KB.
+Not below 1; English not above 1.25, Chinese not above 2.1 times o200k. The time is that of one
+estimate of 2 KB.
 """
 
 import time

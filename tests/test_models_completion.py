@@ -15,6 +15,7 @@ from abyme.models import faults
 from abyme.models.completion import (
     MOST_TEXT_CHARS,
     Draft,
+    allowed_bytes,
     finished,
     request_body,
     well_formed,
@@ -237,6 +238,41 @@ def test_a_429_that_mentions_tokens_is_a_rate_limit_and_not_a_long_prompt() -> N
     endpoint = resolve("ollama:m", env={})
     error = faults.from_status(endpoint, 429, {"error": words}, {}, dt.datetime.now(dt.UTC))
     assert error.failure == "rate_limited"
+
+
+@pytest.mark.parametrize(
+    ("tokens", "size_bytes"), [(0, 1 << 20), (4096, 1310720), (1 << 20, 64 << 20)]
+)
+def test_what_is_taken_of_a_reply_depends_on_the_output_that_was_allowed(
+    tokens: int, size_bytes: int
+) -> None:
+    assert allowed_bytes(ask(max_output_tokens=tokens)) == size_bytes
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"content": "ж" * 6},
+        {"content": [{"type": "text", "text": "x" * 11}]},
+        {"content": "x", "reasoning_content": "x" * 10},
+        {"content": "x", "reasoning": "\U0001f600" * 3},
+        {"content": "x", "refusal": "x" * 10},
+    ],
+)
+def test_text_and_reasoning_together_are_bounded(message: dict[str, Any]) -> None:
+    draft = Draft(most_bytes=10)
+    draft.take({"choices": [{"message": message}]})
+
+    with pytest.raises(ModelError, match="the reply passes 10 bytes") as caught:
+        finished(resolve("openai:m", env=KEYS), ask(), draft)
+    assert caught.value.failure == "bad_reply"
+
+
+def test_what_is_just_within_bounds_is_taken() -> None:
+    draft = Draft(most_bytes=10)
+    draft.take({"choices": [{"message": {"content": "x" * 4, "reasoning": "x" * 6}}]})
+
+    assert finished(resolve("openai:m", env=KEYS), ask(), draft).text == "xxxx"
 
 
 def test_a_reply_of_megabytes_is_refused() -> None:

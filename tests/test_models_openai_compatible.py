@@ -442,3 +442,25 @@ def test_billing_is_counted_independently_of_what_is_reported() -> None:
     assert (reply.usage.prompt_tokens, reply.usage.estimated) == (4, True)
     assert (endpoint.prompt_tokens, endpoint.completion_tokens) == (1, 2)
     assert endpoint.billed_usd_micro == 5
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("field", ["text", "reasoning"])
+def test_a_reply_without_end_is_cut_at_the_output_that_was_allowed(
+    field: str, stream: bool
+) -> None:
+    """100 tokens of at most 64 bytes, and a megabyte that need not be counted among them."""
+    endless = Reply(**{"text": "four", field: "x" * 1_200_000})
+
+    error = failure([endless], stream=stream, billing=Billing(obeys_cap=False))
+
+    assert error.failure == "bad_reply"
+    assert "the reply passes 1,054,976 bytes" in str(error)
+    assert error.usage.completion_tokens > 0
+
+
+def test_a_body_is_not_read_beyond_what_such_a_reply_can_take() -> None:
+    error = failure([Reply(text="x" * 5_000_000)], billing=Billing(obeys_cap=False))
+
+    assert error.failure == "bad_reply"
+    assert "the reply passes 4,219,904 bytes" in str(error)

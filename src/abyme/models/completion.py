@@ -1,8 +1,9 @@
 """Chat completions on the wire: a request's bytes, and what a reply says.
 
 Pure: no socket, no clock. Decides how `ModelRequest` is written and how text,
-finish are read from what providers really send (`usage` reads what it cost). Invariant:
-what is returned has text; a reply without any is an error with its reason.
+finish are read from what providers really send (`usage` reads what it cost), and how much of
+it is taken. Invariant: what is returned has text; a reply without any, or without end, is an
+error with its reason.
 """
 
 from dataclasses import dataclass, field
@@ -21,6 +22,16 @@ from abyme.ports import ModelReply, ModelRequest
 
 THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
 CAPS: Final = frozenset({"max_tokens", "max_completion_tokens"})
+MOST_REPLY_BYTES: Final = 64 << 20
+"""Of a body, whatever was asked for."""
+MOST_TEXT_CHARS: Final = 4 << 20
+"""Of a reply: four times what any output cap gives. More is an attack on our memory."""
+TOKEN_BYTES: Final = 64
+"""The longest token that is no run of one character has 61."""
+SPARE_BYTES: Final = 1 << 20
+"""Beyond the tokens that were allowed: some providers do not count reasoning among them."""
+WRITTEN: Final = 4
+"""Bytes that JSON takes for one of text, and what stands beside it."""
 DEFAULT_ONLY: Final = frozenset({"temperature", "stop"})
 
 
@@ -75,10 +86,17 @@ def well_formed(text: str) -> str:
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
+def allowed_bytes(request: ModelRequest) -> int:
+    """UTF-8 bytes of text and reasoning together that are taken for a request."""
+    return min(MOST_REPLY_BYTES, SPARE_BYTES + TOKEN_BYTES * request.max_output_tokens)
+
+
 @dataclass(slots=True)
 class Draft:
-    """A reply as far as it has arrived."""
+    """A reply as far as it has arrived; of text and reasoning at most `most_bytes`."""
 
+    most_bytes: int = MOST_REPLY_BYTES
+    size_bytes: int = 0
     parts: list[str] = field(default_factory=list)
     finish: str | None = None
     refusal: str = ""
@@ -86,6 +104,18 @@ class Draft:
     usage: dict[str, Any] | None = None
     failure: Any = None
     """An error object that came in place of the reply or in the middle of it."""
+
+    @property
+    def most_written_bytes(self) -> int:
+        """Of the JSON that it comes in."""
+        return min(MOST_REPLY_BYTES, WRITTEN * self.most_bytes)
+
+    @property
+    def too_long(self) -> str | None:
+        """Say that it passes what is taken, if it does."""
+        if self.size_bytes <= self.most_bytes:
+            return None
+        return f"the reply passes {self.most_bytes:,} bytes, far beyond the output that was allowed"
 
     @property
     def text(self) -> str:
@@ -109,17 +139,21 @@ class Draft:
             self.finish = choice["finish_reason"]
         message = choice.get("delta") or choice.get("message")
         if not isinstance(message, dict):
-            return _plain(choice.get("text"), self.parts)
+            return self._add(_plain(choice.get("text")))
         if isinstance(message.get("refusal"), str):
             self.refusal += message["refusal"]
+            self.size_bytes += _size_bytes(message["refusal"])
         for name in ("reasoning_content", "reasoning"):
             if isinstance(message.get(name), str):
                 self.thought_chars += len(message[name])
-        return _plain(message.get("content"), self.parts)
+                self.size_bytes += _size_bytes(message[name])
+        return self._add(_plain(message.get("content")))
 
-
-MOST_TEXT_CHARS = 4 << 20
-"""Of a reply: four times what any output cap gives. More is an attack on our memory."""
+    def _add(self, text: str) -> str:
+        if text:
+            self.parts.append(text)
+            self.size_bytes += _size_bytes(text)
+        return text
 
 
 def finished(endpoint: Endpoint, request: ModelRequest, draft: Draft) -> ModelReply:
@@ -133,9 +167,11 @@ def finished(endpoint: Endpoint, request: ModelRequest, draft: Draft) -> ModelRe
         text = text.removeprefix(request.prefill)
     usage = read_usage(endpoint, draft, request)
     finish = draft.finish or "stop"
+    too_long = draft.too_long
     if len(text) > MOST_TEXT_CHARS:
-        message = f"the reply has {len(text):,} characters, {MOST_TEXT_CHARS:,} are taken"
-        raise faults.error(endpoint, "bad_reply", message, usage=usage)
+        too_long = f"the reply has {len(text):,} characters, {MOST_TEXT_CHARS:,} are taken"
+    if too_long is not None:
+        raise faults.error(endpoint, "bad_reply", too_long, usage=usage)
     if text.strip() and finish != "content_filter":
         return ModelReply(text=text, finish=finish, usage=usage)
     raise no_text(endpoint, request, draft, usage)
@@ -173,14 +209,15 @@ def read_usage(endpoint: Endpoint, draft: Draft, request: ModelRequest) -> Usage
     )
 
 
-def _plain(content: Any, parts: list[str]) -> str:
+def _plain(content: Any) -> str:
     if isinstance(content, list):
         pieces = [p.get("text") for p in content if isinstance(p, dict)]
         content = "".join(p for p in pieces if isinstance(p, str))
-    if not isinstance(content, str) or not content:
-        return ""
-    parts.append(content)
-    return content
+    return content if isinstance(content, str) else ""
+
+
+def _size_bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
 def _without_thought(draft: Draft) -> str:

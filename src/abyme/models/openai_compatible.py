@@ -25,7 +25,14 @@ from abyme.errors import Fault, ModelError
 from abyme.models import faults
 from abyme.models import response_format as shapes
 from abyme.models.broken import CUT, broken
-from abyme.models.completion import Draft, finished, read_usage, request_body
+from abyme.models.completion import (
+    MOST_REPLY_BYTES,
+    Draft,
+    allowed_bytes,
+    finished,
+    read_usage,
+    request_body,
+)
 from abyme.models.sse import EventReader, EventTooLong
 
 if TYPE_CHECKING:
@@ -37,7 +44,6 @@ if TYPE_CHECKING:
     from abyme.models.names import Endpoint
     from abyme.ports import ModelReply, ModelRequest
 
-MOST_REPLY_BYTES: Final = 64 << 20
 MOST_ERROR_BYTES: Final = 64 << 10
 CONNECTIONS: Final = 1024
 LEAST_CONNECTIONS: Final = 16
@@ -97,17 +103,17 @@ class OpenAICompatible:
         """One attempt; see `abyme.ports.Model`."""
         import aiohttp  # noqa: PLC0415  60 ms that a run with another model need not pay
 
-        draft = Draft()
+        draft = Draft(allowed_bytes(request))
         try:
             return await self._attempt(request, on_text, draft)
         except ModelError as error:
-            if error.usage is None and (draft.parts or draft.usage):
+            if error.usage is None and (draft.size_bytes or draft.usage):
                 error.usage = read_usage(self.endpoint, draft, request)
             raise
         except (aiohttp.ClientError, OSError, UnicodeError, EventTooLong) as error:
             # Raised below, so that no traceback leads to aiohttp's frames, which hold the key.
             failed = self._broken(error, begun=bool(draft.parts))
-        if draft.parts or draft.usage:
+        if draft.size_bytes or draft.usage:
             failed.usage = read_usage(self.endpoint, draft, request)
         raise failed
 
@@ -152,7 +158,7 @@ class OpenAICompatible:
             if streamed:
                 await self._read_stream(response, on_text, draft)
             else:
-                data = await self._read_json(response)
+                data = await self._read_json(response, draft.most_written_bytes)
                 text = draft.take(data)
                 if on_text is not None and text:
                     on_text(text)
@@ -162,12 +168,14 @@ class OpenAICompatible:
             raise self._error("bad_reply", "the reply is no chat completion: it has no choices")
         return finished(self.endpoint, request, draft)
 
-    async def _read_json(self, response: aiohttp.ClientResponse) -> dict[str, Any]:
+    async def _read_json(
+        self, response: aiohttp.ClientResponse, most_bytes: int = MOST_REPLY_BYTES
+    ) -> dict[str, Any]:
         if response.status != 200:
             raise (await self._said(response))[0]
-        raw = await _read_capped(response, MOST_REPLY_BYTES)
+        raw = await _read_capped(response, most_bytes)
         if raw is None:
-            raise self._error("bad_reply", f"the reply passes {MOST_REPLY_BYTES:,} bytes")
+            raise self._error("bad_reply", f"the reply passes {most_bytes:,} bytes")
         data = _decode(raw)
         if isinstance(data, dict):
             return data
@@ -179,7 +187,7 @@ class OpenAICompatible:
         on_text: Callable[[str], None] | None,
         draft: Draft,
     ) -> None:
-        reader = EventReader(MOST_REPLY_BYTES)
+        reader = EventReader(draft.most_written_bytes)
         size_bytes = 0
         try:
             async for chunk in response.content.iter_any():
@@ -206,6 +214,8 @@ class OpenAICompatible:
             head = faults.quote(self.endpoint, payload[:80].decode("utf-8", "replace"))
             raise self._error("bad_reply", f"a piece of the stream is not JSON but {head!r}")
         text = draft.take(data)
+        if draft.too_long is not None:
+            raise self._error("bad_reply", draft.too_long)
         if text and on_text is not None:
             on_text(text)
 
