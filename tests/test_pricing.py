@@ -77,6 +77,8 @@ def test_an_ordinary_call_is_expected_to_cost_its_tokens():
     [
         ("stream_cut", None, None, WORST),
         ("timed_out", None, Usage(prompt_tokens=9, estimated=True), WORST),
+        ("bad_reply", None, Usage(completion_tokens=9000, estimated=True), Amount(1, 9000, 72_000)),
+        ("bad_reply", None, Usage(completion_tokens=120, estimated=True), Amount(1, 5000, 960)),
         ("server", 504, None, WORST),
         ("stream_cut", None, Usage(prompt_tokens=9), Amount(1, 9, 9)),
         ("empty_reply", None, Usage(prompt_tokens=9), Amount(1, 9, 9)),

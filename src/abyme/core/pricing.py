@@ -80,12 +80,15 @@ def declared_usd_micro(price: Price | None, usage: Usage) -> int:
 
 def billed(model: ModelFacts, failure: Failure, usage: Usage | None, worst: Amount) -> Amount:
     """Cost of an attempt that was sent and failed. Where the provider may have worked and gave
-    no figures, its worst case.
+    no figures, its worst case; or what has in fact arrived, if that is more.
     """
     unknown = failure.fault in BILLING_UNKNOWN or failure.status in GATEWAY_TIMEOUTS
-    if unknown and (usage is None or usage.estimated):
+    known = actual(model, usage or Usage())
+    if not unknown or (usage is not None and not usage.estimated):
+        return known
+    if known.tokens <= worst.tokens and known.usd_micro <= worst.usd_micro:
         return worst
-    return actual(model, usage or Usage())
+    return Amount(1, max(known.tokens, worst.tokens), max(known.usd_micro, worst.usd_micro))
 
 
 def _usd(price: Price | None, prompt_tokens: int, output_tokens: int) -> int:
