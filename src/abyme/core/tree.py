@@ -38,7 +38,7 @@ from abyme.errors import LimitReached
 Effects = list[AnyEffect]
 
 
-MAX_REFUSED_CHARS = 64 << 20
+MAX_REFUSED_CHARS = 16 << 20
 """Of refused batches that are recorded whole."""
 
 

@@ -129,6 +129,11 @@ class RunFolder:
         """Write answer.json; the run has ended."""
         self._write("answer.json", outcome)
 
+    def remove_answer(self) -> None:
+        """Remove answer.json: the run goes on."""
+        with contextlib.suppress(OSError):
+            (self.path / "answer.json").unlink(missing_ok=True)
+
     def open_journal(self) -> JournalWriter:
         """Open the journal for writing, new or to go on with it."""
         return JournalWriter(self.events_path)

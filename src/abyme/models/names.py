@@ -97,8 +97,8 @@ def resolve(
 
 
 def is_known_address(url: str) -> bool:
-    """Tell whether an address is this machine's or a listed provider's own."""
-    return _is_loopback(urlsplit(url).hostname) or _owner(urlsplit(url).hostname) is not None
+    """Tell whether an address is that of a listed provider, to the letter."""
+    return url.rstrip("/") in {preset.base_url.rstrip("/") for preset in PRESETS.values()}
 
 
 def origin(name: str | None, base_url: str | None) -> str | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
 
 from abyme.core.effects import Finish
-from abyme.core.events import EvidenceChecked, Record, RunFinished
+from abyme.core.events import EvidenceChecked, Record, RunFinished, RunResumed
 from abyme.core.ids import ROOT, NodeId
 from abyme.core.limits import Limits
 from abyme.errors import AbymeError, ConfigError, JournalError
@@ -366,6 +366,8 @@ class RLM:
         missing: list[str] = []
 
         def seen(record: Record) -> None:
+            if isinstance(record.event, RunResumed):
+                run.folder.remove_answer()  # its end is in the journal, and is not its end
             if record.node == ROOT and isinstance(record.event, EvidenceChecked):
                 missing[:] = record.event.missing
             if self._on_record is not None:

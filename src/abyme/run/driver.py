@@ -30,7 +30,7 @@ from abyme.run.sessions import Sessions
 T = TypeVar("T")
 
 
-BEAT_S = 1.0
+BEAT_S = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
