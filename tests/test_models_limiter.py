@@ -355,3 +355,19 @@ def test_closing_closes_the_model_and_a_pause_in_progress() -> None:
         return model.closed
 
     assert asyncio.run(run())
+
+
+@pytest.mark.parametrize(("retry_after_s", "most_s"), [(0.1, 5.0), (1.0, 15.0), (None, 250.0)])
+def test_a_provider_that_refuses_everything_is_asked_again_within_bounds(retry_after_s, most_s):
+    """Once a rate of a call in a thousand seconds was read out of refusals alone."""
+    window, now_s = Window(), 0.0
+    for _ in range(10):
+        wait_s = window.wait_s(now_s, 1)
+        assert wait_s <= 60.0
+        now_s += wait_s
+        ticket = window.sent(now_s)
+        now_s += 0.01
+        window.refused(ticket, now_s, retry_after_s)
+        now_s += retry_after_s or 0.1
+
+    assert now_s < most_s

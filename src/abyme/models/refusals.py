@@ -124,7 +124,7 @@ class Refusals:
         if self.mode is Mode.OPENING and in_flight + 1 > self._most:
             return self._opening_wait_s(now_s)
         if self.mode in {Mode.PACED, Mode.PROBING}:
-            return self._token_wait_s(now_s)
+            return min(self._token_wait_s(now_s), MOST_PAUSE_S)
         return 0.0
 
     def sent(self, ticket: int, now_s: float) -> None:
@@ -170,6 +170,10 @@ class Refusals:
 
     def _learn(self, ticket: int, before_s: float, sent_s: float, position: int) -> None:
         held = self._most
+        if self._silent > 1:  # nothing was served since the last cut: there is no rate to measure
+            self._hold(position)
+            self._seen = position
+            return
         match self.mode:
             case Mode.OPENING:
                 self._found_depth(position)
