@@ -393,3 +393,21 @@ def test_time_that_a_run_only_waited_before_it_was_killed_counts(whole, tmp_path
 
     assert again.usage.wall_s > 3000
     assert records[40].at_s >= 3000
+
+
+def test_the_answer_of_before_is_gone_once_the_run_goes_on(tmp_path):
+    """Else a run that is killed while it goes on would be listed as ended, at its old cost."""
+    seen = []
+
+    def watch(record):
+        if isinstance(record.event, ev.SessionRebuilt):
+            seen.append(RunFolder(partial.run).answer())
+
+    model = ScriptedModel(reply_to)
+    limits = Limits(max_turns=2)
+    with RLM(model=model, runs_dir=tmp_path, limits=limits, on_record=watch) as rlm:
+        partial = rlm.ask("Root question?", TEXT)
+        again = rlm.resume(partial.run, limits={"max_turns": 20})
+
+    assert seen == [None]
+    assert RunFolder(partial.run).answer().status == again.status == "answered"
