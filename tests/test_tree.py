@@ -275,7 +275,7 @@ def test_a_cell_that_ends_drops_the_calls_it_had_under_way():
     assert run.one(do.CancelCall).call == call
     run.fail(call, "cancelled")
     assert run.tree.finished is None
-    assert run.tree.book.in_flight == 1  # the new turn
+    assert len(run.tree.book.open_calls()) == 1  # the new turn
 
 
 def test_a_lost_session_is_opened_anew_and_the_model_is_told():
@@ -630,7 +630,7 @@ def test_a_stop_in_the_last_turn_still_gives_the_closing_one():
     run.give(ev.StopRequested())
     run.fail(turn, "cancelled")
 
-    assert run.tree.book.in_flight == 1
+    assert len(run.tree.book.open_calls()) == 1
     run.settle(2, "```repl\nsubmit(1)\n```")
     run.submit(1)
     run.done()

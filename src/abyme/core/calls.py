@@ -101,11 +101,6 @@ class CallBook:
         """Look a call in flight up."""
         return self._open.get(call)
 
-    @property
-    def in_flight(self) -> int:
-        """Attempts that are held."""
-        return len(self._open)
-
     def of(self, node: NodeId) -> list[Call]:
         """List the calls in flight that a node's turn or cell waits for."""
         return [c for c in self._open.values() if c.node == node and not c.cancelled]

@@ -1,7 +1,7 @@
 """The public face of a run: `RLM`, and the `Answer` it gives. Everything waits inside `driver`."""
 
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing, closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -15,16 +15,16 @@ from abyme.core.limits import Limits
 from abyme.errors import AbymeError, ConfigError, JournalError
 from abyme.models.names import is_known_address
 from abyme.ports import Model, Sandbox
-from abyme.run import build
+from abyme.run import build, folders
 from abyme.run.answers import Answer, answer_of, recorded, shaped
-from abyme.run.build import Input
+from abyme.run.folders import Input
 from abyme.run.shape import Shape, shape_again, shape_of
 from abyme.run.spec import Settings, Spec, new_seed, settle
 from abyme.run.usage import Usage, usage_of
+from abyme.run.waiting import Waiting
 
 if TYPE_CHECKING:
     import asyncio
-    from concurrent.futures import ThreadPoolExecutor
 
     from abyme.run.driver import Driver
 
@@ -121,8 +121,7 @@ class RLM:
         self._check_confirm(settings.limits)
         self._driver: Driver | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._runner: asyncio.Runner | None = None
-        self._thread: ThreadPoolExecutor | None = None
+        self._waiting = Waiting()
         self._lock = threading.Lock()
 
     @property
@@ -153,7 +152,7 @@ class RLM:
             ConfigError: a key is missing, or the model was a Python object.
             JournalError: there is no such run.
         """
-        folder = build.found(run, runs_dir)
+        folder = folders.found(run, runs_dir)
         if not folder.has_spec():
             raise JournalError(f"{folder.id} was cut off before it began, at no cost: ask again")
         spec = folder.spec()
@@ -163,7 +162,7 @@ class RLM:
             )
         if sub_base_url is None and spec.sub_base_url == spec.base_url:
             sub_base_url = base_url
-        if not build.is_own(folder, runs_dir):
+        if not folders.is_own(folder, runs_dir):
             for given, url in ((base_url, spec.base_url), (sub_base_url, spec.sub_base_url)):
                 if given is None and url and not is_known_address(url):
                     raise ConfigError(
@@ -187,7 +186,7 @@ class RLM:
 
     def warm_up(self) -> None:
         """Start an interpreter for the next question while you prepare it. Need not be called."""
-        self._wait(self._parts.warm_up())
+        self._waiting.run(self._parts.warm_up())
 
     def ask(self, question: str, context: Input, schema: Any = None) -> Answer:
         """Answer `question` over `context`: text, texts, named texts, paths, or a sealed context.
@@ -204,7 +203,7 @@ class RLM:
             JournalError: the run cannot be recorded; like any error that ends a run that has
                 begun, it carries `run` and `usage`.
         """
-        return self._wait(self.aask(question, context, schema))
+        return self._waiting.run(self.aask(question, context, schema))
 
     async def aask(self, question: str, context: Input, schema: Any = None) -> Answer:
         """`ask` for asynchronous callers."""
@@ -242,7 +241,7 @@ class RLM:
             ContextError: the input is not what it was.
             JournalError: there is no such run, it is running, or it cannot be continued.
         """
-        return self._wait(self.aresume(run, context=context, limits=limits, schema=schema))
+        return self._waiting.run(self.aresume(run, context=context, limits=limits, schema=schema))
 
     async def aresume(
         self,
@@ -271,8 +270,8 @@ class RLM:
 
     def close(self) -> None:
         """Let go of connections, interpreters and a local model's server. Safe to repeat."""
-        self._wait(self.aclose())
-        self._end_waiting()
+        self._waiting.run(self.aclose())
+        self._waiting.close()
 
     async def aclose(self) -> None:
         """`close` for asynchronous callers."""
@@ -311,7 +310,7 @@ class RLM:
 
         from abyme.run.resume import take_up  # noqa: PLC0415
 
-        folder = build.found(name, self.spec.runs_dir)
+        folder = folders.found(name, self.spec.runs_dir)
         now = datetime.now(UTC)
         taken = await asyncio.to_thread(take_up, folder, limits=limits, now=now)
         if taken.past.is_answered:
@@ -319,14 +318,14 @@ class RLM:
                 shape = shape_again(schema, taken.started.answer_schema)
                 answer = recorded(taken.records, run=folder.path)
                 try:
-                    folder.write_answer(build.outcome(answer))
+                    folder.write_answer(folders.outcome(answer))
                 except JournalError as error:
                     answer = replace(answer, unrecorded=str(error))
                 return shaped(answer, shape)
         try:
             self._check_confirm(taken.begins.limits)
             shape = shape_again(schema, taken.started.answer_schema)
-            context, owned = await asyncio.to_thread(build.context_again, folder, given)
+            context, owned = await asyncio.to_thread(folders.context_again, folder, given)
         except BaseException:
             taken.journal.close()
             raise
@@ -343,7 +342,7 @@ class RLM:
         await self._parts.warm_up()
         import asyncio  # noqa: PLC0415
 
-        context, owned = await asyncio.to_thread(build.open_context, given)
+        context, owned = await asyncio.to_thread(folders.open_context, given)
         try:
             run = await self._parts.begin(
                 question,
@@ -389,7 +388,7 @@ class RLM:
         try:
             async with aclosing(run):
                 answer = end(await driver.run())
-                run.folder.write_answer(build.outcome(answer))
+                run.folder.write_answer(folders.outcome(answer))
                 return shaped(answer, shape)
         except JournalError as error:
             if driver.tree.finished is None:
@@ -403,33 +402,6 @@ class RLM:
 
     def _usage(self, driver: "Driver") -> Usage:
         return usage_of(driver.tally, wall_s=driver.elapsed_s)
-
-    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run in a loop that lives as long as this object; in a notebook, in a thread beside."""
-        if self._runner is None and self._thread is None and build.in_a_loop():
-            from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
-
-            self._thread = ThreadPoolExecutor(1, thread_name_prefix="abyme")
-        if self._thread is not None:
-            return self._thread.submit(self._wait_here, work).result()
-        return self._wait_here(work)
-
-    def _wait_here(self, work: Coroutine[Any, Any, T]) -> T:
-        if self._runner is None:
-            import asyncio  # noqa: PLC0415
-
-            self._runner = asyncio.Runner()
-        return self._runner.run(work)
-
-    def _end_waiting(self) -> None:
-        runner, self._runner = self._runner, None
-        thread, self._thread = self._thread, None
-        if runner is not None and thread is not None:
-            thread.submit(runner.close).result()
-        elif runner is not None:
-            runner.close()
-        if thread is not None:
-            thread.shutdown()
 
 
 QUESTION_IS_INSIDE = (

@@ -1,17 +1,14 @@
-"""The only file that names adapters: a `Spec` becomes ports.
+"""A `Spec` becomes ports: with `folders`, the only file that names adapters.
 
 Adapters are imported when they are needed, so that importing the package is
 cheap and a run with a scripted model never loads an HTTP client.
 """
 
-import contextlib
-import os
-import platform
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
 
@@ -20,25 +17,23 @@ from abyme.core.ids import ROOT, NodeId
 from abyme.core.limits import Limits
 from abyme.core.profile import Profile
 from abyme.core.tree import Tree
-from abyme.errors import ConfigError, ContextError, JournalError, ModelError
+from abyme.errors import ConfigError, ModelError
 from abyme.models.names import UNNAMED, Endpoint
 from abyme.ports import Context, Model, Sandbox, SandboxRun
 from abyme.run import profiles
 from abyme.run.clock import MonotonicClock
-from abyme.run.spec import GIVEN, Spec, data_dir
+from abyme.run.folders import keep_context, run_spec
+from abyme.run.spec import GIVEN, Spec
 
 if TYPE_CHECKING:
     import asyncio
 
     from abyme.core.history import Past
-    from abyme.journals.folder import Outcome, RunFolder, RunSpec
+    from abyme.journals.folder import RunFolder
     from abyme.journals.writer import JournalWriter
-    from abyme.run.answers import Answer
     from abyme.run.driver import Ports
     from abyme.run.resume import TakenUp
 
-Input: TypeAlias = str | Sequence[str] | dict[str, str] | Path | Sequence[Path] | Context
-"""What a context may be given as."""
 PREVIEW_CHARS = 1400
 ANY_MODEL = "default"
 KEPT_FIRST_CHARS = 16 << 20
@@ -154,7 +149,7 @@ class Parts:
             folder = folders.create(spec.runs_dir, now=now)
             journal = folder.open_journal()  # first: it says that the run is running
             try:
-                written = _run_spec(spec, started, context)
+                written = run_spec(spec, started, context)
                 folder.write_spec(written)
                 folder.write_manifest(context.manifest)
             except BaseException:
@@ -165,7 +160,8 @@ class Parts:
             raise
         run = Run(started, None, folder, journal, sandbox, context, models)
         if must_be_kept(context.sources):
-            run.keeping = asyncio.create_task(asyncio.to_thread(_keep, context, folder, written))
+            keeping = asyncio.to_thread(keep_context, context, folder, written)
+            run.keeping = asyncio.create_task(keeping)
             if context.chars <= KEPT_FIRST_CHARS:
                 await run.keeping
         return run
@@ -273,51 +269,6 @@ def name_of(role: str, model: str | Model | None) -> str | None:
     return f"{GIVEN}:{role}"
 
 
-def open_context(given: Any) -> tuple[Context, bool]:
-    """Seal what the user gave: text, texts, named texts, paths.
-
-    Raises:
-        ContextError: nothing to read, or a value of a kind that is none of these.
-    """
-    from abyme.contexts import load, sealed  # noqa: PLC0415
-
-    if isinstance(given, sealed.SealedContext):
-        return given, False
-    if isinstance(given, os.PathLike):
-        return load.load_paths([Path(given)]).context, True
-    if isinstance(given, list | tuple) and given and all(isinstance(g, os.PathLike) for g in given):
-        return load.load_paths([Path(g) for g in given]).context, True
-    return sealed.from_value(given), True
-
-
-def found(run: Path | str, runs_dir: Path | str | None) -> "RunFolder":
-    """Find a run, by default among the user's own.
-
-    Raises:
-        JournalError: there is none, or the name could be several.
-    """
-    from abyme.journals.folder import find  # noqa: PLC0415
-
-    return find(data_dir() / "runs" if runs_dir is None else Path(runs_dir), str(run))
-
-
-def in_a_loop() -> bool:
-    """Tell whether this thread runs an event loop already, as notebooks do."""
-    import asyncio  # noqa: PLC0415
-
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
-
-
-def is_own(folder: "RunFolder", runs_dir: Path | str | None) -> bool:
-    """Tell whether a run lies among the user's own, or in the folder of runs that was named."""
-    places = {data_dir() / "runs"} | ({Path(runs_dir)} if runs_dir is not None else set())
-    return folder.path.resolve().parent in {place.resolve() for place in places}
-
-
 def is_given(name: str) -> bool:
     """Tell whether a model's name stands for an object that the caller brought."""
     return name.startswith(f"{GIVEN}:")
@@ -330,28 +281,6 @@ async def jail_again(sandbox: Sandbox, started: ev.RunStarted, context: Context)
         limits=_as_shown(started.limits, started.profile),
         hash_seed=started.hash_seed,
     )
-
-
-def context_again(folder: "RunFolder", given: Any) -> tuple[Context, bool]:
-    """Open the context of an earlier run: the one that is given, or from where it came.
-
-    Raises:
-        ContextError: it is not what it was, or cannot be had again.
-    """
-    from abyme.contexts.again import again, check_same  # noqa: PLC0415
-    from abyme.journals.folder import contexts_dir  # noqa: PLC0415
-
-    manifest = folder.manifest()
-    if given is None:
-        return again(folder.spec(), manifest, contexts_dir(folder.path.parent)), True
-    context, owned = open_context(given)
-    try:
-        check_same(context, manifest)
-    except BaseException:
-        if owned:
-            context.close()
-        raise
-    return context, owned
 
 
 def seal(text: str) -> Context:
@@ -387,26 +316,6 @@ def open_sandbox(warm: int) -> Sandbox:
     return Jail(warm=warm)
 
 
-def outcome(answer: "Answer") -> "Outcome":
-    """Sum a run up for its folder."""
-    from abyme.journals.folder import Outcome, RunUsage  # noqa: PLC0415
-
-    usage = answer.usage
-    return Outcome(
-        status=answer.status,
-        value=answer.value,
-        evidence=answer.evidence,
-        reason=answer.reason,
-        usage=RunUsage(
-            calls=usage.calls,
-            prompt_tokens=usage.prompt_tokens,
-            completion_tokens=usage.completion_tokens,
-            cost_usd=usage.cost_usd,
-            wall_s=usage.wall_s,
-        ),
-    )
-
-
 def _check_first_turn(started: ev.RunStarted) -> None:
     """See whether the limits allow a first turn at all.
 
@@ -426,50 +335,3 @@ def _as_shown(limits: Limits, profile: Profile) -> Limits:
     """Let the jail cut output to what the model is shown of it."""
     shown_chars = min(limits.cell_output_chars, profile.output_chars)
     return structs.replace(limits, cell_output_chars=shown_chars)
-
-
-def _keep(context: Context, folder: "RunFolder", written: "RunSpec") -> None:
-    """Store a run's context so that it can be resumed; if it cannot be, run.json says so."""
-    from abyme.contexts.kept import keep  # noqa: PLC0415
-    from abyme.contexts.sealed import SealedContext  # noqa: PLC0415
-    from abyme.journals.folder import contexts_dir  # noqa: PLC0415
-
-    if not isinstance(context, SealedContext):
-        return
-    with contextlib.suppress(ContextError, JournalError):  # the run goes on all the same
-        keep(context, contexts_dir(folder.path.parent))
-        folder.write_spec(structs.replace(written, kept=True))
-
-
-def _run_spec(spec: Spec, started: ev.RunStarted, context: Context) -> "RunSpec":
-    from abyme.contexts.kept import key_of, located  # noqa: PLC0415
-    from abyme.contexts.manifest import Manifest  # noqa: PLC0415
-    from abyme.journals.folder import RunSpec, redact_url  # noqa: PLC0415
-
-    return RunSpec(
-        question=started.question,
-        model=spec.root.name,
-        sub_model=spec.sub.name,
-        base_url=redact_url(spec.root.base_url),
-        sub_base_url=redact_url(spec.sub.base_url),
-        limits=spec.limits,
-        sources=list(context.sources),
-        located=located(context.sources),
-        context_key=key_of(context.manifest) if isinstance(context.manifest, Manifest) else "",
-        sandbox=spec.sandbox,
-        profile=started.profile.name,
-        abyme=version(),
-        python=platform.python_version(),
-        started_at=started.started_at,
-    )
-
-
-def version() -> str:
-    """Name the installed version."""
-    from importlib.metadata import PackageNotFoundError  # noqa: PLC0415
-    from importlib.metadata import version as installed  # noqa: PLC0415
-
-    try:
-        return installed("abyme")
-    except PackageNotFoundError:
-        return "0+unknown"

@@ -7,7 +7,6 @@ spent, the run's folder is not changed. Cells that were rolled back left nothing
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,9 +20,10 @@ from abyme.core.nodes import Node
 from abyme.core.tree import Tree
 from abyme.errors import SandboxError
 from abyme.ports import Context, SandboxRun
-from abyme.run import build
-from abyme.run.build import Input, found, in_a_loop
+from abyme.run import build, folders
+from abyme.run.folders import Input, found
 from abyme.run.rebuild import gone, rebuild
+from abyme.run.waiting import Waiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +72,8 @@ def replay(
         JournalError: there is no such run, or its journal is damaged.
     """
     work = areplay(run, context=context, runs_dir=runs_dir, on_cell=on_cell)
-    if not in_a_loop():
-        return asyncio.run(work)
-    with ThreadPoolExecutor(1, thread_name_prefix="abyme") as thread:
-        return thread.submit(asyncio.run, work).result()
+    with Waiting() as waiting:
+        return waiting.run(work)
 
 
 async def areplay(
@@ -88,7 +86,7 @@ async def areplay(
     """`replay` for asynchronous callers."""
     folder = found(run, runs_dir)
     recording = await asyncio.to_thread(folder.recording)
-    again, owned = await asyncio.to_thread(build.context_again, folder, context)
+    again, owned = await asyncio.to_thread(folders.context_again, folder, context)
     sandbox = build.open_sandbox(0)
     try:
         async with aclosing(await build.jail_again(sandbox, recording.started, again)) as jail:

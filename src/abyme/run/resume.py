@@ -17,7 +17,7 @@ from abyme.core import events as ev
 from abyme.core import history
 from abyme.core.limits import Limits
 from abyme.errors import ConfigError, JournalError
-from abyme.run import build
+from abyme.run import folders
 from abyme.run.answers import recorded
 from abyme.run.usage import usage_of
 
@@ -87,7 +87,7 @@ def _write_answer(folder: "RunFolder", past: history.Past, records: list[ev.Reco
     """Write how a run ended that was killed before it could do so itself."""
     if past.ended is not None and folder.answer() is None:
         with contextlib.suppress(JournalError):
-            folder.write_answer(build.outcome(recorded(records, run=folder.path)))
+            folder.write_answer(folders.outcome(recorded(records, run=folder.path)))
 
 
 def past_of(recording: "Recording", *, other_limits: bool = False) -> history.Past:

@@ -34,7 +34,7 @@ def examine() -> dict[str, Any]:
     import asyncio  # noqa: PLC0415
 
     from abyme.errors import SandboxError  # noqa: PLC0415
-    from abyme.run.build import version  # noqa: PLC0415
+    from abyme.run.folders import version  # noqa: PLC0415
     from abyme.run.spec import cache_dir, data_dir  # noqa: PLC0415
     from abyme.sandboxes.self_check import survey  # noqa: PLC0415
 

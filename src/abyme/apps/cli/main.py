@@ -47,7 +47,7 @@ class Commands(click.Group):
 def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:  # noqa: FBT001
     if not wanted or ctx.resilient_parsing:
         return
-    from abyme.run.build import version  # noqa: PLC0415
+    from abyme.run.folders import version  # noqa: PLC0415
 
     click.echo(f"abyme {version()}")
     ctx.exit()
