@@ -3,13 +3,16 @@
 from abyme.core import events as ev
 from abyme.core.ids import ROOT, BatchId, CallId, NodeId
 from abyme.core.limits import Limits
-from abyme.core.profile import Profile
+from abyme.core.profile import Profile, SubPrompts
 
 ESCAPE = "\x1b]0;owned\x07\x1b[31mred\u202e"
 PRICED = ev.ModelFacts(
     name="openai:m", price=ev.Price(input_usd_micro=1_000_000, output_usd_micro=2_000_000)
 )
 WORDS = dict.fromkeys(("system", "question", "output", "no_code", "no_output", "last_turn"), "")
+SUB = SubPrompts(
+    **{name: "" for name in SubPrompts.__struct_fields__ if name != "map_items"}, map_items=1
+)
 CHILD = NodeId("0.0")
 
 STARTED = ev.RunStarted(
@@ -20,7 +23,7 @@ STARTED = ev.RunStarted(
     limits=Limits(max_turns=5),
     root=PRICED,
     sub=PRICED,
-    profile=Profile(name="strong", **WORDS),
+    profile=Profile(name="strong", sub=SUB, **WORDS),
     seed=1,
     hash_seed=2,
     started_at="2026-11-22T20:54:30+00:00",

@@ -17,13 +17,16 @@ from hypothesis import strategies as st
 from abyme.core import events as ev
 from abyme.core.ids import NodeId
 from abyme.core.limits import Limits
-from abyme.core.profile import Profile
+from abyme.core.profile import Profile, SubPrompts
 from abyme.errors import JournalError
 from abyme.journals import codec, reader, writer
 from abyme.journals.writer import JournalWriter
 
 FREE = ev.ModelFacts(name="scripted:m", price=ev.Price(input_usd_micro=0, output_usd_micro=0))
 WORDS = dict.fromkeys(("system", "question", "output", "no_code", "no_output", "last_turn"), "")
+SUB = SubPrompts(
+    **{name: "" for name in SubPrompts.__struct_fields__ if name != "map_items"}, map_items=1
+)
 
 
 def started(schema: int = ev.SCHEMA) -> ev.RunStarted:
@@ -36,7 +39,7 @@ def started(schema: int = ev.SCHEMA) -> ev.RunStarted:
         limits=Limits(),
         root=FREE,
         sub=FREE,
-        profile=Profile(name="strong", **WORDS),
+        profile=Profile(name="strong", sub=SUB, **WORDS),
         seed=1,
         hash_seed=2,
         started_at="2026-11-22T20:54:30Z",

@@ -8,7 +8,9 @@ from abyme.errors import ConfigError
 from abyme.run import profiles
 
 
-@pytest.mark.parametrize(("name", "most"), [("strong", 2200), ("weak", 900), ("weak-text", 900)])
+@pytest.mark.parametrize(
+    ("name", "most"), [("strong", 2200), ("weak-local", 900), ("weak-local-text", 900)]
+)
 def test_the_system_text_stays_short(name, most):
     assert len(profiles.load(name).system) <= most
 
@@ -37,16 +39,28 @@ def test_every_slot_of_a_template_is_one_that_is_filled(name):
 
 
 def test_a_small_local_model_gets_the_plain_prompt():
-    assert profiles.choose("local:coder-1.5b") == "weak"
-    assert profiles.choose("openai:gpt-5") == "strong"
+    assert profiles.choose("local:coder-1.5b") == "weak-local"
+    assert profiles.choose("openai:gpt-4.1") == "strong"
+
+
+@pytest.mark.parametrize("model", ["openai:gpt-5", "openai:o3-mini", "deepseek:deepseek-reasoner"])
+def test_a_model_that_thinks_long_may_write_longer(model):
+    assert profiles.choose(model) == "reasoning"
+    assert (
+        profiles.load("reasoning").max_output_tokens
+        == 4 * profiles.load("strong").max_output_tokens
+    )
+    assert profiles.load("reasoning").system == profiles.load("strong").system
 
 
 def test_a_variant_for_the_contexts_shape_is_taken_where_there_is_one():
-    assert profiles.fit("weak", "text") == "weak-text"
-    assert profiles.fit("weak", "documents") == "weak"
+    assert profiles.fit("weak-local", "text") == "weak-local-text"
+    assert profiles.fit("weak-local", "documents") == "weak-local"
     assert profiles.fit("strong", "text") == "strong"
 
 
 def test_an_unknown_profile_lists_those_there_are():
-    with pytest.raises(ConfigError, match="there are: strong, weak, weak-text"):
+    with pytest.raises(
+        ConfigError, match="there are: reasoning, strong, weak-local, weak-local-text"
+    ):
         profiles.load("genius")

@@ -374,7 +374,7 @@ def test_an_answer_of_the_wrong_shape_is_told_twice_and_then_the_run_fails():
 
 
 def test_a_child_on_the_sub_model_is_asked_of_that_and_in_its_own_profile():
-    run = Run(sub_profile=profiles.load("weak"))
+    run = Run(sub_profile=profiles.load("weak-local"))
     run.ready()
     run.code()
     run.ask("look", purpose="rlm", text="material", model="test:sub")
@@ -382,7 +382,7 @@ def test_a_child_on_the_sub_model_is_asked_of_that_and_in_its_own_profile():
 
     turn = run.one(do.AskModel)
     assert turn.reserved.model == "test:sub"
-    assert turn.messages[0].content == profiles.load("weak").system
+    assert turn.messages[0].content == profiles.load("weak-local").system
 
 
 def test_a_child_that_is_over_is_recorded_with_how_it_ended():
@@ -551,7 +551,7 @@ def test_an_unlisted_event_raises():
 
 
 def test_a_weak_root_must_look_before_it_answers():
-    run = Run(profile=profiles.load("weak"))
+    run = Run(profile=profiles.load("weak-local"))
     run.ready()
     run.code("submit(1)")
     run.submit(1)
@@ -751,7 +751,7 @@ def test_the_last_draft_is_the_one_that_is_kept():
 
 
 def test_a_weak_roots_answer_in_its_last_turn_is_taken():
-    run = Run(profile=profiles.load("weak"), limits=Limits(max_turns=1))
+    run = Run(profile=profiles.load("weak-local"), limits=Limits(max_turns=1))
     run.ready()
     run.code()
     run.submit(42)

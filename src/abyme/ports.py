@@ -13,6 +13,7 @@ from abyme.core.events import (
     AnswerSubmitted,
     CallsRequested,
     CellFinished,
+    Doubt,
     Evidence,
     Failure,
     Place,
@@ -42,6 +43,8 @@ class ModelRequest:
     """Not to be answered from a cache."""
     fence: str = ""
     """Word that fences data in the prompt, another one in each run; a reply may repeat it."""
+    logprobs: bool = False
+    """Say in `ModelReply.doubts` which tokens were unsure, where the endpoint tells."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +54,8 @@ class ModelReply:
     text: str
     finish: str
     usage: Usage
+    doubts: Sequence[Doubt] | None = None
+    """Tokens that were less than `events.SURE` likely; None: not known."""
 
 
 class Model(Protocol):

@@ -49,6 +49,10 @@ class AskModel(Effect, frozen=True, kw_only=True):
     """Not to be answered from a cache."""
     fence: str = ""
     """Word that fences data in the prompt."""
+    form: dict[str, Any] | None = None
+    """JSON Schema to be passed on where the endpoint takes one; the core checks the reply."""
+    logprobs: bool = False
+    """Ask for log-probabilities where the endpoint gives them."""
     delay_s: float = 0.0
     """Wait so long first; the driver adds jitter."""
 
@@ -66,7 +70,10 @@ class Result(Struct, frozen=True, kw_only=True):
 
     call: CallId
     text: str | None = None
+    """Of an item of `llm_map`: its value as JSON."""
     failure: Failure | None = None
+    confidence: float | None = None
+    """Of an item of `llm_map`, from 0 to 1: by log-probabilities, or the share of its votes."""
 
 
 class Budget(Struct, frozen=True, kw_only=True):

@@ -15,7 +15,9 @@ from abyme.core.limits import Limits
 from abyme.core.profile import Profile
 from abyme.errors import Fault
 
-SCHEMA = 2
+SCHEMA = 3
+MAX_SAMPLES = 99
+SURE = 0.99
 
 Count: TypeAlias = Annotated[int, Meta(ge=0)]
 """What a journal that was tampered with must not make negative: it would lift a ceiling."""
@@ -80,6 +82,8 @@ class ModelFacts(Struct, frozen=True, kw_only=True):
     """None: unknown, allowed only without a dollar ceiling. Free is a price of zero."""
     window_tokens: int | None = None
     max_output_tokens: Count = 4096
+    at_once: Count | None = None
+    """Calls that it can work on at the same time, where that is known."""
 
 
 class Place(Struct, frozen=True, kw_only=True):
@@ -145,6 +149,34 @@ class Request(Struct, frozen=True, kw_only=True):
     """JSON Schema (`core/shapes` says which part of it) that the reply must fit."""
     fresh: bool = False
     """Do not answer from an equal call made before."""
+
+
+class Task(Struct, frozen=True, kw_only=True):
+    """What `llm_map` does with each item of a batch, `llm_reduce` with all of them."""
+
+    instruction: str
+    labels: list[str] | None = None
+    """For `map`: a value is one of these."""
+    schema: dict[str, Any] | None = None
+    """For `map`, of each value; for `reduce`, of the one that it comes to."""
+    samples: Annotated[int, Meta(ge=1, le=MAX_SAMPLES)] = 1
+    """Replies for each item, of which the most frequent one is taken."""
+    pack: Count = 0
+    """At most so many items in one call; 0: what the sub-model's profile says."""
+    model: str | None = None
+    fresh: bool = False
+    """Do not answer from an equal item of an equal task before."""
+    price_only: bool = False
+    """Tell what it is expected to cost, and do nothing."""
+
+
+class Doubt(Struct, frozen=True, kw_only=True):
+    """A token of a reply that the model was not sure of. Offsets are code points of the text."""
+
+    start: Count
+    end: Count
+    logprob: float
+    """Natural logarithm of its probability."""
 
 
 class Difference(Struct, frozen=True, kw_only=True):
@@ -254,6 +286,8 @@ class CallSettled(Event, frozen=True, kw_only=True, tag="call_settled"):
     usage: Usage
     wrong: str | None = None
     """Why the text does not fit the schema that was asked for; None: it does, or none was."""
+    doubts: list[Doubt] | None = None
+    """Tokens that were less than `SURE` likely; None: the endpoint gave no log-probabilities."""
 
 
 class CallFailed(Event, frozen=True, kw_only=True, tag="call_failed"):
@@ -280,8 +314,11 @@ class CallsRequested(Event, frozen=True, kw_only=True, tag="calls_requested"):
 
     cell: int
     batch: BatchId
-    purpose: Literal["llm", "rlm"]
+    purpose: Literal["llm", "rlm", "map", "reduce"]
     requests: list[Request]
+    """Of `map` and `reduce`: the items, each as `Request.prompt`."""
+    task: Task | None = None
+    """Of `map` and `reduce`."""
     unread: int = 0
     """Calls that were thrown away with their texts, `requests` being empty then: the run had
     asked for too much that was refused, and this would have been refused too."""

@@ -11,10 +11,40 @@ class Message(Struct, frozen=True):
     content: str
 
 
+class SubPrompts(Struct, frozen=True, kw_only=True):
+    """How a sub-model is spoken to. Slots in braces are filled in one pass."""
+
+    data_remark: str
+    """Said after fenced material."""
+    json_only: str
+    """Said before a JSON Schema that the reply must fit."""
+    repair: str
+    """Said of a reply that does not fit; ``{wrong}``."""
+    map: str
+    """Instruction of a call of `llm_map`; ``{instruction}``, ``{count}``, ``{values}``. The
+    numbered items follow as fenced material."""
+    map_labels: str
+    """Stands for ``{values}`` where there are labels; ``{labels}``."""
+    map_schema: str
+    """Stands for ``{values}`` where there is a schema; ``{schema}``."""
+    map_text: str
+    """Stands for ``{values}`` where there is neither."""
+    map_again: str
+    """Added when items are asked for again; ``{wrong}``."""
+    map_items: int
+    """Items in one call, at most."""
+    reduce: str
+    """Instruction of a call of `llm_reduce`; ``{instruction}``, ``{count}``."""
+    reduce_more: str
+    """The same above the first level, where the texts are results of the level below."""
+
+
 class Profile(Struct, frozen=True, kw_only=True):
     """Prompt texts and habits for one kind of root model. A new one is a data file."""
 
     name: str
+    models: list[str] = []
+    """Regular expressions: a model whose name one of them finds gets this profile."""
     system: str
     examples: list[Message] = []
     """Worked turns, put between the system text and the question."""
@@ -26,6 +56,8 @@ class Profile(Struct, frozen=True, kw_only=True):
     Slots: ``{nonce}``; ``{output}``, ``{guest_notes}``, ``{changed}`` in the guest's words;
     ``{notes}``, ``{status}`` in the engine's.
     """
+    sub: SubPrompts
+    """For sub-calls that a model of this kind answers."""
     no_code: str
     """Said when a reply holds nothing to run."""
     no_output: str

@@ -22,6 +22,7 @@ from typing import Any, Final, TypeAlias
 
 from abyme.core.events import SCHEMA, Record, RunResumed, RunStarted
 from abyme.core.limits import Limits
+from abyme.core.profile import SubPrompts
 from abyme.errors import JournalError
 from abyme.files import open_regular
 from abyme.journals import codec
@@ -42,7 +43,18 @@ def _children_have_parts(line: dict[str, Any]) -> dict[str, Any]:
     return line
 
 
-MIGRATIONS: Mapping[int, Step] = {1: _children_have_parts}
+def _profiles_speak_to_sub_models(line: dict[str, Any]) -> dict[str, Any]:
+    """2 -> 3: what a sub-model is told stands in the profile; it had no words for maps."""
+    event = line["event"]
+    if event.get("kind") == "run_started":
+        for profile in (event["profile"], event.get("sub_profile")):
+            if profile is not None:
+                texts = dict.fromkeys(SubPrompts.__struct_fields__, "")
+                profile["sub"] = {**texts, "map_items": 0}
+    return line
+
+
+MIGRATIONS: Mapping[int, Step] = {1: _children_have_parts, 2: _profiles_speak_to_sub_models}
 """Schema -> what turns one of its lines into a line of the next schema."""
 
 

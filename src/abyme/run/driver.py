@@ -199,7 +199,8 @@ class Driver:
             temperature=effect.temperature,
             stop=effect.stop,
             prefill=effect.prefill,
-            schema=effect.schema,
+            schema=effect.schema or effect.form,
+            logprobs=effect.logprobs,
             fresh=effect.fresh,
             fence=effect.fence,
         )
@@ -220,6 +221,7 @@ class Driver:
             finish=reply.finish,
             usage=reply.usage,
             wrong=wrong,
+            doubts=None if reply.doubts is None else list(reply.doubts),
         )
 
     def _attempt_over(

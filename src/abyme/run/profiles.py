@@ -1,11 +1,12 @@
 """Reads the prompt files of `core/prompts` into `Profile`s, and chooses one for a model.
 
-A profile is a data file: a new one is a new ``core/prompts/NAME.toml``. Its texts
-go into the run's first record, so that a replay does not depend on the files.
+A profile is a data file: a new one is a new ``core/prompts/NAME.toml``, which may extend
+another. Its texts go into the run's first record, so that a replay does not depend on the files.
 """
 
+import re
 import tomllib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -15,6 +16,8 @@ from abyme.errors import ConfigError
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
+DEFAULT: Final = "strong"
+
 
 def load(name: str) -> Profile:
     """Read a profile by name.
@@ -22,9 +25,17 @@ def load(name: str) -> Profile:
     Raises:
         ConfigError: if there is none; the message lists those there are.
     """
-    file = _folder() / f"{known(name)}.toml"
-    data = tomllib.loads(file.read_text(encoding="utf-8"))
-    return _stripped(msgspec.convert(data, Profile))
+    return _stripped(msgspec.convert(_data(known(name)), Profile))
+
+
+def _data(name: str) -> dict[str, Any]:
+    """Read a file, over the one that it extends."""
+    data = tomllib.loads((_folder() / f"{name}.toml").read_text(encoding="utf-8"))
+    below = data.pop("extends", None)
+    if below is None:
+        return data
+    base = {**_data(below), "models": []}
+    return {**base, **data, "sub": {**base["sub"], **data.get("sub", {})}}
 
 
 def known(name: str) -> str:
@@ -51,8 +62,11 @@ def _folder() -> "Traversable":
 
 
 def choose(model: str) -> str:
-    """Name the profile for a model by its name: small local ones need a plainer prompt."""
-    return "weak" if model.startswith("local:") else "strong"
+    """Name the profile for a model by its name: the first that knows it, else `DEFAULT`."""
+    for name in names():
+        if any(re.search(pattern, model) for pattern in load(name).models):
+            return name
+    return DEFAULT
 
 
 def fit(name: str, shape: str) -> str:
@@ -69,4 +83,12 @@ def _stripped(profile: Profile) -> Profile:
         question=profile.question.strip(),
         output=profile.output.strip(),
         examples=[msgspec.structs.replace(m, content=m.content.strip()) for m in profile.examples],
+        sub=msgspec.structs.replace(
+            profile.sub,
+            **{
+                name: text.strip()
+                for name, text in msgspec.structs.asdict(profile.sub).items()
+                if isinstance(text, str)
+            },
+        ),
     )

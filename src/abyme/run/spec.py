@@ -15,16 +15,13 @@ from abyme.core.events import ModelFacts, Price
 from abyme.core.limits import Limits
 from abyme.errors import ConfigError
 from abyme.models.names import Endpoint, origin, resolve
-from abyme.models.presets import CUSTOM, PRESETS, REASONING
+from abyme.models.presets import CUSTOM, PRESETS
 from abyme.models.prices import FREE, parse_price, table_is_here
 from abyme.run import profiles
 
 HOME_VARIABLE = "ABYME_HOME"
 """A folder for runs and cache in place of the user's own."""
 
-OUTPUT_TOKENS = 4096
-REASONING_OUTPUT_TOKENS = 16_384
-"""Of a model that thinks before it writes: what it thinks counts."""
 LOCAL_OUTPUT_TOKENS = 1024
 """Cap on one reply. A small model that goes on longer repeats itself."""
 
@@ -167,7 +164,7 @@ def _sub_endpoint(settings: Settings, root: Endpoint, env: Mapping[str, str]) ->
 def _output_tokens(endpoint: Endpoint) -> int:
     if endpoint.local:
         return LOCAL_OUTPUT_TOKENS
-    return REASONING_OUTPUT_TOKENS if REASONING.search(endpoint.model) else OUTPUT_TOKENS
+    return profiles.load(profiles.choose(endpoint.name)).max_output_tokens
 
 
 def _positive(tokens: int | None) -> int | None:
