@@ -115,6 +115,8 @@ class Name(Struct, frozen=True, kw_only=True):
     """``len()``, where the type has one."""
     digest: str | None = None
     """Of the value, so that a cell that is run again can be compared; None: not looked at."""
+    aside: bool = False
+    """Not worth showing to the model."""
 
 
 class Span(Struct, frozen=True, kw_only=True):

@@ -123,6 +123,7 @@ class Changed(Struct, frozen=True, kw_only=True):
     type: Short
     size: Annotated[int, Meta(ge=0, le=(1 << 63) - 1)] | None
     digest: Short | None
+    aside: bool = False
 
 
 class Finished(Frame, frozen=True, kw_only=True, tag="finished"):
