@@ -14,13 +14,14 @@ from pathlib import Path
 from bench.measure import Figure, Noise, machine
 
 NAMES = ("imports", "prompts", "tokens", "turns", "loads", "fanout")
-SLOW = ("localroot", "kills", "ratelimit")
+SLOW = ("surface", "kills", "ratelimit")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.split("\n")[0])
     known = ", ".join((*NAMES, *SLOW))
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"some of: {known}")
+    parser.add_argument("--data", type=Path, help="corpora for `surface`: PEPs, novel, contracts")
     parser.add_argument("--json", type=Path, help="write the samples there")
     args = parser.parse_args()
     for name in args.names:
@@ -30,7 +31,8 @@ def main() -> None:
     noise, figures = Noise(), list[Figure]()
     for name in args.names or NAMES:
         print(f"\n{name}", flush=True)
-        taken = importlib.import_module(f"bench.{name}").run(noise)
+        options = {"data": args.data} if name == "surface" else {}
+        taken = importlib.import_module(f"bench.{name}").run(noise, **options)
         figures += taken
         print(*(figure.line() for figure in taken), sep="\n", flush=True)
     print(f"\n{noise.line()}")
