@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any
 
-from abyme.core.events import ContextPart, Request, Span
+from abyme.core.events import ContextPart, Request, Span, Task
 from abyme.errors import ProtocolViolation
 from abyme.sandboxes.jail import frames
 
@@ -18,10 +18,20 @@ OVERHEAD_BYTES = 200
 """Of a request or a piece beside its text, and of a span."""
 SCHEMA_TIMES = 25
 """What JSON takes in memory, at most, of its length."""
+PLANNED = ("map", "reduce")
+"""Purposes whose requests are items of a task."""
 
 
 class TooMuch(Exception):
     """A batch has arrived that would not fit beside those that are open. It was dropped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A batch that is complete."""
+
+    requests: list[Request]
+    task: Task | None
 
 
 @dataclass(slots=True)
@@ -41,11 +51,13 @@ class Batch:
             ProtocolViolation: it has what its purpose does not take.
         """
         given = self.requests[position]
+        if purpose in PLANNED and (given != _item(given.prompt) or self._has_text(position)):
+            raise ProtocolViolation("the guest gave an item more than its text")
         prompt = "".join(self.pieces.get((position, "prompt"), ())) or given.prompt
         text = "".join(self.pieces.get((position, "text"), ())) or given.text
-        if given.spans and (purpose == "llm" or text is not None):
+        if given.spans and (purpose != "rlm" or text is not None):
             raise ProtocolViolation("the guest gave spans and a text")
-        if purpose == "llm":
+        if purpose != "rlm":
             schema = self._schema(given.schema)
             return Request(
                 prompt=prompt, text=text, model=given.model, schema=schema, fresh=given.fresh
@@ -61,6 +73,37 @@ class Batch:
             ]
             context = ContextPart(spans=spans, shape=given.shape)
         return Request(prompt=prompt, context=context, model=given.model, fresh=given.fresh)
+
+    def task(self, given: frames.Task | None, purpose: str) -> Task | None:
+        """Read a task.
+
+        Raises:
+            ProtocolViolation: it is not one, or its purpose has none.
+        """
+        if (given is not None) != (purpose in PLANNED):
+            raise ProtocolViolation("the guest gave a task where there is none, or none at all")
+        if given is None:
+            return None
+        labels = given.labels
+        if labels is not None and (purpose == "reduce" or given.schema is not None):
+            raise ProtocolViolation("the guest gave labels where a task takes none")
+        if labels is not None and len(set(labels)) < len(labels):
+            raise ProtocolViolation("the guest gave a label twice")
+        if not self.requests:
+            raise ProtocolViolation("the guest gave a task and nothing to do it with")
+        return Task(
+            instruction=given.instruction,
+            labels=labels,
+            schema=self._schema(given.schema),
+            samples=given.samples,
+            pack=given.pack,
+            model=given.model,
+            fresh=given.fresh,
+            price_only=given.price_only,
+        )
+
+    def _has_text(self, position: int) -> bool:
+        return (position, "text") in self.pieces
 
     def _schema(self, text: str | None) -> dict[str, Any] | None:
         """Read a schema; as a rule all requests of a batch have the same."""
@@ -94,25 +137,29 @@ class Batches:
             return
         batch.pieces.setdefault((frame.position, frame.part), []).append(frame.text)
 
-    def calls(self, frame: frames.Calls) -> list[Request] | None:
-        """Take requests; all of the batch if it is complete.
+    def calls(self, frame: frames.Calls) -> Arrived | None:
+        """Take requests; gives the batch if it is complete.
 
         Raises:
             ProtocolViolation: if they do not fit the rules.
             TooMuch: if there is no room for them; the session goes on.
         """
         batch = self._open(frame.batch)
-        if self._fits(frame.batch, sum(map(_request_bytes, frame.requests))):
+        size = sum(map(_request_bytes, frame.requests)) + _task_bytes(frame.task)
+        if self._fits(frame.batch, size):
             batch.requests += frame.requests
         if len(batch.requests) > frames.MAX_BATCH:
             raise ProtocolViolation(f"a batch has more than {frames.MAX_BATCH:,} calls")
+        if frame.more and frame.task is not None:
+            raise ProtocolViolation("the guest gave a task before the end of its batch")
         if frame.more:
             return None
         del self._coming[frame.batch]
         self._done.add(frame.batch)
         if batch.dropped:
             raise TooMuch
-        return [batch.request(position, frame.purpose) for position in range(len(batch.requests))]
+        task, size = batch.task(frame.task, frame.purpose), len(batch.requests)
+        return Arrived([batch.request(position, frame.purpose) for position in range(size)], task)
 
     def cell_begins(self) -> int:
         """Give the first number that is free for a cell."""
@@ -162,3 +209,14 @@ def _bytes(text: str) -> int:
 def _request_bytes(one: frames.Wanted) -> int:
     texts = _bytes(one.prompt) + _bytes(one.text or "")
     return texts + len(one.spans) * OVERHEAD_BYTES + len(one.schema or "") * SCHEMA_TIMES
+
+
+def _task_bytes(task: frames.Task | None) -> int:
+    if task is None:
+        return 0
+    schema_bytes = len(task.schema or "") * SCHEMA_TIMES
+    return _bytes(task.instruction) + sum(map(_bytes, task.labels or ())) + schema_bytes
+
+
+def _item(prompt: str) -> frames.Wanted:
+    return frames.Wanted(prompt=prompt, text=None, model=None, fresh=False)

@@ -12,13 +12,14 @@ Host to guest (cut by `told`; `parts` counts the `part` frames right before)::
     keep     cell
     answer   batch, results [result], refused (failure or null), budget, more, parts
 
-    result:  call, text or failure;  failure: fault, message, ...
+    result:  call, text or failure, confidence;  failure: fault, message, ...
 
 Guest to host: the structs below, tagged by ``t``. A batch of calls is one `Calls`
 frame, or several with ``more``; a prompt or text of millions of characters goes
-before it in `Piece` frames. `Finished` or `RolledBack` ends a cell. A `Finished` that is
-`held` ends nothing yet: a snapshot stands behind it, and the host says ``keep``, which `Kept`
-answers, or has the REPL rolled back.
+before it in `Piece` frames. Of `map` and `reduce` an item is the prompt of a request, in which
+nothing else stands, and the last frame has the task. `Finished` or `RolledBack` ends a cell.
+A `Finished` that is `held` ends nothing yet: a snapshot stands behind it, and the host says
+``keep``, which `Kept` answers, or has the REPL rolled back.
 """
 
 import json
@@ -29,7 +30,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from abyme.core.effects import Result
-from abyme.core.events import Failure, Place
+from abyme.core.events import MAX_SAMPLES, Failure, Place
 from abyme.errors import ProtocolViolation
 
 MAX_TEXT_CHARS = 64 << 20
@@ -49,12 +50,18 @@ MAX_SPANS = 100_000
 """Of one request."""
 MAX_SCHEMA_CHARS = 8 << 10
 MAX_SCHEMA_DEPTH = 20
+MAX_INSTRUCTION_CHARS = 64 << 10
+MAX_LABELS = 1_000
+MAX_PACK = 10_000
 
 Number = Annotated[int, Meta(ge=0, le=1 << 50)]
 Span = tuple[Number, Number, Number]
 """Document, start, end."""
 Short = Annotated[str, Meta(max_length=200)]
 Long = Annotated[str, Meta(max_length=MAX_TEXT_CHARS)]
+SchemaText = Annotated[str, Meta(max_length=MAX_SCHEMA_CHARS)]
+"""JSON that nothing has looked at yet; see `schema`."""
+Label = Annotated[str, Meta(min_length=1, max_length=200)]
 
 
 class Frame(Struct, frozen=True, kw_only=True, tag_field="t", forbid_unknown_fields=True):
@@ -84,8 +91,20 @@ class Wanted(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     spans: Annotated[list[Span], Meta(max_length=MAX_SPANS)] = []
     """For a child, in place of a text."""
     shape: Literal["text", "documents", "list"] = "text"
-    schema: Annotated[str, Meta(max_length=MAX_SCHEMA_CHARS)] | None = None
-    """JSON that nothing has looked at yet; see `schema`."""
+    schema: SchemaText | None = None
+
+
+class Task(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is to be done with the items of a batch; see `abyme.core.events.Task`."""
+
+    instruction: Annotated[str, Meta(min_length=1, max_length=MAX_INSTRUCTION_CHARS)]
+    labels: Annotated[list[Label], Meta(min_length=1, max_length=MAX_LABELS)] | None
+    schema: SchemaText | None
+    samples: Annotated[int, Meta(ge=1, le=MAX_SAMPLES)]
+    pack: Annotated[int, Meta(ge=0, le=MAX_PACK)]
+    model: Short | None
+    fresh: bool
+    price_only: bool
 
 
 class Piece(Frame, frozen=True, kw_only=True, tag="piece"):
@@ -103,9 +122,10 @@ class Calls(Frame, frozen=True, kw_only=True, tag="calls"):
 
     cell: Number
     batch: Number
-    purpose: Literal["llm", "rlm"]
+    purpose: Literal["llm", "rlm", "map", "reduce"]
     requests: Annotated[list[Wanted], Meta(max_length=MAX_BATCH)]
     more: bool
+    task: Task | None = None
 
 
 class Submit(Frame, frozen=True, kw_only=True, tag="submit"):
@@ -275,7 +295,12 @@ def _check_depth(value: Any, most: int = MAX_DEPTH) -> None:
 
 def result(given: Result) -> dict[str, Any]:
     """Make a result what a guest reads."""
-    return {"call": given.call, "text": given.text, "failure": failure(given.failure)}
+    return {
+        "call": given.call,
+        "text": given.text,
+        "failure": failure(given.failure),
+        "confidence": given.confidence,
+    }
 
 
 def failure(given: Failure | None) -> dict[str, Any] | None:

@@ -256,11 +256,11 @@ class JailSession:
             self._batches.piece(frame)
             return
         try:
-            requests = self._batches.calls(frame)
+            arrived = self._batches.calls(frame)
         except TooMuch:
             self._channel.send(told.answer(frame.batch, (), TOO_MUCH, NOTHING_LEFT))
             return
-        if requests is None:
+        if arrived is None:
             return
         running.waiting.add(frame.batch)
         running.ladder.calls_opened(self._loop.time())
@@ -271,7 +271,8 @@ class JailSession:
             cell=frame.cell,
             batch=BatchId(frame.batch),
             purpose=frame.purpose,
-            requests=requests,
+            requests=arrived.requests,
+            task=arrived.task,
         )
         running.on_event(asked)
 
