@@ -84,5 +84,6 @@ MAKERS: dict[str, Callable[[Path | None], Texts]] = {
     "novel": novel,
     "contracts": contracts,
     "messages": lambda _: made.messages(),
+    "agreements": lambda _: made.agreements(),
     "diary": lambda _: made.diary(),
 }

@@ -1,4 +1,4 @@
-"""Corpora that are made, for tuning: messages in files, and a ship's log as one text.
+"""Corpora that are made, for tuning: messages and agreements in files, a ship's log as one text.
 
 The same on every machine: no randomness but a seeded generator's. Holds a few planted
 facts; everything else is filling.
@@ -17,6 +17,9 @@ LINES = (
     "we should talk about the new schedule next week.",
     "the courier came twice and nobody was at the desk.",
 )
+FIRMS = ("Alder Foods", "Birch Pharma", "Cobalt Media", "Dunmore Steel", "Eastgate Hotels")
+STATES = ("Ohio", "Texas", "Vermont", "Oregon", "Georgia")
+KINDS = ("Supply", "Hosting", "Franchise", "Consulting")
 PORTS = ("Bergen", "Lisbon", "Cork", "Hamburg", "Malaga")
 WEATHER = ("fair, light wind", "rain all day", "fog until noon", "gale from the north", "calm sea")
 
@@ -36,6 +39,32 @@ def messages() -> dict[str, str]:
             lines.append("The rent for the new office will be 2,350 euros a month.")
         head = f"From: {sender}\nTo: {to}\nDate: {_date(number)}\nSubject: {topic.capitalize()}\n"
         texts[f"inbox/{number:04}.eml"] = f"{head}\n" + "\n".join(lines) + f"\n\n{sender}\n"
+    return texts
+
+
+def agreements() -> dict[str, str]:
+    """One agreement of each kind for each pair of firms, a paragraph a line."""
+    chance = random.Random(6)
+    texts = {}
+    for number, first in enumerate(FIRMS):
+        for kind in KINDS:
+            second = FIRMS[(number + chance.randrange(1, 4)) % len(FIRMS)]
+            day = f"{chance.choice(('March', 'June', 'October'))} {chance.randrange(1, 29)}, 2009"
+            title = f"{kind.upper()} AGREEMENT"
+            years, days = chance.choice(("two", "three", "five")), chance.choice((15, 30, 45))
+            state = chance.choice(STATES)
+            parts = [
+                f"{title} This {kind} Agreement is made as of {day} by and between {first}, Inc. "
+                + f'("the Company") and {second} LLC ("the Partner").',
+                f"1. TERM. This Agreement runs for {years} years unless terminated earlier.",
+                f"2. PAYMENT. The Partner shall pay invoices within {days} days.",
+                "3. CONFIDENTIALITY. Each party shall keep the other's information secret.",
+                "4. GOVERNING LAW. This Agreement shall be governed by the laws of the State of "
+                + f"{state}, without regard to its rules on conflicts of law.",
+            ]
+            if chance.random() < 0.4:
+                parts.insert(4, "ARBITRATION. Any dispute shall be settled by arbitration.")
+            texts[f"{first.replace(' ', '').upper()}_2009-EX-10-{title}.txt"] = "\n\n".join(parts)
     return texts
 
 
