@@ -53,14 +53,14 @@ def agreements() -> dict[str, str]:
             title = f"{kind.upper()} AGREEMENT"
             years, days = chance.choice(("two", "three", "five")), chance.choice((15, 30, 45))
             state = chance.choice(STATES)
+            who = f'{first}, Inc. ("the Company") and {second} LLC ("the Partner")'
+            law = f"governed by the laws of the State of {state}"
             parts = [
-                f"{title} This {kind} Agreement is made as of {day} by and between {first}, Inc. "
-                + f'("the Company") and {second} LLC ("the Partner").',
+                f"{title} This {kind} Agreement is made as of {day} by and between {who}.",
                 f"1. TERM. This Agreement runs for {years} years unless terminated earlier.",
                 f"2. PAYMENT. The Partner shall pay invoices within {days} days.",
                 "3. CONFIDENTIALITY. Each party shall keep the other's information secret.",
-                "4. GOVERNING LAW. This Agreement shall be governed by the laws of the State of "
-                + f"{state}, without regard to its rules on conflicts of law.",
+                f"4. GOVERNING LAW. This Agreement shall be {law}, without regard to conflicts.",
             ]
             if chance.random() < 0.4:
                 parts.insert(4, "ARBITRATION. Any dispute shall be settled by arbitration.")
