@@ -6,7 +6,6 @@ Templates are filled in one pass, never by `str.format`: texts hold braces.
 """
 
 import json
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from abyme.core import fences
 from abyme.core.effects import Budget
 from abyme.core.events import CellFinished, Difference, ModelFacts, Name
 from abyme.core.profile import Message, Profile
+from abyme.core.slots import fill
 
 MAX_ERROR_CHARS = 9_000
 MAX_GUEST_NOTES = 12
@@ -22,7 +22,6 @@ MAX_CHANGED = 40
 MAX_DIFFERENCES = 8
 """Bounds on what a guest can put into a prompt beside its output."""
 
-_SLOT = re.compile(r"\{(\w+)\}")
 WARN_TURNS = 2
 """Turns before the last at which the model is warned."""
 
@@ -43,7 +42,7 @@ class Transcript:
 
     def question(self, question: str, preview: str, status: str) -> None:
         """Open the conversation."""
-        text = _fill(self._profile.question, question=question, preview=preview, status=status)
+        text = fill(self._profile.question, question=question, preview=preview, status=status)
         self._messages.append(Message("user", text))
 
     def reply(self, kept: str) -> None:
@@ -58,7 +57,7 @@ class Transcript:
             error = cut(finished.error.rstrip(), MAX_ERROR_CHARS)
             shown = f"{shown}\n{error}" if shown else error
         changed = ", ".join(_name(name) for name in finished.changed[:MAX_CHANGED])
-        text = _fill(
+        text = fill(
             profile.output,
             nonce=fences.nonce(self._seed, self._node, finished.cell),
             output=shown or profile.no_output,
@@ -165,17 +164,3 @@ def _name(name: Name) -> str:
     label = name.name if name.name.isidentifier() else "?"
     kind = "".join(name.type.split())[:40]
     return f"{label[:60]}: {kind}" + (f"[{name.size:,}]" if name.size is not None else "")
-
-
-def _fill(template: str, **values: str) -> str:
-    """Fill ``{name}`` slots in one pass: a value that holds a slot's name is left alone.
-
-    A line that holds nothing but empty slots goes with its line end.
-    """
-    filled = (_fill_line(line, values) for line in template.split("\n"))
-    return "\n".join(line for line in filled if line is not None)
-
-
-def _fill_line(line: str, values: dict[str, str]) -> str | None:
-    text = _SLOT.sub(lambda found: values.get(found[1], found[0]), line)
-    return text if text or not _SLOT.search(line) else None
