@@ -64,3 +64,38 @@ def test_an_unknown_profile_lists_those_there_are():
         ConfigError, match="there are: reasoning, strong, weak-local, weak-local-text"
     ):
         profiles.load("genius")
+
+
+def test_a_profile_of_the_users_own_extends_one_and_says_what_differs(tmp_path):
+    file = tmp_path / "terse.toml"
+    file.write_text(
+        'name = "terse"\nextends = "strong"\noutput_chars = 4000\n[sub]\nmap_items = 40\n'
+    )
+    profile, strong = profiles.load(str(file)), profiles.load("strong")
+
+    assert (profile.name, profile.output_chars, profile.sub.map_items) == ("terse", 4000, 40)
+    assert (profile.system, profile.sub.map) == (strong.system, strong.sub.map)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('name = "x"\nextends = "strong"\nsytem = "Hi"', "there is no field sytem"),
+        ('name = "x"\nextends = "strong"\n[sub]\nmpa = "Hi"', "there is no field sub.mpa"),
+        ('name = "x"\nextends = "genius"', "extends 'genius'; it may: reasoning, strong"),
+        ('name = "x"', "missing required field `system`"),
+        ('name = "x"\nextends = "strong"\noutput_chars = "many"', "Expected `int`"),
+        ("name = ", "cannot be read"),
+    ],
+)
+def test_a_file_that_is_no_profile_says_what_is_wrong(tmp_path, text, words):
+    file = tmp_path / "wrong.toml"
+    file.write_text(text)
+
+    with pytest.raises(ConfigError, match=words):
+        profiles.load(str(file))
+
+
+def test_a_profile_that_is_not_there_is_said(tmp_path):
+    with pytest.raises(ConfigError, match="cannot be read"):
+        profiles.load(str(tmp_path / "none.toml"))

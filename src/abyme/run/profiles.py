@@ -6,11 +6,12 @@ another. Its texts go into the run's first record, so that a replay does not dep
 
 import re
 import tomllib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from abyme.core.profile import Profile
+from abyme.core.profile import Profile, SubPrompts
 from abyme.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -20,32 +21,53 @@ DEFAULT: Final = "strong"
 
 
 def load(name: str) -> Profile:
-    """Read a profile by name.
+    """Read a profile by name, or by the path of a ``.toml`` file.
 
     Raises:
-        ConfigError: if there is none; the message lists those there are.
+        ConfigError: there is none, or it is not as a profile is; the message says what is wrong.
     """
-    return _stripped(msgspec.convert(_data(known(name)), Profile))
+    try:
+        return _stripped(msgspec.convert(_checked(_data(known(name))), Profile))
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"the profile {name}: {error}") from None
 
 
 def _data(name: str) -> dict[str, Any]:
     """Read a file, over the one that it extends."""
-    data = tomllib.loads((_folder() / f"{name}.toml").read_text(encoding="utf-8"))
+    own = name in names()
+    try:
+        file = _folder() / f"{name}.toml" if own else Path(name)
+        data = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"the profile {name} cannot be read: {error}") from None
     below = data.pop("extends", None)
     if below is None:
         return data
+    if below not in names():
+        raise ConfigError(f"the profile {name} extends {below!r}; it may: {', '.join(names())}")
     base = {**_data(below), "models": []}
     return {**base, **data, "sub": {**base["sub"], **data.get("sub", {})}}
 
 
+def _checked(data: dict[str, Any]) -> dict[str, Any]:
+    """Let no slip of the pen be taken for a setting that is not there."""
+    sub = data.get("sub", {})
+    unknown = data.keys() - set(Profile.__struct_fields__)
+    unknown |= {f"sub.{key}" for key in sub.keys() - set(SubPrompts.__struct_fields__)}
+    if unknown:
+        raise msgspec.ValidationError(f"there is no field {', '.join(sorted(unknown))}")
+    return data
+
+
 def known(name: str) -> str:
-    """Give a profile's name back.
+    """Give the name of a profile back, or the path of one.
 
     Raises:
         ConfigError: if there is no such profile; the message lists those there are.
     """
-    if name not in names():
-        raise ConfigError(f"no profile {name!r}; there are: {', '.join(names())}")
+    if name not in names() and not name.endswith(".toml"):
+        there = ", ".join(names())
+        raise ConfigError(f"no profile {name!r}; there are: {there} (or the path of a .toml file)")
     return name
 
 

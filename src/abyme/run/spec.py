@@ -48,6 +48,7 @@ class Settings:
     runs_dir: Path | None = None
     sandbox: str = "jail"
     profile: str | None = None
+    """Name of a profile, or path of a ``.toml`` file; None: by the model's name."""
     seed: int | None = None
     cache: bool = False
     """Keep replies on disk, and answer equal requests of any run from there."""
@@ -62,7 +63,7 @@ class Spec:
     limits: Limits
     profile: str
     sub_profile: str
-    """Of children whose turns the sub-model takes."""
+    """Of sub-calls, and of children whose turns the sub-model takes."""
     runs_dir: Path
     cache_dir: Path
     sandbox: str
@@ -95,8 +96,8 @@ def settle(settings: Settings, env: Mapping[str, str] | None = None) -> Spec:
         root=root,
         sub=sub,
         limits=settings.limits,
-        profile=profiles.known(settings.profile or profiles.choose(root.name)),
-        sub_profile=profiles.known(settings.profile or profiles.choose(sub.name)),
+        profile=_profile(settings, root),
+        sub_profile=_sub_profile(settings, root, sub),
         runs_dir=settings.runs_dir or data_dir(env) / "runs",
         cache_dir=cache_dir(env),
         sandbox=_sandbox(settings.sandbox),
@@ -104,6 +105,20 @@ def settle(settings: Settings, env: Mapping[str, str] | None = None) -> Spec:
         cache=settings.cache,
         max_output_tokens=_positive(settings.max_output_tokens),
     )
+
+
+def _profile(settings: Settings, root: Endpoint) -> str:
+    if settings.profile is None:
+        return profiles.choose(root.name)
+    profiles.load(settings.profile)  # what is wrong with it is said now
+    return settings.profile
+
+
+def _sub_profile(settings: Settings, root: Endpoint, sub: Endpoint) -> str:
+    """Choose how the sub-model is spoken to: a profile that the user names is the root's."""
+    if settings.profile is not None and sub.name == root.name:
+        return settings.profile
+    return profiles.choose(sub.name)
 
 
 def data_dir(env: Mapping[str, str] | None = None) -> Path:

@@ -46,6 +46,7 @@ class Asked:
     max_output_tokens: int | None
     schema: Path | None
     cache: bool
+    profile: str | None
     runs_dir: Path | None
 
 
@@ -81,6 +82,12 @@ class Asked:
     type=click.Path(path_type=Path),
     metavar="FILE",
     help="JSON Schema that the answer must fit; it is printed as JSON.",
+)
+@click.option(
+    "--profile",
+    metavar="NAME|FILE",
+    help="How the root model is spoken to: strong, reasoning, weak-local, or a .toml file; by "
+    "its name if not given.",
 )
 @options.CACHE
 @options.RUNS_DIR
@@ -131,6 +138,7 @@ def _answer(asked: Asked, limits: dict[str, Any], watching: "Watched") -> "Answe
         runs_dir=asked.runs_dir,
         warm=0,
         cache=asked.cache,
+        profile=asked.profile,
         on_record=watching.record,
         on_text=watching.text,
         confirm=watching.asker.confirm,
