@@ -12,7 +12,7 @@ def shown(**finished):
     values = {"cell": 1, "output": "", "ended": "clean"} | finished
     transcript = Transcript(profiles.load("strong"), seed=1, node="0")
     transcript.question("Q?", "preview", "[status]")
-    transcript.reply("```repl\nx\n```")
+    transcript.reply("```repl\nx\n```", turn=1, code="x\n")
     transcript.cell(ev.CellFinished(**values), notes=[], status="[status]")
     return transcript.messages[-1].content
 
@@ -49,7 +49,7 @@ def test_a_prefix_never_changes():
     transcript = Transcript(profiles.load("strong"), seed=1, node="0")
     transcript.question("Q?", "preview", "[status]")
     before = transcript.messages
-    transcript.reply("```repl\nx\n```")
+    transcript.reply("```repl\nx\n```", turn=1, code="x\n")
     transcript.cell(ev.CellFinished(cell=1, output="1", ended="clean"), notes=[], status="")
 
     assert transcript.messages[: len(before)] == before
@@ -61,8 +61,8 @@ def test_the_status_line_says_what_is_left():
     )
 
     assert line == (
-        "[turn 1 of 30 · 9 model calls left · $1.50 left · 1,000 tokens left · 60 s left"
-        " · sub-model window 8,192 tokens]"
+        "[turn 1 of 30 · left: $1.50, 9 calls, 1,000 tokens, 60 s"
+        " · sub-model: 8,192 tokens a call, a batch runs at once]"
     )
 
 

@@ -4,6 +4,7 @@ Rule 1: every transition is listed in `NEXT`; an event that is not listed is our
 Rule 2: no clock, no randomness, no await: same events in, same steps out.
 Rule 3: an answer counts when its cell ends cleanly, the last one wins; prose never ends a node.
 Rule 4: whatever limit is met, one closing turn is asked for, and what the node holds is kept.
+Rule 5: a prompt that its model found too long is folded and asked again; no turn is lost to it.
 
 A step is what the node wants next; `Tree` decides whether it may have it.
 """
@@ -16,9 +17,10 @@ from typing import Any, Final, Literal, TypeAlias
 from abyme.core import events as ev
 from abyme.core import replies
 from abyme.core.effects import Budget
+from abyme.core.folding import Room
 from abyme.core.ids import NodeId
 from abyme.core.profile import Message, Profile
-from abyme.core.transcript import Transcript, answer_shape, differences, status_line
+from abyme.core.transcript import Transcript, answer_shape, differences, status_line, went_on
 
 
 class State(Enum):
@@ -42,7 +44,7 @@ NEXT: Final[dict[tuple[State, type[ev.Event]], frozenset[State]]] = {
         {State.THINKING, State.RUNNING, State.CHECKING, State.DONE}
     ),
     (State.THINKING, ev.CallSettled): frozenset({State.RUNNING, State.THINKING, State.DONE}),
-    (State.THINKING, ev.CallFailed): frozenset({State.DONE}),
+    (State.THINKING, ev.CallFailed): frozenset({State.THINKING, State.DONE}),
     (State.RUNNING, ev.CellStarted): frozenset({State.RUNNING}),
     (State.RUNNING, ev.CallsRequested): frozenset({State.RUNNING}),
     (State.RUNNING, ev.AnswerSubmitted): frozenset({State.RUNNING}),
@@ -103,6 +105,8 @@ MAX_EVIDENCE: Final = 200
 """Pieces that are looked up; a quote that is absent costs a search of the whole context."""
 MAX_WRONG: Final = 2
 """Times that a model is told what is wrong with the shape of its answer."""
+MAX_TOO_LONG: Final = 3
+"""Times in a row that a prompt which was too long is folded and asked again."""
 MAX_REOPENED: Final = 3
 """REPLs that one node may lose before it is given up."""
 
@@ -131,6 +135,8 @@ class Machine:
     seed: int
     schema: dict[str, Any] | None = None
     """JSON Schema that the answer must fit."""
+    model: ev.ModelFacts | None = None
+    """That takes the turns; None: nothing is known of its window."""
     state: State = State.OPENING
     turn: int = 0
     cell: int = 0
@@ -149,11 +155,15 @@ class Machine:
     """Of the running cell."""
     _wrong: int = 0
     """Answers that were not of the right shape."""
+    _too_long: int = 0
+    """Times in a row that the prompt was."""
     _notes: list[str] = field(default_factory=list)
     _transcript: Transcript = field(init=False)
+    _room: Room = field(init=False)
 
     def __post_init__(self) -> None:
         self._transcript = Transcript(self.profile, seed=self.seed, node=self.node)
+        self._room = Room.of(self.profile, self.model)
 
     def step(self, event: ev.Event, budget: Budget) -> Step | None:
         """Take one fact in, say what the node wants next; None: nothing yet."""
@@ -204,14 +214,16 @@ class Machine:
             case ev.SessionOpened():
                 return self._opened(event, budget)
             case ev.SessionRebuilt():
-                return self._rebuilt(event)
+                return self._rebuilt(event, budget)
             case ev.SessionLost():
                 return self._lost(event)
-            case ev.CallSettled(text=text):
+            case ev.CallSettled(text=text, usage=usage):
+                self._too_long = 0
+                if self._room.most is not None:
+                    self._room.counted(self._transcript.tokens, usage)
                 return self._replied(text, budget)
             case ev.CallFailed(failure=failure):
-                held = self.held.value is not None
-                return self._end("partial" if held else "failed", failure.message)
+                return self._failed(failure, budget)
             case ev.AnswerSubmitted():
                 self._submitted = Held(event.value, tuple(event.evidence))
                 return None
@@ -229,21 +241,36 @@ class Machine:
         self._transcript.question(question, event.preview or self.preview, status)
         return self._think()
 
-    def _rebuilt(self, event: ev.SessionRebuilt) -> Step:
+    def _rebuilt(self, event: ev.SessionRebuilt, budget: Budget) -> Step:
         """Go on where the REPL was lost, or the run cut off."""
         before, self._interrupted = self._interrupted, None
-        differs = differences(event.differs)
-        if before in (State.RUNNING, State.CHECKING) and self.closing is None:
+        news = differences(event.differs) if before is None else went_on(event.differs)
+        if before is State.RUNNING and self.closing is None:
             self.state = before
-            if differs:
-                self._notes.append(differs)
-            return self._check() if before is State.CHECKING else Run(self.cell, self._code)
-        if differs:
-            self._transcript.remark(f"[{differs}]")
+            self._notes.append(f"{news}; this cell was run again from its beginning")
+            return Run(self.cell, self._code)
+        if news:
+            self._transcript.remark(f"[{news}]")
+        if before is State.CHECKING and self.closing is None:
+            self.state = before
+            return self._check()
         self.state = State.THINKING
         if before is State.THINKING and (self.closing is None or self._closing_asked):
-            return Think(self._transcript.messages, closing=self._closing_asked)
+            self._transcript.restate(self._status(budget, self.turn))
+            return self._asked()
+        self._transcript.restate(self._status(budget, self.turn + 1))
         return self._think()
+
+    def _failed(self, failure: ev.Failure, budget: Budget) -> Step:
+        """End with a turn that brought nothing; if only its prompt was too long, shorten that."""
+        if failure.fault == "context_length" and self._too_long < MAX_TOO_LONG:
+            self._too_long += 1
+            self._room.refused(self._transcript.tokens)
+            if self._transcript.halve():
+                self._transcript.restate(self._status(budget, self.turn))
+                return self._asked()
+        held = self.held.value is not None
+        return self._end("partial" if held else "failed", failure.message)
 
     def _lost(self, event: ev.SessionLost) -> Step:
         self._reopened += 1
@@ -259,12 +286,11 @@ class Machine:
 
     def _replied(self, text: str, budget: Budget) -> Step:
         reply = replies.parse(self.profile.prefill + text)
-        self._transcript.reply(reply.kept or "(empty)")
+        self._transcript.reply(reply.kept or "(empty)", turn=self.turn, code=reply.code)
         if reply.code is None:
             if self._last_turn_had():
                 return self._end_in_prose(reply.kept)
-            self._transcript.remark(self.profile.no_code)
-            self._transcript.remark(self._status(budget, self.turn + 1))
+            self._transcript.nothing_ran(self._status(budget, self.turn + 1))
             return self._think()
         self._notes = [reply.dropped] if reply.dropped else []
         self.state = State.RUNNING
@@ -354,11 +380,17 @@ class Machine:
         if last:
             self._transcript.remark(self.profile.last_turn.replace("{reason}", last))
         self._closing_asked = self.closing is not None
+        return self._asked()
+
+    def _asked(self) -> Think:
+        """Send what the transcript has, as much of it as the model's window takes."""
+        self._transcript.fit(self._room.tokens)
         return Think(self._transcript.messages, closing=self._closing_asked)
 
     def _status(self, budget: Budget, turn: int) -> str:
         turn = min(turn, self.max_turns)
-        return status_line(budget, turn=turn, max_turns=self.max_turns, sub=self.sub)
+        sub = self.sub if turn == 1 else None  # it holds for all turns, and the first one stands
+        return status_line(budget, turn=turn, max_turns=self.max_turns, sub=sub)
 
     def _end(self, status: Literal["answered", "partial", "failed"], reason: str | None) -> Done:
         self.state = State.DONE

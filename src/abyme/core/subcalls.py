@@ -215,6 +215,7 @@ class SubCalls:
             max_turns=started.limits.max_turns,
             sub=started.sub,
             seed=started.seed,
+            model=model,
         )
 
     def _children(self, node: Node, event: ev.CallsRequested, keys: Sequence[bytes]) -> Effects:

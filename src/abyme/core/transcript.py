@@ -1,17 +1,20 @@
 """What a node's model has been told so far, as messages.
 
-Append-only: a prefix never changes, so that provider and llama.cpp prompt
-caches hit. Everything that comes from a REPL stands between data fences, in bounds.
+A prefix does not change while the prompt fits its model's window, so that provider and
+llama.cpp prompt caches hit; when it does not, older turns are folded in one big step
+(`folding`). The system text, the examples, the question and the last turn always stand.
+Everything that comes from a REPL stands between data fences, in bounds.
 Templates are filled in one pass, never by `str.format`: texts hold braces.
 """
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from abyme.core import fences
+from abyme.core import fences, folding, pricing, tokens
 from abyme.core.effects import Budget
-from abyme.core.events import CellFinished, Difference, ModelFacts, Name
+from abyme.core.events import CellFinished, Difference, ModelFacts
 from abyme.core.profile import Message, Profile
 from abyme.core.slots import fill
 
@@ -21,9 +24,88 @@ MAX_NOTE_CHARS = 300
 MAX_CHANGED = 40
 MAX_DIFFERENCES = 8
 """Bounds on what a guest can put into a prompt beside its output."""
+LEAST_CHARS = 400
+"""Of the last output, and of the reply that asked for it, however small the window."""
+SHRUNK_SHARE = 10
+"""A fold that saves less than this part of a prompt is not worth another attempt."""
 
 WARN_TURNS = 2
 """Turns before the last at which the model is warned."""
+MILLION = 1_000_000
+DIME = 0.1
+
+
+@dataclass(slots=True)
+class Told:
+    """A user's message: a template, what fills it, and what was added since."""
+
+    template: str
+    slots: dict[str, str]
+    status: str = ""
+    finished: CellFinished | None = None
+    """The cell whose output it shows."""
+    output_chars: int = 0
+    error_chars: int = MAX_ERROR_CHARS
+    remarks: list[str] = field(default_factory=list)
+    _text: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The message as it stands."""
+        if self._text is None:
+            slots = self.slots | {"status": self.status}
+            if self.finished is not None:
+                shown = _output(self.finished, self.output_chars, self.error_chars)
+                slots["output"] = shown or slots["output"]
+            said = fill(self.template, **slots)
+            said = said if self.finished is None else said.rstrip()
+            self._text = "\n".join([*([said] if said else []), *self.remarks])
+        return self._text
+
+    def add(self, remark: str) -> None:
+        """Add a line."""
+        self.remarks.append(remark)
+        self._text = None
+
+    def restate(self, status: str) -> None:
+        """Say anew what is left."""
+        self.status, self._text = status, None
+
+    def cut(self, chars: int) -> None:
+        """Show less of the output, and of the error."""
+        self.output_chars, self.error_chars = chars, min(chars, self.error_chars)
+        self._text = None
+
+
+@dataclass(slots=True)
+class Turn:
+    """A reply, and what came of it."""
+
+    number: int
+    reply: str
+    code: str | None
+    told: Told | None = None
+    _counted: tuple[int, int, int] = (-1, 0, 0)
+    """Lengths of both texts, and the tokens that were counted of them."""
+
+    @property
+    def messages(self) -> list[Message]:
+        """What the model sees of it."""
+        said = Message("assistant", self.reply)
+        return [said] if self.told is None else [said, Message("user", self.told.text)]
+
+    @property
+    def tokens(self) -> int:
+        """What it takes of the prompt, estimated."""
+        told = self.told.text if self.told is not None else ""
+        if self._counted[:2] != (len(self.reply), len(told)):
+            self._counted = len(self.reply), len(told), _counted(self.reply) + _counted(told)
+        return self._counted[2]
+
+    @property
+    def trace(self) -> folding.Trace:
+        """What is left of it when it is folded."""
+        return folding.trace(self.number, self.code, self.told.finished if self.told else None)
 
 
 class Transcript:
@@ -33,88 +115,189 @@ class Transcript:
         self._profile = profile
         self._seed = seed
         self._node = node
-        self._messages = [Message("system", profile.system), *profile.examples]
+        self._head = (Message("system", profile.system), *profile.examples)
+        self._head_tokens: int | None = None
+        self._opening = Told("", {})
+        self._folded = folding.Folded(fences.nonce(seed, node, "folded"))
+        self._turns: list[Turn] = []
 
     @property
     def messages(self) -> tuple[Message, ...]:
         """The prompt of the next turn."""
-        return tuple(self._messages)
+        turns = (message for turn in self._turns for message in turn.messages)
+        return (*self._head, Message("user", self._opened()), *turns)
+
+    @property
+    def tokens(self) -> int:
+        """How long the prompt is, estimated."""
+        if self._head_tokens is None:
+            head = [*(message.content for message in self._head), self._profile.prefill]
+            self._head_tokens = sum(map(_counted, head))
+        return self._head_tokens + _counted(self._opened()) + sum(t.tokens for t in self._turns)
 
     def question(self, question: str, preview: str, status: str) -> None:
         """Open the conversation."""
-        text = fill(self._profile.question, question=question, preview=preview, status=status)
-        self._messages.append(Message("user", text))
+        slots = {"question": question, "preview": preview}
+        self._opening = Told(self._profile.question, slots, status)
 
-    def reply(self, kept: str) -> None:
+    def reply(self, kept: str, *, turn: int, code: str | None) -> None:
         """Add what the model said, up to the end of the block that ran."""
-        self._messages.append(Message("assistant", kept))
+        self._turns.append(Turn(turn, kept, code))
+
+    def nothing_ran(self, status: str) -> None:
+        """Tell the model that its reply held nothing to run."""
+        slots = {"told": self._profile.no_code}
+        self._turns[-1].told = Told("{told}\n{status}", slots, status)
 
     def cell(self, finished: CellFinished, *, notes: list[str], status: str) -> None:
         """Add what a cell brought. All that a guest has worded stands inside the fence."""
         profile = self._profile
-        shown = cut(finished.output.rstrip("\n"), _with_slack(profile.output_chars))
-        if finished.error:
-            error = cut(finished.error.rstrip(), MAX_ERROR_CHARS)
-            shown = f"{shown}\n{error}" if shown else error
-        changed = ", ".join(_name(name) for name in finished.changed[:MAX_CHANGED])
-        text = fill(
-            profile.output,
-            nonce=fences.nonce(self._seed, self._node, finished.cell),
-            output=shown or profile.no_output,
-            guest_notes="\n".join(_line(note) for note in finished.notes[:MAX_GUEST_NOTES]),
-            changed=f"[new or changed: {changed}]" if changed else "",
-            notes="\n".join(f"[{note}]" for note in (*_endings(finished), *notes)),
-            status=status,
-        )
-        self._messages.append(Message("user", text.rstrip()))
+        shown = [name for name in finished.changed if not name.aside]
+        changed = ", ".join(map(folding.name_and_size, shown[:MAX_CHANGED]))
+        slots = {
+            "nonce": fences.nonce(self._seed, self._node, finished.cell),
+            "output": profile.no_output,
+            "guest_notes": "\n".join(_line(note) for note in finished.notes[:MAX_GUEST_NOTES]),
+            "changed": f"[new or changed: {changed}]" if changed else "",
+            "notes": "\n".join(f"[{note}]" for note in (*_endings(finished, changed), *notes)),
+        }
+        chars = _with_slack(profile.output_chars)
+        self._turns[-1].told = Told(profile.output, slots, status, finished, chars)
 
     def remark(self, text: str) -> None:
         """Tell the model something that no cell brought. Joins a message it has not answered."""
-        last = self._messages[-1]
-        if last.role == "user":
-            self._messages[-1] = Message("user", f"{last.content}\n{text}")
-        else:
-            self._messages.append(Message("user", text))
+        self._last().add(text)
+
+    def restate(self, status: str) -> None:
+        """Say anew what is left, in the message that the model has not answered."""
+        self._last().restate(status)
+
+    def fit(self, room_tokens: int | None) -> None:
+        """Fold older turns if the prompt is longer than its room: to half of it, so that the
+        prefix then stands for many turns.
+        """
+        if room_tokens is not None and self.tokens > room_tokens:
+            self._fold(room_tokens // 2, room_tokens)
+
+    def halve(self) -> bool:
+        """Fold to half of what was sent; tell whether that has made it shorter."""
+        sent = self.tokens
+        self._fold(sent // 2, sent // 2)
+        return self.tokens < sent - sent // SHRUNK_SHARE
+
+    def _fold(self, target: int, most: int) -> None:
+        """Fold the oldest turns down to `target` tokens. The last one stays; only if it alone
+        makes the prompt longer than `most` the middle of its output goes, then of its reply.
+        """
+        while len(self._turns) > 1 and self.tokens > target:
+            self._folded.add(self._turns.pop(0).trace, most)
+        if not self._turns:
+            return
+        last = self._turns[-1]
+        if last.told is not None and last.told.finished is not None:
+            chars = len(last.told.text)
+            while self.tokens > most and chars > LEAST_CHARS:
+                chars = max(LEAST_CHARS, chars * 3 // 4)
+                last.told.cut(chars)
+        whole, chars = last.reply, len(last.reply)
+        while self.tokens > most and chars > LEAST_CHARS:
+            chars = max(LEAST_CHARS, chars * 3 // 4)
+            last.reply = cut(whole, chars)
+
+    def _opened(self) -> str:
+        """Give the first message: the question, and after it what is folded."""
+        folded = self._folded.text
+        return f"{self._opening.text}\n\n{folded}" if folded else self._opening.text
+
+    def _last(self) -> Told:
+        if not self._turns:
+            return self._opening
+        turn = self._turns[-1]
+        if turn.told is None:
+            turn.told = Told("{status}", {})
+        return turn.told
 
 
-def status_line(budget: Budget, *, turn: int, max_turns: int, sub: ModelFacts) -> str:
-    """One line on what is left."""
-    parts = [f"turn {turn} of {max_turns}"]
-    if budget.calls is not None:
-        parts.append(f"{budget.calls:,} model calls left")
+def status_line(budget: Budget, *, turn: int, max_turns: int, sub: ModelFacts | None = None) -> str:
+    """One line on what is left; with `sub` also what holds for every sub-call of the run."""
+    left = []
     if budget.usd is not None:
-        parts.append(f"${budget.usd:.2f} left")
+        left.append(f"${budget.usd:.2f}" if budget.usd >= DIME else f"${budget.usd:.4f}")
+    if budget.calls is not None:
+        left.append(f"{budget.calls:,} calls")
     if budget.tokens is not None:
-        parts.append(f"{budget.tokens:,} tokens left")
+        left.append(f"{_short(budget.tokens)} tokens")
     if budget.seconds is not None:
-        parts.append(f"{max(0, round(budget.seconds)):,} s left")
-    if sub.window_tokens is not None and budget.depth > 0:
-        parts.append(f"sub-model window {sub.window_tokens:,} tokens")
+        left.append(f"{max(0, round(budget.seconds)):,} s")
+    parts = [f"turn {turn} of {max_turns}"]
+    if left:
+        parts.append(f"left: {', '.join(left)}")
+    if sub is not None and budget.depth > 0:
+        parts.append(_sub_model(sub))
     line = "[" + " · ".join(parts) + "]"
-    left = max_turns - turn
-    if 0 < left <= WARN_TURNS:
-        line += f"\n[{left} more turn{'s' * (left != 1)} after this one: submit soon]"
+    more = max_turns - turn
+    if 0 < more <= WARN_TURNS:
+        line += f"\n[{more} more turn{'s' * (more != 1)} after this one: submit soon]"
     elif budget.running_out is not None:
         line += f"\n[{budget.running_out} leaves about {WARN_TURNS} more turns: submit soon]"
     return line
 
 
-def _endings(finished: CellFinished) -> list[str]:
-    """Say how a cell ended by force, and what that means for its names."""
-    why = f": {finished.limit}" if finished.limit else ""
+def _counted(text: str) -> int:
+    """Tokens of a message, estimated."""
+    return tokens.estimate(text) + pricing.MESSAGE_TOKENS
+
+
+def _short(count: int) -> str:
+    return f"{count / MILLION:.1f}M" if count >= MILLION else f"{count:,}"
+
+
+def _sub_model(sub: ModelFacts) -> str:
+    window = "" if sub.window_tokens is None else f"{sub.window_tokens:,} tokens a call, "
+    at_once = "a batch runs at once" if sub.at_once is None else f"{sub.at_once} calls at once"
+    return f"sub-model: {window}{at_once}"
+
+
+def _output(finished: CellFinished, output_chars: int, error_chars: int) -> str:
+    """Give what a cell printed, then its error."""
+    shown = cut(finished.output.rstrip("\n"), output_chars)
+    error = cut((finished.error or "").rstrip(), error_chars)
+    return "\n".join(part for part in (shown, error) if part)
+
+
+WHAT_TO_DO = {
+    "cell_timeout_s": "do less in one cell",
+    "memory_bytes": "hold less at once",
+    "refused_calls": "make fewer sub-calls, see budget()",
+}
+"""By the limit that ended a cell."""
+
+
+def _endings(finished: CellFinished, changed: str) -> list[str]:
+    """Say how a cell ended by force, what that means for its names, and what to do."""
+    limit = finished.limit or ""
+    why = f": {limit}" if limit else ""
+    advice = f"; {WHAT_TO_DO[limit]}" if limit in WHAT_TO_DO else ""
+    calls = "results of its sub-calls are in `calls`"
     match finished.ended:
-        case "raised" if finished.changed:
+        case "raised" if changed:
             return ["the cell raised; what it had bound is kept"]
         case "interrupted":
-            return [f"the cell was interrupted{why}; what it had bound is kept"]
+            return [f"the cell was interrupted{why}; what it had bound is kept{advice}"]
         case "rolled_back":
             back = "the session is back at its state before this cell"
-            return [f"the cell was stopped{why}; {back}; results of its sub-calls are in `calls`"]
+            return [f"the cell was stopped{why}; {back}; {calls}{advice}"]
         case "lost":
             back = "a new one has run the cells before this one again"
-            return [f"the session was lost{why}; {back}; results of sub-calls are in `calls`"]
+            return [f"the session was lost{why}; {back}; {calls}{advice}"]
         case _:
             return []
+
+
+def went_on(differs: Sequence[Difference]) -> str:
+    """Say that the run was cut off and goes on in a new session, and what is not as it was."""
+    same = differences(differs) or "nothing has changed for you"
+    return f"the run was interrupted and goes on: the session was rebuilt from its cells; {same}"
 
 
 def differences(cells: Sequence[Difference]) -> str:
@@ -124,14 +307,11 @@ def differences(cells: Sequence[Difference]) -> str:
     told = [f"cell {one.cell}: {one.what}{_names(one.names)}" for one in cells[:MAX_DIFFERENCES]]
     more = len(cells) - len(told)
     rest = f"; and {more} more" if more else ""
-    return (
-        "the session was started again and its cells were run again; not all came out as before: "
-        f"{'; '.join(told)}{rest}; look before you rely on them"
-    )
+    return f"not all came out as before: {'; '.join(told)}{rest}; look before you rely on them"
 
 
 def _names(names: Sequence[str]) -> str:
-    shown = ", ".join(n[:60] if n.isidentifier() else "?" for n in names[:MAX_CHANGED])
+    shown = ", ".join(map(folding.plain, names[:MAX_CHANGED]))
     return f" ({shown})" if shown else ""
 
 
@@ -140,7 +320,10 @@ def answer_shape(schema: dict[str, Any] | None) -> str:
     if schema is None:
         return ""
     text = json.dumps(schema, ensure_ascii=False)
-    return f"\n\nThe value that you submit must fit this JSON Schema:\n{text}"
+    return (
+        "\n\nA value that does not fit is not taken: you are told why and may submit again, twice. "
+        f"The value that you submit must fit this JSON Schema:\n{text}"
+    )
 
 
 def cut(text: str, max_chars: int) -> str:
@@ -158,9 +341,3 @@ def _with_slack(output_chars: int) -> int:
 
 def _line(note: str) -> str:
     return f"[{' '.join(note.split())[:MAX_NOTE_CHARS]}]"
-
-
-def _name(name: Name) -> str:
-    label = name.name if name.name.isidentifier() else "?"
-    kind = "".join(name.type.split())[:40]
-    return f"{label[:60]}: {kind}" + (f"[{name.size:,}]" if name.size is not None else "")

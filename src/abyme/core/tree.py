@@ -13,7 +13,7 @@ from typing import Literal
 from msgspec import structs
 
 from abyme.core import events as ev
-from abyme.core import pricing
+from abyme.core import folding, pricing
 from abyme.core.calls import Call, CallBook
 from abyme.core.effects import (
     AnyEffect,
@@ -336,5 +336,5 @@ class Tree:
 
 
 def _output_tokens(profile: Profile, model: ev.ModelFacts, *, closing: bool) -> int:
-    most = min(profile.max_output_tokens, model.max_output_tokens)
+    most = folding.reply_tokens(profile, model)
     return min(most, pricing.closing_tokens(model)) if closing else most
