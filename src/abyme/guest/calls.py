@@ -25,10 +25,6 @@ FRAME_CHARS: Final = 1 << 20
 REQUEST_CHARS: Final = 100
 SPAN_CHARS: Final = 20
 """What a request, and each span in it, takes of a frame beside the text."""
-MAX_SCHEMA_CHARS: Final = 8 << 10
-MAX_SCHEMA_DEPTH: Final = 20
-MAX_DIGITS: Final = 18
-"""Of a whole number in a schema."""
 SHORT_CHARS: Final = 200
 
 
@@ -40,6 +36,9 @@ class ModelError(Exception):
     def __init__(self, message: str, fault: str = "server") -> None:
         super().__init__(message)
         self.fault = fault
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return remade, (type(self).__name__, self.args, self.__dict__)
 
 
 class LimitReached(ModelError):
@@ -69,15 +68,24 @@ class BatchFailed(ModelError):
 
     __module__ = "builtins"
 
-    def __init__(self, results: list[Any], errors: dict[int, ModelError]) -> None:
+    def __init__(self, results: list[Any], errors: dict[int, ModelError], what: str = "") -> None:
         first = next(iter(errors.values()))
-        message = (
+        whole = (
             f"{len(errors)} of {len(results)} calls failed, the first with: {first} "
             "(the others are in .results of this exception, and in `calls`)"
         )
-        super().__init__(message, first.fault)
+        super().__init__(what or whole, first.fault)
         self.results = results
         self.errors = errors
+
+
+def remade(kind: str, given: tuple[Any, ...], fields: dict[str, Any]) -> ModelError:
+    """Make a failure again, for `copy` and `pickle`, which would not find its class."""
+    known = {one.__name__: one for one in (ModelError, LimitReached, BatchFailed)}[kind]
+    error = known.__new__(known)
+    error.args = given
+    error.__dict__.update(fields)
+    return error
 
 
 @dataclass(slots=True)
@@ -110,7 +118,7 @@ class Calls:
         self.next_batch = max(self.next_batch, frame["batch"])  # a thread may still wait for one
         self.told(frame["budget"])
         for result in frame["restore"]:
-            self._record("", result)
+            self.record("", result)
 
     def told(self, budget: dict[str, Any]) -> None:
         """Remember what the host says is left."""
@@ -134,13 +142,13 @@ class Calls:
         """
         if not requests:
             return []
-        results = self._ask(purpose, requests)
+        results = self.ask(purpose, requests)
         errors: dict[int, ModelError] = {}
         brought: list[Any] = []
         for position, (request, result) in enumerate(zip(requests, results, strict=True)):
-            self._record(request["prompt"], result)
+            self.record(request["prompt"], result)
             try:
-                brought.append(_brought(request, result))
+                brought.append(brought_by(result, is_json=request["schema"] is not None))
             except ModelError as error:
                 errors[position] = error
                 brought.append(None)
@@ -148,14 +156,25 @@ class Calls:
             return brought
         raise errors[0] if len(requests) == 1 else BatchFailed(brought, errors)
 
-    def _ask(self, purpose: str, requests: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    def ask(
+        self, purpose: str, requests: Sequence[dict[str, Any]], task: dict[str, Any] | None = None
+    ) -> list[dict[str, Any]]:
+        """Ask the host for all of `requests`, or to do a task with them, and wait.
+
+        Raises:
+            LimitReached: the host refused the whole, before anything was sent.
+            ModelError: the cell was stopped.
+        """
         if not self.open:
             msg = "no cell is running: sub-calls belong to a cell"
             raise RuntimeError(msg)
         batch, self.next_batch = self.next_batch, self.next_batch + 1
         self.client.expect(batch)
         try:
-            for frame in frames(self.cell, batch, purpose, requests):
+            every = frames(self.cell, batch, purpose, requests)
+            if task is not None:
+                every[-1]["task"] = task
+            for frame in every:
                 self.client.send(frame)
             return self._answers(batch)
         except Abandoned:
@@ -174,68 +193,24 @@ class Calls:
                 self.told(frame["budget"])
                 return results
 
-    def _record(self, prompt: str, result: dict[str, Any]) -> None:
+    def record(self, prompt: str, result: dict[str, Any]) -> None:
+        """Put what a call brought into `calls`."""
         failure = result.get("failure")
         error = failure["message"] if failure else None
         self.log.append(Call(result["call"], prompt[:SHORT_CHARS], result.get("text"), error))
 
 
-def _brought(request: dict[str, Any], result: dict[str, Any]) -> Any:
+def brought_by(result: dict[str, Any], *, is_json: bool) -> Any:
     """Take what a call brought, or raise its failure."""
     if result.get("failure"):
         raise failed(result["failure"])
     text = result.get("text") or ""
-    if request["schema"] is None:
+    if not is_json:
         return text
     try:
         return json.loads(text)
     except (ValueError, RecursionError):  # the host has checked it; integers have a limit here
         raise ModelError("the reply is no JSON that can be read here", "bad_shape") from None
-
-
-def schema_text(schema: Any) -> str | None:
-    """Make JSON of a schema.
-
-    Raises:
-        TypeError: it is not a dict.
-        ValueError: it is too large, too deep, or no JSON.
-    """
-    if schema is None:
-        return None
-    if not isinstance(schema, dict):
-        raise TypeError(f"schema must be a dict (JSON Schema), not {type(schema).__name__}")
-    try:
-        text = "" if _is_endless(schema) else json.dumps(schema, allow_nan=False)
-        json.loads(text or "0", parse_int=_whole)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"schema is not JSON: {error}") from None
-    if not 0 < len(text) <= MAX_SCHEMA_CHARS:
-        raise ValueError(
-            f"schema is too large: {MAX_SCHEMA_CHARS:,} characters of JSON and "
-            f"{MAX_SCHEMA_DEPTH} levels are allowed"
-        )
-    return text
-
-
-def _is_endless(schema: Any) -> bool:
-    """Tell whether something is nested too deeply, holds itself, or too much."""
-    level = [schema]
-    for _ in range(MAX_SCHEMA_DEPTH):
-        level = [
-            item
-            for holder in level
-            for item in (holder.values() if isinstance(holder, dict) else holder)
-            if isinstance(item, dict | list | tuple)
-        ]
-        if not level or len(level) > MAX_SCHEMA_CHARS:
-            break
-    return bool(level)
-
-
-def _whole(digits: str) -> int:
-    if len(digits) > MAX_DIGITS:
-        raise ValueError(f"a number of {len(digits)} digits")
-    return int(digits)
 
 
 def failed(failure: dict[str, Any]) -> ModelError:

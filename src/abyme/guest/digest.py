@@ -34,7 +34,12 @@ PLAIN_FORMAT: Final = 2
 CHEAP_BYTES: Final = 8
 LEAST_NODES: Final = 4
 """For a member of a set; with less of each there is little to compare."""
-OWN_MODULES: Final = ("__main__", "abyme.guest.places", "abyme.guest.calls")
+OWN_MODULES: Final = (
+    "__main__",
+    "abyme.guest.places",
+    "abyme.guest.calls",
+    "abyme.guest.mapped",
+)
 
 _each, _size = frozenset.__iter__, frozenset.__len__  # a cell may have rebound `frozenset`
 type_name: Final = type.__dict__["__name__"].__get__

@@ -9,18 +9,23 @@ Names follow the official engine (`rlms`), so that models trained on it find the
 
 import inspect
 import pydoc
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, Protocol
 
 from abyme.guest import values
-from abyme.guest.calls import BatchFailed, Calls, LimitReached, ModelError, schema_text
+from abyme.guest.arguments import paired, request_of, schema_text
+from abyme.guest.calls import BatchFailed, Calls, LimitReached, ModelError
 from abyme.guest.cell import Namespace, size_of, type_name, visible
+from abyme.guest.mapped import Maps, task_of
 from abyme.guest.parts import Part
 from abyme.guest.places import Place
 
 MAX_LISTED: Final = 200
 MAX_EVIDENCE: Final = 1_000
-MAX_MODEL_CHARS: Final = 200
+MAX_NAMED: Final = 20
+MODULES: Final = re.compile(r"\b(?:collections\.abc|typing)\.")
+"""Left out of signatures that are shown."""
 
 
 class View(Protocol):
@@ -76,6 +81,7 @@ class Surface:
         self._submitted = False
         self.notes: list[str] = []
         """What the running cell's use of these names has to tell."""
+        self._maps = Maps(calls, self._text, self.notes)
         self._names = self._make_names()
 
     @property
@@ -84,8 +90,9 @@ class Surface:
         return self._names
 
     def _make_names(self) -> Namespace:
-        own = [self.llm_query, self.llm_query_batched, self.rlm_query, self.rlm_query_batched]
-        own += [self.grep, self.count, self.cite, self.submit, self.budget, self.SHOW_VARS]
+        own = [self.llm_query, self.llm_query_batched, self.llm_map, self.llm_reduce]
+        own += [self.rlm_query, self.rlm_query_batched, self.grep, self.count, self.cite]
+        own += [self.submit, self.FINAL, self.FINAL_VAR, self.budget, self.SHOW_VARS]
         return {
             "context": self._view.context,
             "calls": self._calls.log,
@@ -117,7 +124,7 @@ class Surface:
         if not isinstance(samples, int) or samples < 1:
             raise ValueError(f"samples must be a whole number from 1, not {samples!r}")
         form = schema_text(schema)
-        request = _request(prompt, text, model, schema=form, fresh=fresh or samples > 1)
+        request = request_of(prompt, text, model, schema=form, fresh=fresh or samples > 1)
         replies = self._calls.make("llm", [request] * samples)
         return replies[0] if samples == 1 else replies
 
@@ -137,9 +144,69 @@ class Surface:
         If the budget does not allow the batch, LimitReached is raised and nothing was sent.
         """
         form = schema_text(schema)
-        pairs = _paired(prompts, texts, "texts", "llm_query")
-        requests = [_request(one, text, model, schema=form, fresh=fresh) for one, text in pairs]
+        pairs = paired(prompts, texts, "texts", "llm_query")
+        requests = [request_of(one, text, model, schema=form, fresh=fresh) for one, text in pairs]
         return self._calls.make("llm", requests)
+
+    def llm_map(  # noqa: PLR0913 - the model's own choices, by name
+        self,
+        items: Iterable[Any],
+        instruction: str,
+        labels: Iterable[str] | None = None,
+        schema: dict[str, Any] | None = None,
+        *,
+        samples: int = 1,
+        batch: int | None = None,
+        model: str | None = None,
+        fresh: bool = False,
+        price_only: bool = False,
+    ) -> Any:
+        """Judge many small items by one instruction. Returns a list with a value for each.
+
+        ``kinds = llm_map(lines, "What is asked for?", labels=["person", "place", "number"])``
+
+        An item is a str, a hit of grep (its whole line) or a JSON value. A value is one of
+        `labels`, or fits `schema` (JSON Schema, a dict), else it is a str. Items are packed
+        into few calls; what is missing or wrong is asked again; equal items are paid once.
+        The list has `.unresolved` (positions without a value: None stands there), `.errors`
+        (position -> ModelError) and `.confidence` (0 to 1, or None). `samples=n` asks n times
+        and takes the most frequent value; `batch` is the most items in one call;
+        `price_only=True` gives {"calls", "tokens", "usd"} and asks nothing. Raises LimitReached
+        (nothing was sent) or, if no item has a value, BatchFailed.
+        """
+        task = task_of(
+            instruction,
+            labels=labels,
+            schema=schema,
+            samples=samples,
+            batch=batch,
+            model=model,
+            fresh=fresh,
+            price_only=price_only,
+        )
+        return self._maps.map(items, task)
+
+    def llm_reduce(  # noqa: PLR0913 - the model's own choices, by name
+        self,
+        texts: Iterable[Any] | str,
+        instruction: str,
+        *,
+        schema: dict[str, Any] | None = None,
+        model: str | None = None,
+        fresh: bool = False,
+        price_only: bool = False,
+    ) -> Any:
+        """Make one result of texts that together are too long for one call. Returns a str.
+
+        ``llm_reduce(summaries, "Merge into one list of risks, the gravest first.")``
+
+        Groups of texts are worked on first, then their results, until one is left. A single
+        str is cut into pieces. Texts are what items are in llm_map; with a `schema` (JSON
+        Schema, a dict) the value of the last result is returned. `price_only=True` gives
+        {"calls", "tokens", "usd"} and asks nothing. Raises LimitReached or ModelError.
+        """
+        task = task_of(instruction, schema=schema, model=model, fresh=fresh, price_only=price_only)
+        return self._maps.reduce(texts, task)
 
     def rlm_query(self, prompt: str, context: Any = None, *, model: str | None = None) -> str:
         """Let a child like you answer, with a REPL of its own. Returns its answer as a str.
@@ -150,7 +217,7 @@ class Surface:
         ModelError.
         """
         part = self._view.part_of(context)
-        answers: list[str] = self._calls.make("rlm", [_request(prompt, part, model)])
+        answers: list[str] = self._calls.make("rlm", [request_of(prompt, part, model)])
         return answers[0]
 
     def rlm_query_batched(
@@ -161,9 +228,9 @@ class Surface:
         `contexts` has one input for each child, as in rlm_query (or is one str for all).
         Raises BatchFailed or LimitReached.
         """
-        pairs = _paired(prompts, contexts, "contexts", "rlm_query")
+        pairs = paired(prompts, contexts, "contexts", "rlm_query")
         parts = {id(one): self._view.part_of(one) for _, one in pairs}
-        return self._calls.make("rlm", [_request(p, parts[id(one)], model) for p, one in pairs])
+        return self._calls.make("rlm", [request_of(p, parts[id(one)], model) for p, one in pairs])
 
     def grep(self, pattern: Any, docs: Any = None, limit: int | None = 1000, flags: int = 0) -> Any:
         r"""Find lines by a regular expression.
@@ -201,6 +268,25 @@ class Surface:
         self._submitted = True
         self.notes.append(f"submitted: {values.describe(plain)}")
 
+    def FINAL(self, value: Any) -> None:  # noqa: N802 - the official engine's name
+        """Give your answer: the same as submit(value)."""
+        self.submit(value)
+
+    def FINAL_VAR(self, name: Any) -> None:  # noqa: N802 - the official engine's name
+        """Give the value of a name as your answer; ``FINAL_VAR("found")`` is submit(found)."""
+        if not isinstance(name, str):
+            self.submit(name)
+            return
+        plain = name.strip().strip("\"'`")
+        if not plain.isidentifier():
+            self.submit(name)
+            return
+        if plain not in self._namespace:
+            own = [one for one, _ in visible(self._namespace, self._names)]
+            there = ", ".join(own[:MAX_NAMED]) or "none of your own yet"
+            raise NameError(f"no name {plain!r} (there are: {there}); for a text use submit(text)")
+        self.submit(self._namespace[plain])
+
     def budget(self) -> dict[str, Any]:
         """Tell what is left: usd, calls, tokens, seconds, turns, depth. None: no ceiling."""
         return self._calls.budget()
@@ -221,10 +307,17 @@ class Surface:
             listed = (f"{name}: {_headline(value)}" for name, value in self._names.items())
             text = "\n".join(listed)
         elif inspect.ismethod(thing) and thing.__self__ is self:
-            text = f"{thing.__name__}{inspect.signature(thing)}\n{inspect.getdoc(thing)}"
+            signature = MODULES.sub("", str(inspect.signature(thing)))
+            text = f"{thing.__name__}{signature}\n{inspect.getdoc(thing)}"
         else:
             text = pydoc.plain(pydoc.render_doc(thing, "Help on %s"))
         print(text)  # noqa: T201 - the model asked for it
+
+    def _text(self, name: Any) -> str:
+        """Give the text of a document; a context that is one text has one only."""
+        context = self._view.context
+        text: str = context if isinstance(context, str) else context[name]
+        return text
 
     def begin(self) -> None:
         """Forget the last cell."""
@@ -233,6 +326,7 @@ class Surface:
 
     def settle(self) -> None:
         """Take ``answer["ready"] = True`` for `submit` after a clean cell that did not."""
+        self._take_answer()
         if self._submitted or not self._answer.get("ready"):
             return
         try:
@@ -241,8 +335,20 @@ class Surface:
             self.notes.append(f"answer was not taken: {error}")
         self._answer["ready"] = False
 
+    def _take_answer(self) -> None:
+        """Take what a cell has put in the place of `answer`, where it is one."""
+        given = self._namespace.get("answer")
+        if (
+            given is not self._answer
+            and type(given) is dict
+            and given.keys() >= {"content", "ready"}
+        ):
+            self._answer.update(content=given["content"], ready=given["ready"])
+            self._namespace["answer"] = self._answer
+
     def draft(self) -> Any:
         """``answer["content"]`` as JSON, or None."""
+        self._take_answer()
         try:
             return values.answer(self._answer.get("content"))
         except Exception:
@@ -264,42 +370,3 @@ def _headline(value: Any) -> str:
     if isinstance(value, type) or callable(value):
         return (inspect.getdoc(value) or "").split("\n")[0]
     return type(value).__name__
-
-
-def _request(
-    prompt: str,
-    material: str | Part | None,
-    model: str | None,
-    *,
-    schema: str | None = None,
-    fresh: bool = False,
-) -> dict[str, Any]:
-    """Make what goes over the wire; `material` is a text for a sub-model, a part for a child."""
-    part = material if isinstance(material, Part) else Part(text=material)
-    for name, value in (("prompt", prompt), ("text", part.text), ("model", model)):
-        if not isinstance(value, str) and (name == "prompt" or value is not None):
-            raise TypeError(f"{name} must be a str, not {type(value).__name__}")
-    if not prompt.strip():
-        raise ValueError("prompt is empty")
-    if model is not None and len(model) > MAX_MODEL_CHARS:
-        raise ValueError("that is not the name of a model")
-    plain = [str.__str__(each) if each is not None else None for each in (prompt, part.text, model)]
-    request = {"prompt": plain[0], "text": plain[1], "model": plain[2], "fresh": bool(fresh)}
-    return {**request, "spans": part.spans, "shape": part.shape, "schema": schema}
-
-
-def _paired(
-    prompts: Sequence[str], materials: Any, what: str, single: str
-) -> list[tuple[str, Any]]:
-    """Give each prompt its text or context; one text is for all."""
-    if isinstance(prompts, str):
-        raise TypeError(f"prompts must be a list of str; for a single one there is {single}")
-    every = list(prompts)
-    if materials is None or isinstance(materials, str | Place):
-        return [(prompt, materials) for prompt in every]
-    if not isinstance(materials, Iterable) or isinstance(materials, Mapping):
-        raise TypeError(f"{what} must be a list with one for each prompt")
-    given = list(materials)
-    if len(given) != len(every):
-        raise ValueError(f"{len(every)} prompts but {len(given)} {what}: give one for each")
-    return list(zip(every, given, strict=True))

@@ -1,0 +1,254 @@
+"""`llm_map` and `llm_reduce` in the guest: items and a task go out, a `Mapped` comes back.
+
+Decides what may be an item, and what is said of those without a value. Invariant: values are
+aligned with the items as given, and an item without a value is in `errors`, so that no
+failure and no gap looks like a value. How items are packed, checked and asked again is the
+host's.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Final
+
+from abyme.guest.arguments import MAX_MODEL_CHARS, schema_text
+from abyme.guest.calls import MAX_CALLS, BatchFailed, Calls, ModelError, brought_by
+from abyme.guest.places import Place
+
+MAX_INSTRUCTION_CHARS: Final = 64 << 10
+MAX_LABELS: Final = 1_000
+MAX_LABEL_CHARS: Final = 200
+MAX_SAMPLES: Final = 99
+MAX_PACK: Final = 10_000
+MAX_NOTES: Final = 5
+FREE: Final = {"calls": 0, "tokens": 0, "usd": 0.0}
+EMPTY: Final = ModelError("the item is empty", "empty")
+MAX_REASON_CHARS: Final = 300
+
+
+class Mapped(list[Any]):
+    """The values of `llm_map`, aligned with its items; None where there is none."""
+
+    errors: dict[int, ModelError]
+    """Position -> why it has no value."""
+    confidence: list[float | None]
+    """Of each value, from 0 to 1; None where nothing is known."""
+
+    def __init__(
+        self,
+        values: Iterable[Any] = (),
+        confidence: Iterable[float | None] = (),
+        errors: Mapping[int, ModelError] | None = None,
+    ) -> None:
+        super().__init__(values)
+        self.confidence = list(confidence)
+        self.errors = dict(errors or {})
+
+    @property
+    def unresolved(self) -> list[int]:
+        """Positions of the items without a value."""
+        return list(self.errors)
+
+
+@dataclass(frozen=True, slots=True)
+class Maps:
+    """Does tasks over the wire."""
+
+    calls: Calls
+    text_of: Callable[[Any], str]
+    """Name of a document -> its text."""
+    notes: list[str]
+    """Told after the cell."""
+
+    def map(self, given: Any, task: dict[str, Any]) -> Any:
+        """Give a value for each item, or what it would cost.
+
+        Raises:
+            BatchFailed: no item has a value.
+            LimitReached: the host refused the whole, before anything was sent.
+        """
+        items = self._texts(given, "items")
+        asked = [position for position, item in enumerate(items) if item.strip()]
+        if items and not asked:
+            raise ValueError(f"all {len(items):,} items are empty")
+        requests = [_request(items[position]) for position in asked]
+        if task["price_only"]:
+            return self._price("map", requests, task)
+        results = self.calls.ask("map", requests, task) if requests else []
+        mapped = Mapped([None] * len(items), [None] * len(items))
+        errors = {n: EMPTY for n, item in enumerate(items) if not item.strip()}
+        for position, result in zip(asked, results, strict=True):
+            self.calls.record(items[position], result)
+            try:
+                mapped[position] = brought_by(result, is_json=True)
+                mapped.confidence[position] = result.get("confidence")
+            except ModelError as error:
+                errors[position] = error
+        mapped.errors = dict(sorted(errors.items()))
+        self._tell(mapped)
+        return mapped
+
+    def reduce(self, given: Any, task: dict[str, Any]) -> Any:
+        """Make one result of all texts, or tell what it would cost.
+
+        Raises:
+            ModelError: there is none.
+        """
+        texts = self._texts([given] if isinstance(given, str | Place) else given, "texts")
+        kept = [text for text in texts if text.strip()]
+        if not kept:
+            raise ValueError("there is no text to reduce")
+        requests = [_request(text) for text in kept]
+        if task["price_only"]:
+            return self._price("reduce", requests, task)
+        if len(kept) < len(texts):
+            empty = len(texts) - len(kept)
+            self._note("llm_reduce", f"{empty:,} of {len(texts):,} texts are empty and left out")
+        (result,) = self.calls.ask("reduce", requests, task)
+        self.calls.record(task["instruction"], result)
+        return brought_by(result, is_json=task["schema"] is not None)
+
+    def _price(
+        self, purpose: str, requests: Sequence[dict[str, Any]], task: dict[str, Any]
+    ) -> dict[str, Any]:
+        if not requests:
+            return dict(FREE)
+        (result,) = self.calls.ask(purpose, requests, task)
+        price: dict[str, Any] = brought_by(result, is_json=True)
+        return price
+
+    def _tell(self, mapped: Mapped) -> None:
+        """Say how many items have no value; raise if none has one."""
+        if not mapped.errors:
+            return
+        error = next((e for e in mapped.errors.values() if e is not EMPTY), EMPTY)
+        first = " ".join(str(error).split())[:MAX_REASON_CHARS]
+        if len(mapped.errors) == len(mapped):
+            several = f"none of {len(mapped):,} items has a value, the first because: {first}"
+            raise BatchFailed(list(mapped), mapped.errors, several)
+        self._note(
+            "llm_map",
+            f"{len(mapped.errors):,} of {len(mapped):,} items unresolved "
+            f"(.unresolved, .errors): {first}",
+        )
+
+    def _note(self, name: str, words: str) -> None:
+        told = sum(note.startswith("llm_") for note in self.notes)
+        if told < MAX_NOTES:
+            self.notes.append(f"{name}: {words}")
+        elif told == MAX_NOTES:
+            self.notes.append(f"{name}: more of the same in later calls")
+
+    def _texts(self, given: Any, what: str) -> list[str]:
+        """Make texts of items.
+
+        Raises:
+            TypeError: they are no list, or one of them is neither text nor JSON.
+            ValueError: there are too many.
+        """
+        if isinstance(given, Mapping):
+            raise TypeError(f"{what} must be a list: of a dict give list(d.values())")
+        if isinstance(given, str | bytes | Place) or not isinstance(given, Iterable):
+            kind = type(given).__name__
+            raise TypeError(f"{what} must be a list, not {kind}: such as text.splitlines()")
+        items = list(islice(given, MAX_CALLS + 1))
+        if len(items) > MAX_CALLS:
+            raise ValueError(f"more than {MAX_CALLS:,} {what} in one call: make several")
+        return [self._text(item, f"{what}[{n}]") for n, item in enumerate(items)]
+
+    def _text(self, item: Any, where: str) -> str:
+        """Make one item a text: itself, a hit's whole line, else JSON. None is no text."""
+        if isinstance(item, Place):
+            return self._line(item)
+        if isinstance(item, str):
+            return str.__str__(item)
+        if item is None:
+            return ""
+        try:
+            return json.dumps(item, ensure_ascii=False, allow_nan=False)
+        except (TypeError, ValueError, RecursionError):
+            kind = type(item).__name__
+            raise TypeError(
+                f"{where} is a {kind}: give str, hits of grep, or JSON values"
+            ) from None
+
+    def _line(self, place: Place) -> str:
+        """Take the line of a hit; a long one is shown cut, and taken whole."""
+        if place.text == place.quote:
+            return place.text
+        text = self.text_of(place.name)
+        _, start, end = place.span
+        stop = text.find("\n", end)
+        return text[text.rfind("\n", 0, start) + 1 : len(text) if stop < 0 else stop]
+
+
+def task_of(  # noqa: PLR0913 - a task is all of these
+    instruction: Any,
+    *,
+    labels: Any = None,
+    schema: Any = None,
+    samples: Any = 1,
+    batch: Any = None,
+    model: Any = None,
+    fresh: Any = False,
+    price_only: Any = False,
+) -> dict[str, Any]:
+    """Make what goes over the wire beside the items.
+
+    Raises:
+        TypeError: something is not what it must be.
+        ValueError: something is empty, too large, or contradicts another.
+    """
+    if not isinstance(instruction, str):
+        kind = type(instruction).__name__
+        raise TypeError(f"instruction must be a str, not {kind}; the items come first")
+    if not instruction.strip():
+        raise ValueError("instruction is empty")
+    if len(instruction) > MAX_INSTRUCTION_CHARS:
+        raise ValueError(
+            f"instruction has {len(instruction):,} characters, {MAX_INSTRUCTION_CHARS:,} are "
+            "allowed: material belongs into the items"
+        )
+    if labels is not None and schema is not None:
+        raise ValueError("give labels or schema, not both")
+    if model is not None and (not isinstance(model, str) or len(model) > MAX_MODEL_CHARS):
+        raise ValueError("model must be the name of a model")
+    return {
+        "instruction": str.__str__(instruction),
+        "labels": None if labels is None else _labels(labels),
+        "schema": schema_text(schema),
+        "samples": _number("samples", samples, MAX_SAMPLES),
+        "pack": 0 if batch is None else _number("batch", batch, MAX_PACK),
+        "model": None if model is None else str.__str__(model),
+        "fresh": bool(fresh),
+        "price_only": bool(price_only),
+    }
+
+
+def _labels(given: Any) -> list[str]:
+    if isinstance(given, str | Mapping) or not isinstance(given, Iterable):
+        raise TypeError("labels must be a list of str; what they mean is said in the instruction")
+    labels = list(islice(given, MAX_LABELS + 1))
+    for label in labels:
+        if not isinstance(label, str):
+            raise TypeError(f"labels must be str, not {type(label).__name__}: {label!r:.80}")
+        if not label.strip() or len(label) > MAX_LABEL_CHARS:
+            raise ValueError(f"a label has 1 to {MAX_LABEL_CHARS} characters: {label!r:.80}")
+    if not 2 <= len(labels) <= MAX_LABELS:
+        raise ValueError(f"there must be 2 to {MAX_LABELS:,} labels")
+    if len(set(labels)) < len(labels):
+        twice = next(label for label in labels if labels.count(label) > 1)
+        raise ValueError(f"the label {twice!r:.80} is there twice")
+    return [str.__str__(label) for label in labels]
+
+
+def _number(what: str, given: Any, most: int) -> int:
+    if not isinstance(given, int) or isinstance(given, bool) or not 1 <= given <= most:
+        raise ValueError(f"{what} must be a whole number from 1 to {most:,}, not {given!r:.80}")
+    return int(given)
+
+
+def _request(item: str) -> dict[str, Any]:
+    request = {"prompt": item, "text": None, "model": None, "fresh": False}
+    return {**request, "spans": [], "shape": "text", "schema": None}
