@@ -221,10 +221,69 @@ def test_changed_names_come_with_type_and_size(repl):
 
     assert changes(finished) == [
         ("grows", "list", 1),
+        ("text", "str", 3),
         ("f", "function", None),
         ("C", "class", None),
-        ("text", "str", 3),
     ]
+
+
+def shown(finished):
+    return [name.name for name in finished.changed if not name.aside]
+
+
+def aside(finished):
+    return [name.name for name in finished.changed if name.aside]
+
+
+@pytest.mark.parametrize(
+    ("code", "shows", "leaves_out"),
+    [
+        ("total = 0\nfor n in range(3): total += n", ["total"], ["n"]),
+        ("for i, (a, *b) in enumerate([(1, 2)]): pass", ["b"], ["i", "a"]),
+        ("for hit in grep('a'): pass", [], ["hit"]),
+        ("for row in [[1], [2]]: pass", ["row"], []),
+        ("for line in ['x' * 201]: pass", ["line"], []),
+        ("for line in ['x' * 200]: pass", [], ["line"]),
+        ("for n in (1, 2): last = n\nfor last in (3, 4): pass", ["last"], ["n"]),
+        ("for x in [1]: pass\nfor y in [2]: x = y", ["x"], ["y"]),
+        ("xs = [found for n in range(3) if (found := n)]", ["xs"], ["found"]),
+        ("while (n := len(calls)): pass", [], ["n"]),
+        ("with open_() as f, open_() as (g, h): pass", ["h"], ["f", "g"]),
+        ("match [1, [2]]:\n    case [p, q]: pass", ["q"], ["p"]),
+        ("match [1, 2, 3]:\n    case [p, *rest]: pass", ["rest"], ["p"]),
+        ("from math import pi\nfrom collections import deque as dq", [], ["pi", "dq"]),
+        ("from keyword import kwlist", ["kwlist"], []),
+        ("from enum import Enum\nclass E(Enum):\n    A = 1\ndef f(): pass", ["E", "f"], ["Enum"]),
+        ("import math\nk = math.pi", ["k"], []),
+        ("if True:\n    try:\n        for n in [1]: pass\n    finally: m = 2", ["m"], ["n"]),
+        ("import asyncio\nasync def g():\n    yield 1\nasync for n in g(): pass", ["g"], ["n"]),
+        ("def f():\n    global d\n    d = 1\n    for e in [1]: pass\nf()", ["d", "f"], []),
+        ("class Sized:\n    def __len__(self): 1/0\nfor s in [Sized()]: pass", ["s", "Sized"], []),
+    ],
+)  # fmt: skip
+def test_what_only_passes_through_is_journalled_and_set_aside(repl, code, shows, leaves_out):
+    repl.out(
+        "from contextlib import contextmanager as _c\n_t = [1, (2, [3])]\n"
+        "@_c\ndef open_(): yield _t.pop(0)"
+    )
+    finished = repl.cell(code)
+
+    assert finished.error is None
+    assert (shown(finished), aside(finished)) == (shows, leaves_out)
+    assert all(name.digest for name in finished.changed if name.type in {"int", "list", "str"})
+
+
+def test_results_come_before_functions_and_what_passes_through(repl):
+    finished = repl.cell("def f(): ...\nfor n in [1]: pass\nfirst = [n]\nlast = {}")
+
+    assert [name.name for name in finished.changed] == ["first", "last", "f", "n"]
+
+
+def test_a_cell_that_does_not_parse_or_raises_has_its_asides_too(repl):
+    repl.out("xs = []")
+
+    assert repl.cell("xs.append(1\nfor n in").changed == []
+    assert aside(repl.cell("for n in [1]:\n    1/0")) == ["n"]
 
 
 def test_a_change_inside_a_value_counts_as_one(repl):
@@ -244,7 +303,7 @@ def test_a_digest_tells_equal_values_from_others(repl):
 def test_the_size_of_a_name_is_never_taken_by_the_models_own_code(repl):
     finished = repl.cell("class Odd:\n    def __len__(self): raise SystemError\nodd = Odd()")
 
-    assert changes(finished)[-1] == ("odd", "Odd", None)
+    assert changes(finished) == [("odd", "Odd", None), ("Odd", "class", None)]
 
 
 def test_engine_names_are_put_back_and_the_model_is_told(repl):

@@ -62,6 +62,7 @@ class Runner:
         self._sink = sink
         self._interrupts = interrupts
         self._future = 0
+        self._tree: ast.Module | None = None
 
     def rehearse(self) -> None:
         """Run a cell that does nothing."""
@@ -85,10 +86,16 @@ class Runner:
             outcome.notes += advice(error)
         return outcome
 
+    def take_tree(self) -> ast.Module | None:
+        """Give the last cell's source as it was parsed, without a last expression; once."""
+        tree, self._tree = self._tree, None
+        return tree
+
     def _execute(self, source: str, name: str) -> None:
         tree = compile(source, name, "exec", ast.PyCF_ONLY_AST | self._flags, dont_inherit=True)
         if not isinstance(tree, ast.Module):
             raise TypeError(type(tree))
+        self._tree = tree
         last: ast.Expression | None = None
         if tree.body and isinstance(tree.body[-1], ast.Expr):
             last = ast.Expression(tree.body.pop().value)  # type: ignore[attr-defined]

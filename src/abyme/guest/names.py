@@ -5,14 +5,17 @@ Of names that the cell's source mentions, or a function that the source mentions
 content is compared, so that a cell pays for what it touches: ``counts["a"] += 1`` is a change,
 and the same value over again is none, whatever its address. Of other names, and of what is
 beyond a digest, the address counts. Not seen is a change of the same size through
-another name of the same object. Runs no code of the model's.
+another name of the same object. Data comes first, then functions and classes, then what is not
+worth showing (`asides`). Runs no code of the model's.
 """
 
+import ast
 import re
 from collections.abc import Collection, Iterator
 from types import CodeType, FunctionType
-from typing import Final
+from typing import Any, Final, NamedTuple
 
+from abyme.guest.asides import bound
 from abyme.guest.cell import Namespace, size_of, type_name, visible
 from abyme.guest.digest import PARTLY, Room, digest
 
@@ -22,7 +25,16 @@ MAX_MENTIONED: Final = 1_000
 MAX_SOURCE_CHARS: Final = 100_000
 WORD: Final = re.compile(r"[^\W\d]\w*")
 
-Row = dict[str, str | int | None]
+CODE: Final = frozenset({"class", "function", "builtin_function_or_method", "method"})
+
+Row = dict[str, str | int | bool | None]
+
+
+class _Name(NamedTuple):
+    name: str
+    kind: str
+    size: int | None
+    value: Any
 
 
 class Watch:
@@ -41,10 +53,31 @@ class Watch:
             if name in words:
                 self._inside[name] = digest(namespace.get(name), room)
 
-    def changed(self) -> list[Row]:
-        """List what is new or changed, in the order of the namespace."""
-        full, room = Room(), glance(6_000)
-        rows: list[Row] = []
+    def changed(self, tree: ast.Module | None = None) -> list[Row]:
+        """List what is new or changed: data, code, asides, each in the order of the namespace.
+
+        `tree` is the cell's source, by which asides are known.
+        """
+        full, found = Room(), list(self._differing())
+        asides = bound(tree if found else None)
+        rows = [
+            (asides.is_aside(one.name, one.value), one.kind in CODE, number, one)
+            for number, one in enumerate(found)
+        ]
+        rows.sort(key=lambda row: (*row[:2], -row[2]))  # the last ones stay, if it is too many
+        return [
+            {
+                "name": one.name[:MAX_NAME_CHARS],
+                "type": one.kind,
+                "size": one.size,
+                "digest": digest(one.value, full),
+                "aside": aside,
+            }
+            for aside, _, _, one in sorted(rows[:MAX_NAMES], key=lambda row: row[:3])
+        ]
+
+    def _differing(self) -> Iterator["_Name"]:
+        room = glance(6_000)
         for name, (number, kind, size) in self._prints():
             value = self._namespace.get(name)
             before = self._before.get(name)
@@ -53,9 +86,7 @@ class Watch:
                 now = digest(value, room) if inside else None
                 if (inside == now or not now) and not (moved and _leaves_doubt(now)):
                     continue
-            row = {"name": name[:MAX_NAME_CHARS], "type": kind, "size": size}
-            rows.append({**row, "digest": digest(value, full)})
-        return rows[-MAX_NAMES:]
+            yield _Name(name, kind, size, value)
 
     def _prints(self) -> Iterator[tuple[str, tuple[int, str, int | None]]]:
         for name, value in visible(self._namespace, self._engine):

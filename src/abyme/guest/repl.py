@@ -164,7 +164,7 @@ class Repl:
         if outcome.text is None:
             kit.surface.settle()
         finished = self._finished(frame["cell"], outcome)
-        finished["changed"] = watch.changed()
+        finished["changed"] = watch.changed(self._runner.take_tree())
         self._commit(finished)
 
     def _give_up(self, number: int, outcome: cells.Outcome) -> NoReturn:
