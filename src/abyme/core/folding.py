@@ -26,6 +26,7 @@ NAME_CHARS = 60
 TYPE_CHARS = 40
 MAX_NAMES = 12
 """In one line."""
+NO_NAME = "?"
 
 HEADER = (
     "[Older turns are folded, a line each; the latest follow. The session still has all that they "
@@ -118,7 +119,7 @@ def trace(turn: int, code: str | None, finished: CellFinished | None = None) -> 
         headline,
         tuple(name_and_size(name) for name in finished.changed if not name.aside),
         _ended(finished),
-        len(finished.output.strip()) + finished.dropped_chars,
+        len(finished.output) + finished.dropped_chars if finished.output.strip() else 0,
     )
 
 
@@ -130,7 +131,7 @@ def name_and_size(name: Name) -> str:
 
 def plain(name: str) -> str:
     """Give a name that a guest has sent, if it is one."""
-    return name[:NAME_CHARS] if name.isidentifier() else "?"
+    return name[:NAME_CHARS] if name.isidentifier() else NO_NAME
 
 
 def _headline(code: str) -> str:
@@ -139,7 +140,7 @@ def _headline(code: str) -> str:
     telling = [line for line in lines if any(map(str.isalnum, line))]
     best = next((line for line in telling if not line.startswith(("import ", "from "))), None)
     text = best or (telling[0] if telling else "...")
-    text = " ".join("".join(char for char in text if char.isprintable()).split())
+    text = "".join(char for char in " ".join(text.split()) if char.isprintable())
     return text if len(text) <= CODE_CHARS else f"{text[: CODE_CHARS - 3]}..."
 
 
@@ -197,7 +198,8 @@ class Folded:
         for name in turn.names:
             label = name.partition(":")[0]
             self._names.pop(label, None)
-            self._names[label] = None
+            if label != NO_NAME:
+                self._names[label] = None
 
     def _joined_line(self, first: int, last: int) -> str:
         """Name what the oldest turns left: as many names as fit, the latest of them."""

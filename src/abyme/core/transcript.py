@@ -249,7 +249,7 @@ def _counted(text: str) -> int:
 
 
 def _short(count: int) -> str:
-    return f"{count / MILLION:.1f}M" if count >= MILLION else f"{count:,}"
+    return f"{count / MILLION:.1f}M".replace(".0M", "M") if count >= MILLION else f"{count:,}"
 
 
 def _sub_model(sub: ModelFacts) -> str:

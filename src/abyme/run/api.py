@@ -52,7 +52,9 @@ class RLM:
             ``(input, output, cached input)``, where the table has none.
         sub_price: the same of the sub-model, where it is another model.
         max_output_tokens: of one reply, reasoning included; by default 4,096, of models that
-            reason 16,384, of local ones 1,024.
+            reason 16,384, of local ones 1,024; never more than half of the window.
+        window_tokens: prompt and reply of the root model together, where the table does not know
+            it: near it older turns are folded. `sub_window_tokens`: the same of another sub-model.
         limits: ceilings of each run.
         warm: interpreters kept ready for the next questions (0.1 s and 15 MB each).
         cache: keep replies on disk, and answer equal requests of any run from there, for
@@ -83,6 +85,8 @@ class RLM:
         profile: str | None = None,
         seed: int | None = None,
         max_output_tokens: int | None = None,
+        window_tokens: int | None = None,
+        sub_window_tokens: int | None = None,
         cache: bool = False,
         on_record: Callable[[Record], None] | None = None,
         on_text: Callable[[NodeId, str], None] | None = None,
@@ -107,6 +111,8 @@ class RLM:
             price=price,
             sub_price=sub_price,
             max_output_tokens=max_output_tokens,
+            window_tokens=window_tokens,
+            sub_window_tokens=sub_window_tokens,
             limits=Limits() if limits is None else limits,
             runs_dir=Path(runs_dir) if runs_dir is not None else None,
             sandbox=sandbox if isinstance(sandbox, str) else "jail",

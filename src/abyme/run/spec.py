@@ -25,6 +25,9 @@ HOME_VARIABLE = "ABYME_HOME"
 LOCAL_OUTPUT_TOKENS = 1024
 """Cap on one reply. A small model that goes on longer repeats itself."""
 
+LEAST_WINDOW_TOKENS = 1024
+"""Below it there is no room for the shortest prompt and a reply."""
+
 GIVEN = "given"
 """Provider of a `Model` that the caller brought. It costs what `price` says, else nothing."""
 
@@ -44,6 +47,10 @@ class Settings:
     """The same of the sub-model, where it is another model."""
     max_output_tokens: int | None = None
     """Of one reply, reasoning included."""
+    window_tokens: int | None = None
+    """Of the root model: prompt and reply together. None: what is known of it."""
+    sub_window_tokens: int | None = None
+    """The same of the sub-model, where it is another model."""
     limits: Limits = field(default_factory=Limits)
     runs_dir: Path | None = None
     sandbox: str = "jail"
@@ -89,6 +96,7 @@ def settle(settings: Settings, env: Mapping[str, str] | None = None) -> Spec:
     """
     env = os.environ if env is None else env
     root = _endpoint(settings, settings.model, settings.base_url, env, _price(settings.price))
+    root = _with_window(root, settings.window_tokens, "window_tokens")
     sub = _sub_endpoint(settings, root, env)
     _price_is_known(root, settings.limits, "price")
     _price_is_known(sub, settings.limits, "price" if sub.name == root.name else "sub_price")
@@ -103,7 +111,7 @@ def settle(settings: Settings, env: Mapping[str, str] | None = None) -> Spec:
         sandbox=_sandbox(settings.sandbox),
         seed=settings.seed,
         cache=settings.cache,
-        max_output_tokens=_positive(settings.max_output_tokens),
+        max_output_tokens=_at_least(1, settings.max_output_tokens, "max_output_tokens"),
     )
 
 
@@ -154,6 +162,11 @@ def _sub_endpoint(settings: Settings, root: Endpoint, env: Mapping[str, str]) ->
                 "there is a price for the sub-model, but it is the root model: "
                 "name one by --sub-model, or leave the price out"
             )
+        if settings.sub_window_tokens is not None:
+            raise ConfigError(
+                "there is a window for the sub-model, but it is the root model: "
+                "name one by --sub-model, or give --window"
+            )
         return root
     if url is None and name is not None:
         provider, colon, _ = name.partition(":")
@@ -171,9 +184,12 @@ def _sub_endpoint(settings: Settings, root: Endpoint, env: Mapping[str, str]) ->
         raise ConfigError(
             f"the sub-model: {error} (the given key is the root model's, and goes to no other host)"
         ) from None
-    if price is None and (sub.name, sub.base_url) == (root.name, root.base_url):
-        return replace(sub, price=root.price, price_source=root.price_source)
-    return sub
+    sub = _with_window(sub, settings.sub_window_tokens, "sub_window_tokens")
+    if (sub.name, sub.base_url) != (root.name, root.base_url):
+        return sub
+    if settings.sub_window_tokens is None:
+        sub = replace(sub, window_tokens=root.window_tokens)
+    return sub if price else replace(sub, price=root.price, price_source=root.price_source)
 
 
 def _output_tokens(endpoint: Endpoint) -> int:
@@ -182,10 +198,17 @@ def _output_tokens(endpoint: Endpoint) -> int:
     return profiles.load(profiles.choose(endpoint.name)).max_output_tokens
 
 
-def _positive(tokens: int | None) -> int | None:
-    if tokens is not None and (not isinstance(tokens, int) or tokens < 1):
-        raise ConfigError(f"max_output_tokens must be a whole number >= 1, got {tokens!r}")
+def _at_least(least: int, tokens: int | None, setting: str) -> int | None:
+    if tokens is None:
+        return None
+    if not isinstance(tokens, int) or isinstance(tokens, bool) or tokens < least:
+        raise ConfigError(f"{setting} must be a whole number >= {least}, got {tokens!r}")
     return tokens
+
+
+def _with_window(endpoint: Endpoint, window: int | None, setting: str) -> Endpoint:
+    window_tokens = _at_least(LEAST_WINDOW_TOKENS, window, setting)
+    return endpoint if window_tokens is None else replace(endpoint, window_tokens=window_tokens)
 
 
 def _endpoint(

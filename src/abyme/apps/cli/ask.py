@@ -44,6 +44,8 @@ class Asked:
     price: str | None
     sub_price: str | None
     max_output_tokens: int | None
+    window_tokens: int | None
+    sub_window_tokens: int | None
     schema: Path | None
     cache: bool
     profile: str | None
@@ -76,6 +78,21 @@ class Asked:
     metavar="N",
     help="Of one reply, reasoning included; 4,096 if not given, 16,384 of models that reason, "
     "1,024 of local ones.",
+)
+@click.option(
+    "--window",
+    "window_tokens",
+    type=click.IntRange(min=1024),
+    metavar="N",
+    help="Tokens that prompt and reply of the root model may have together, where that is not "
+    "known; near it older turns are folded.",
+)
+@click.option(
+    "--sub-window",
+    "sub_window_tokens",
+    type=click.IntRange(min=1024),
+    metavar="N",
+    help="The same of the sub-model, where it is another model.",
 )
 @click.option(
     "--schema",
@@ -134,6 +151,8 @@ def _answer(asked: Asked, limits: dict[str, Any], watching: "Watched") -> "Answe
         price=asked.price,
         sub_price=asked.sub_price,
         max_output_tokens=asked.max_output_tokens,
+        window_tokens=asked.window_tokens,
+        sub_window_tokens=asked.sub_window_tokens,
         limits=Limits(**limits),
         runs_dir=asked.runs_dir,
         warm=0,
