@@ -215,6 +215,38 @@ def test_an_opened_file_is_missing_and_a_note_says_where_the_text_is(repl):
     assert finished.notes == ["files cannot be opened here: the text is already in `context`"]
 
 
+NO_FILES = "files cannot be opened here: the text is already in `context`"
+NO_PROGRAMS = "other programs cannot be started here: do it in Python"
+NO_NETWORK = "neither a network nor other programs are here: ask models by llm_query"
+
+
+@pytest.mark.parametrize(
+    ("code", "note"),
+    [
+        ("import os; os.listdir('.')", NO_FILES),
+        ("import pathlib; pathlib.Path('a').read_text()", NO_FILES),
+        ("open('out', 'w')", NO_FILES),
+        ("import tempfile; tempfile.mkdtemp()", NO_FILES),
+        ("import subprocess; subprocess.run(['ls'])", NO_PROGRAMS),
+        ("import os; os.system('ls')", NO_PROGRAMS),
+        ("import os; os.popen('ls')", NO_PROGRAMS),
+        ("import socket; socket.create_connection(('127.0.0.1', 80))", NO_NETWORK),
+        ("import urllib.request as r; r.urlopen('http://127.0.0.1/')", NO_NETWORK),
+        ("raise FileNotFoundError('my own')", None),
+        ("raise PermissionError('my own')", None),
+    ],
+)
+def test_what_the_jail_does_not_have_is_told_in_one_line(repl, code, note):
+    finished = repl.cell(code)
+
+    assert finished.ended == "raised"
+    assert finished.notes == ([note] if note else [])
+
+
+def test_eval_and_exec_work_in_the_one_namespace(repl):
+    assert repl.out("exec('made = 1')\neval('made + 1')") == "2\n"
+
+
 def test_changed_names_come_with_type_and_size(repl):
     repl.out("kept = 1\ngrows = []\n_hidden = 2\nimport os")
     finished = repl.cell("grows.append(1)\ndef f(): ...\nclass C: ...\ntext = 'abc'\ngrep = 1")

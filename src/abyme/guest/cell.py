@@ -18,6 +18,7 @@ import sys
 import traceback
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
+from errno import EPERM
 from types import CodeType, ModuleType, WrapperDescriptorType
 from typing import Any, Final, Self
 
@@ -29,6 +30,8 @@ MAX_ERROR_CHARS: Final = 8_000
 FUTURE_FLAGS: Final = {
     name: getattr(__future__, name).compiler_flag for name in __future__.all_feature_names
 }
+
+NETWORK: Final = frozenset({"gaierror", "URLError"})
 
 Namespace = dict[str, Any]
 
@@ -171,7 +174,13 @@ def advice(error: BaseException) -> list[str]:
     """Say what a model can do about errors that come from where it is."""
     if isinstance(error, ModuleNotFoundError):
         return ["only the standard library is here, without what needs files or a network"]
-    if isinstance(error, FileNotFoundError | PermissionError) and error.filename is not None:
+    if not isinstance(error, OSError):
+        return []
+    if type(error).__name__ in NETWORK or (error.errno == EPERM and error.filename is None):
+        return ["neither a network nor other programs are here: ask models by llm_query"]
+    if error.errno == EPERM:
+        return ["other programs cannot be started here: do it in Python"]
+    if isinstance(error, FileNotFoundError | PermissionError) and error.errno is not None:
         return ["files cannot be opened here: the text is already in `context`"]
     return []
 

@@ -9,7 +9,9 @@ typing find a cell's classes.
 import builtins
 import io
 import linecache
+import os
 import sys
+from errno import EPERM
 from os import environ  # the guest's own copy, to be emptied
 from types import ModuleType
 from typing import Any, Final, NoReturn
@@ -42,6 +44,7 @@ def prepare(sink: Sink) -> Namespace:
     adopt_streams(sink)
     for name, function in (("input", ask_nobody), ("exit", leave), ("quit", leave)):
         setattr(builtins, name, function)
+    os.system = start_nothing  # type: ignore[assignment]
     main = ModuleType("__main__")
     sys.modules["__main__"] = main
     namespace: Namespace = vars(main)
@@ -57,6 +60,15 @@ def ask_nobody(_prompt: object = "", /) -> NoReturn:
         EOFError: always.
     """
     raise EOFError(NOBODY)
+
+
+def start_nothing(command: str | bytes, /) -> NoReturn:
+    """Stand in for `os.system`, which would return a status that nobody looks at.
+
+    Raises:
+        PermissionError: always.
+    """
+    raise PermissionError(EPERM, os.strerror(EPERM), command)
 
 
 def leave(code: object = None) -> NoReturn:

@@ -368,5 +368,6 @@ def _is_mark(thing: object) -> bool:
 
 def _headline(value: Any) -> str:
     if isinstance(value, type) or callable(value):
-        return (inspect.getdoc(value) or "").split("\n")[0]
+        first = (inspect.getdoc(value) or "").split("\n\n")[0]
+        return " ".join(first.split()).split(". ")[0].rstrip(".")
     return type(value).__name__
