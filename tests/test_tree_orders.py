@@ -8,7 +8,9 @@ results as were asked, what was answered before a kill is not asked of a model a
 and the records replay to the same effects.
 """
 
+import json
 import random
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -41,6 +43,12 @@ class Cell:
     expected: dict = field(default_factory=dict)
     """Batch -> the results that it had in an earlier process."""
     ending: bool = False
+
+
+def results_of(asked) -> int:
+    """Tell how many results a batch is answered with."""
+    one = asked.purpose == "reduce" or (asked.task is not None and asked.task.price_only)
+    return 1 if one and asked.requests else len(asked.requests)
 
 
 class World:
@@ -107,7 +115,7 @@ class World:
         asked = cell.asked.pop(effect.batch)  # KeyError: answered twice
         cell.answered.append((asked, effect.results))
         if effect.refused is None:
-            assert len(effect.results) == len(asked.requests)
+            assert len(effect.results) == results_of(asked)
             for was, now in zip(cell.expected.pop(effect.batch, ()), effect.results, strict=False):
                 assert was.failure is not None or was == now
 
@@ -219,8 +227,16 @@ class World:
                 cost_usd_micro=int(worst.worst_usd_micro * self.random.random()),
             )
             self.billed += usage.cost_usd_micro
-            text = code if worst.purpose == "turn" else "ok"
+            text = code if worst.purpose == "turn" else self.sub_reply(effect)
             self.give(ev.CallSettled(call=call, text=text, finish="stop", usage=usage), node)
+
+    def sub_reply(self, effect) -> str:
+        """Judge numbered items: mostly well, at times without some of them, or not at all."""
+        numbers = re.findall(r"^(\d+)\.", effect.messages[0].content, re.MULTILINE)
+        if not numbers or self.random.random() < 0.1:
+            return "ok"
+        judged = {n: "even" if int(n) % 2 else "odd" for n in numbers if self.random.random() < 0.9}
+        return json.dumps(judged)
 
     def check(self, node) -> None:
         self.checks.discard(node)
@@ -237,10 +253,29 @@ class World:
             )
             for _ in range(self.random.choice([0, 1, 2, 5, 12]))
         ]
-        purpose = self.random.choice(["llm", "llm", "rlm"])
-        asked = ev.CallsRequested(cell=cell.number, batch=batch, purpose=purpose, requests=requests)
+        purpose = self.random.choice(["llm", "llm", "rlm", "map", "reduce"])
+        task = None
+        if purpose in ("map", "reduce"):
+            requests = [structs.replace(one, fresh=False) for one in requests]
+            task = self.task(purpose)
+        if purpose == "reduce" and not requests:
+            requests = [ev.Request(prompt="p")]
+        asked = ev.CallsRequested(
+            cell=cell.number, batch=batch, purpose=purpose, requests=requests, task=task
+        )
         cell.asked[batch] = asked
         self.give(asked, node)
+
+    def task(self, purpose) -> ev.Task:
+        pick = self.random.choice
+        return ev.Task(
+            instruction=pick(["judge", "weigh"]),
+            labels=pick([None, ["even", "odd"]]) if purpose == "map" else None,
+            samples=pick([1, 1, 3]) if purpose == "map" else 1,
+            pack=pick([0, 1, 3]),
+            fresh=self.random.random() < 0.2,
+            price_only=self.random.random() < 0.1,
+        )
 
     def submit(self, node) -> None:
         evidence = self.random.choice([[], ["quote"]])

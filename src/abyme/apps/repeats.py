@@ -42,9 +42,11 @@ class Repeats:
 
     def make(self, cell: "CellView", event: ev.CallReserved) -> None:
         """Take the call of a batch's request in: those that were asked for later wait for it."""
-        batch = next((b for b in reversed(cell.batches) if b.batch == event.batch), None)
+        batch = cell.batch(event)
         place = event.position
-        if batch is None or place is None or place >= len(batch.requests):
+        if batch is None or batch.purpose != "llm":
+            return
+        if place is None or place >= len(batch.requests):
             return
         if batch.requests[place].fresh:
             return

@@ -5,12 +5,12 @@ is left over goes to the code. Every text that a model or a document had a hand 
 through `safe_text`. Returns styled pieces; who prints them chooses colours, or none.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal, TypeAlias
 
 from abyme.apps.amounts import count, duration, money, tokens, usd
 from abyme.apps.safe_text import safe_line
-from abyme.apps.view import CellView, NodeView, Resumed, RunView, first_line
+from abyme.apps.view import CallView, CellView, NodeView, Resumed, RunView, first_line
 from abyme.core import events as ev
 from abyme.core.ids import ROOT, NodeId
 
@@ -89,12 +89,20 @@ def differing(node: NodeId, difference: ev.Difference) -> str:
 def describe_calls(cell: CellView) -> str:
     """Sub-calls of a cell as counters; empty if there were none."""
     asked, children = cell.asked("llm"), cell.asked("rlm")
+    items, texts = cell.asked("map"), cell.asked("reduce")
     parts = []
     if asked:
-        done, failed = cell.counted("done"), cell.counted("failed")
-        words = f"{count(asked, 'sub-call')}: {done:,} done"
-        words += f", {cell.answered_before:,} the same" if cell.answered_before else ""
-        parts.append(words + (f", {failed:,} failed" if failed else ""))
+        same = f", {cell.answered_before:,} the same" if cell.answered_before else ""
+        parts.append(f"{count(asked, 'sub-call')}: {_ended(cell.made('llm'), same)}")
+    if items:
+        calls = cell.made("map")
+        parts.append(
+            f"{count(items, 'item')} mapped in {count(len(calls), 'call')}: {_ended(calls)}"
+        )
+    if texts:
+        calls = cell.made("reduce")
+        words = f"{count(texts, 'text')} reduced in {count(len(calls), 'call')}"
+        parts.append(f"{words}: {_ended(calls)}")
     if children:
         begun = len(cell.children)
         some = begun < children
@@ -106,6 +114,11 @@ def describe_calls(cell: CellView) -> str:
     if wrong := sum(call.wrong for call in cell.calls):
         parts.append(count(wrong, "wrong shape"))
     return ", ".join(parts)
+
+
+def _ended(calls: Sequence[CallView], more: str = "") -> str:
+    done, failed = (sum(call.state == state for call in calls) for state in ("done", "failed"))
+    return f"{done:,} done{more}" + (f", {failed:,} failed" if failed else "")
 
 
 def how_it_ended(cell: CellView) -> tuple[str, Style]:

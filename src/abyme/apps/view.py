@@ -19,6 +19,7 @@ from abyme.core.ids import ROOT, BatchId, CallId, NodeId
 from abyme.core.limits import Limits
 from abyme.core.tally import Tally
 
+Purpose = Literal["llm", "rlm", "map", "reduce"]
 CallState = Literal["open", "done", "failed", "lost"]
 """`lost`: it was in flight when the run was cut off, or what it brought is set aside."""
 
@@ -36,6 +37,8 @@ class CallView:
     failure: ev.Failure | None = None
     wrong: int = 0
     """Replies that did not have the shape that was asked for."""
+    of: Purpose = "llm"
+    """Kind of batch that it was made for."""
 
 
 @dataclass(slots=True)
@@ -60,21 +63,29 @@ class CellView:
     runs: int = 1
     """Times that it was begun: once more after the run was cut off in it."""
 
-    def asked(self, purpose: Literal["llm", "rlm"]) -> int:
-        """How many sub-calls of a kind were asked for."""
-        batches = [batch for batch in self.batches if batch.purpose == purpose]
+    def asked(self, purpose: Purpose) -> int:
+        """How many sub-calls of a kind were asked for, or items; not those asked for a price."""
+        batches = [
+            batch
+            for batch in self.batches
+            if batch.purpose == purpose and not (batch.task and batch.task.price_only)
+        ]
         return sum(len(batch.requests) + batch.unread for batch in batches)
 
-    def counted(self, state: CallState) -> int:
-        """How many sub-calls are in a state."""
-        return sum(call.state == state for call in self.calls)
+    def batch(self, event: ev.CallReserved) -> ev.CallsRequested | None:
+        """Find the batch that a sub-call was made for."""
+        return next((one for one in reversed(self.batches) if one.batch == event.batch), None)
+
+    def made(self, *purposes: Purpose) -> list[CallView]:
+        """List the sub-calls that were made for batches of a kind."""
+        return [call for call in self.calls if call.of in purposes]
 
     @property
     def answered_before(self) -> int:
         """How many sub-calls were answered by an earlier equal one. One whose earlier call
         failed is made anew, and is none of these.
         """
-        return max(0, min(self.repeats, self.asked("llm") - len(self.calls)))
+        return max(0, min(self.repeats, self.asked("llm") - len(self.made("llm"))))
 
     def begin_again(self, at_s: float) -> None:
         """Stand at its beginning. What its calls have brought is known already."""
@@ -228,6 +239,8 @@ class RunView:
                 node.turns.append(call)
             elif node.cells:
                 node.cells[-1].calls.append(call)
+                if (batch := node.cells[-1].batch(event)) is not None:
+                    call.of = batch.purpose
                 self._repeats.make(node.cells[-1], event)
         call.attempts, call.state = event.attempt, "open"
 

@@ -47,6 +47,9 @@ class Call:
     """JSON Schema that the reply must fit."""
     repairs: int = 0
     """Times that the model was told of a wrong shape."""
+    form: dict[str, Any] | None = None
+    """JSON Schema that is only passed on: a job checks the reply."""
+    logprobs: bool = False
     fresh: bool = False
     batch: BatchId | None = None
     position: int | None = None
@@ -182,6 +185,8 @@ class CallBook:
             schema=call.schema,
             fresh=call.fresh,
             fence=call.fence,
+            form=call.form,
+            logprobs=call.logprobs,
             delay_s=call.delay_s,
         )
 
@@ -209,8 +214,9 @@ class CallBook:
         self.ledger.settle(event.call, pricing.actual(call.model, event.usage))
         self.drop(call)
         if call.purpose != "turn" and event.usage.completion_tokens:  # none: from a cache
-            calls, tokens = self._outputs.get(call.model.name, (0, 0))
-            self._outputs[call.model.name] = (calls + 1, tokens + event.usage.completion_tokens)
+            if call.form is None:  # a job knows better what to expect
+                calls, tokens = self._outputs.get(call.model.name, (0, 0))
+                self._outputs[call.model.name] = calls + 1, tokens + event.usage.completion_tokens
             if not call.repairs:
                 self.calibration.saw(call.model.name, call.estimated, event.usage)
         return None if call.cancelled else call

@@ -1,11 +1,8 @@
-"""Planned batches: one request of a guest that becomes many calls, one after another.
+"""What a planned batch is made of: asks, replies, and the moves that follow.
 
-Decides which calls a job (`maps`, `reduces`) may make, what they are expected to cost, and
-what is taken from earlier ones. Invariants: a job begins only when all of it is expected to
-fit; every seat of its batch gets exactly one result, whatever fails; what was paid for once
-is not asked again, in this process or after a kill.
-
-Does not decide how items are packed or replies are read: that is the job's.
+A job (`maps`, `reduces`) plans the calls of one `llm_map` or `llm_reduce`. Invariant: a job is
+pure, and every seat of its batch gets exactly one result in the end, whatever replies say.
+Does not make calls or spend: that is `planned`.
 """
 
 from collections.abc import Sequence

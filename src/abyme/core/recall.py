@@ -10,6 +10,8 @@ import json
 from collections import deque
 from collections.abc import Iterable, Sequence
 
+import msgspec
+
 from abyme.core import events as ev
 from abyme.core.effects import Asked, CellDigest, Result
 from abyme.core.ids import NodeId
@@ -104,8 +106,25 @@ LOOSE = -1
 
 
 def keys(event: ev.CallsRequested) -> tuple[bytes, ...]:
-    """Digest each request of a batch."""
-    return tuple(key(event.purpose, request) for request in event.requests)
+    """Digest what each result of a batch answers: a request, or all of them together."""
+    each, task = item_keys(event), event.task
+    if task is None or (event.purpose == "map" and not task.price_only):
+        return each
+    what = b"price" if task.price_only else b"whole"
+    return (hashlib.blake2b(what + b"".join(each), digest_size=16).digest(),)
+
+
+def item_keys(event: ev.CallsRequested) -> tuple[bytes, ...]:
+    """Digest each request of a batch, with what is to be done with it."""
+    task = ""
+    if event.task is not None:
+        plain = msgspec.structs.replace(event.task, fresh=False, price_only=False)
+        task = _hex(msgspec.json.encode(plain, order="deterministic"))
+    return tuple(key(event.purpose + task, request) for request in event.requests)
+
+
+def _hex(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
 def key(purpose: str, request: ev.Request) -> bytes:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from abyme.core import events as ev
 from abyme.core import recall, shapes
-from abyme.core.calls import CallBook
+from abyme.core.calls import Call, CallBook
 from abyme.core.effects import (
     AnswerBatch,
     AnyEffect,
@@ -29,9 +29,11 @@ from abyme.core.effects import (
 )
 from abyme.core.fanout import BatchRefused, Fanout, Seat, refusal_failure
 from abyme.core.ids import ROOT, BatchId, CallId, NodeId
-from abyme.core.ledger import Amount
+from abyme.core.ledger import NOTHING, Amount
 from abyme.core.machine import Done, Machine, State
 from abyme.core.nodes import Node, Nodes, context_of
+from abyme.core.planned import Planned
+from abyme.core.profile import Profile, SubPrompts
 
 Effects = list[AnyEffect]
 
@@ -47,8 +49,9 @@ class SubCalls:
 
     started: ev.RunStarted
     book: CallBook
-    fanout: Fanout
     budget: Callable[[Node], Budget]
+    fanout: Fanout = field(init=False)
+    planned: Planned = field(init=False)
     nodes: Nodes = field(default_factory=Nodes)
     ending: bool = False
     """The run is coming to its end: nothing new may begin."""
@@ -57,6 +60,10 @@ class SubCalls:
     unasked_usd_micro: int = 0
     """What batches since the user's last word are expected to cost."""
     _unconfirmed: dict[tuple[NodeId, BatchId], ev.CallsRequested] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.fanout = Fanout(self.book, self.started.seed, self.prompts)
+        self.planned = Planned(self.book, self.fanout, self.prompts)
 
     # -- batches -----------------------------------------------------------------
 
@@ -69,6 +76,12 @@ class SubCalls:
             return self._refuse(node, event, UNREAD)
         if not event.requests:
             return [self._reply(node, event.batch, Asked(keys=keys))]
+        if event.task is not None and event.task.price_only:
+            return self._tell_price(node, event)
+        return self._consider(node, event)
+
+    def _consider(self, node: Node, event: ev.CallsRequested) -> Effects:
+        """Begin a batch, refuse it, or let the user be asked."""
         expected = self._admissible(node, event)
         if isinstance(expected, ev.Failure):
             return self._refuse(node, event, expected)
@@ -86,6 +99,18 @@ class SubCalls:
             ]
         self.unasked_usd_micro = unasked
         return self._admit(node, event)
+
+    def _tell_price(self, node: Node, event: ev.CallsRequested) -> Effects:
+        """Answer with what a task is expected to cost; it may be more than there is."""
+        if (refused := self._refusal(node, event)) is not None:
+            return self._refuse(node, event, refused)
+        keys = recall.keys(event)
+        plan = self.planned.plan(node.id, event, self._model(event))
+        self.planned.forget(node.id, event.batch)
+        total = sum(plan.amounts, NOTHING)
+        price = {"calls": total.calls, "tokens": total.tokens, "usd": total.usd_micro / 1e6}
+        told = Result(call=CallId(0), text=json.dumps(price))
+        return [self._reply(node, event.batch, Asked(keys=keys, results=(told,)))]
 
     def confirmed(self, node: Node, event: ev.BatchConfirmed) -> Effects:
         """Hear what the user said of a batch; of one whose cell is over nothing follows."""
@@ -115,6 +140,20 @@ class SubCalls:
         except BatchRefused as refusal:
             return refusal_failure(refusal)
 
+    def replied(self, call: Call, event: ev.CallSettled) -> None:
+        """Take the reply of a sub-call in."""
+        if self.planned.owns(call.call):
+            self.planned.replied(call, event)
+        else:
+            self.fanout.replied(call, event)
+
+    def failed(self, call: CallId, failure: ev.Failure) -> None:
+        """Take in that a sub-call brought nothing, and is not made again."""
+        if self.planned.owns(call):
+            self.planned.failed(call, failure)
+        else:
+            self.fanout.settle(call, Result(call=call, failure=failure))
+
     def answers(self) -> Effects:
         """Answer the batches that miss nothing any more."""
         return [
@@ -126,26 +165,31 @@ class SubCalls:
         keys = recall.keys(event)
         if event.purpose == "rlm":
             return self._children(node, event, keys)
-        model = self._model(event.requests[0], self.started.sub)
+        model = self._model(event)
+        if event.task is not None:
+            self.planned.admit(node.id, event, keys)
+            return []
         self.fanout.admit(node.id, event, model, keys, node.known)
         return []
 
     def _price(self, node: Node, event: ev.CallsRequested) -> Amount:
         """Expect a cost for what is not known yet."""
-        keys = recall.keys(event)
+        keys, model = recall.keys(event), self._model(event)
+        if event.task is not None:
+            plan = self.planned.plan(node.id, event, model)
+            return self.fanout.price(plan.amounts, plan.items if event.purpose == "map" else ())
         new = node.known.missing(keys)
         requests = [event.requests[position] for position in new]
         if event.purpose == "rlm":
-            model = self._model(event.requests[0], self.started.root)
-            return self.fanout.price(requests, model, CHILD_TOKENS)
-        model = self._model(event.requests[0], self.started.sub)
+            return self.fanout.price(self.fanout.amounts(requests, model, CHILD_TOKENS))
         paid = self.fanout.to_be_paid(requests, model, [keys[position] for position in new])
-        return self.fanout.price(paid, model)
+        return self.fanout.price(self.fanout.amounts(paid, model))
 
     def _refuse(self, node: Node, event: ev.CallsRequested, refused: ev.Failure) -> Effects:
         """Answer a batch with a refusal. A cell that takes no notice of a thousand is ended."""
         self.refused_chars += sum(map(_chars, event.requests))
         node.refusals += 1
+        self.planned.forget(node.id, event.batch)
         effects: Effects = [
             self._reply(node, event.batch, Asked(keys=recall.keys(event), refused=refused))
         ]
@@ -175,21 +219,35 @@ class SubCalls:
             message = f"depth {limits.depth} allows no {event.purpose}_query here{instead}"
             return ev.Failure(fault="depth", message=message)
         names = {self.started.sub.name, self.started.root.name}
-        models = {request.model for request in event.requests}
+        asking = [event.task] if event.task else event.requests
+        models = {one.model for one in asking}
         if not models <= {None, *names} or len(models) > 1:
             message = f"model must be {' or '.join(sorted(names))}, one for a whole batch"
             return ev.Failure(fault="not_allowed", message=message)
         try:
-            for request in event.requests:
-                if request.schema is not None:
-                    shapes.check(request.schema)
+            for one in asking:
+                if one.schema is not None:
+                    shapes.check(one.schema)
         except ValueError as error:
             return ev.Failure(fault="bad_shape", message=f"the schema cannot be used: {error}")
         return None
 
-    def _model(self, request: ev.Request, default: ev.ModelFacts) -> ev.ModelFacts:
-        known = {model.name: model for model in (self.started.root, self.started.sub)}
-        return default if request.model is None else known[request.model]
+    def _model(self, event: ev.CallsRequested) -> ev.ModelFacts:
+        """Tell whose calls a batch makes: children are the root model's if nothing is said."""
+        root, sub = self.started.root, self.started.sub
+        name = (event.task or event.requests[0]).model
+        if name is None:
+            return root if event.purpose == "rlm" else sub
+        return {root.name: root, sub.name: sub}[name]
+
+    def prompts(self, model: ev.ModelFacts) -> SubPrompts:
+        """Tell how a model is spoken to in a sub-call."""
+        return self._profile(model).sub
+
+    def _profile(self, model: ev.ModelFacts) -> Profile:
+        started = self.started
+        mine = started.profile if model == started.root else None
+        return mine or started.sub_profile or started.profile
 
     # -- children ----------------------------------------------------------------
 
@@ -206,12 +264,11 @@ class SubCalls:
         self, node_id: NodeId, question: str, preview: str, model: ev.ModelFacts
     ) -> Machine:
         started = self.started
-        profile = started.profile if model == started.root else None
         return Machine(
             node=node_id,
             question=question,
             preview=preview,
-            profile=profile or started.sub_profile or started.profile,
+            profile=self._profile(model),
             max_turns=started.limits.max_turns,
             sub=started.sub,
             seed=started.seed,
@@ -219,7 +276,8 @@ class SubCalls:
         )
 
     def _children(self, node: Node, event: ev.CallsRequested, keys: Sequence[bytes]) -> Effects:
-        self.fanout.open(node.id, event, keys)
+        self.fanout.open(node.id, event.batch, keys)
+        model = self._model(event)
         effects: Effects = []
         for position, (request, key) in enumerate(zip(event.requests, keys, strict=True)):
             seat = (node.id, event.batch, position)
@@ -232,13 +290,14 @@ class SubCalls:
                 failure = ev.Failure(fault="cycle", message=message)
                 self.fanout.place(seat, Result(call=self.book.new_id(), failure=failure))
             else:
-                self.nodes.wait(self._child(node, request, seat, key))
+                self.nodes.wait(self._child(node, request, seat, key, model))
         return effects + self.open_children()
 
-    def _child(self, node: Node, request: ev.Request, seat: Seat, key: bytes) -> Node:
+    def _child(
+        self, node: Node, request: ev.Request, seat: Seat, key: bytes, model: ev.ModelFacts
+    ) -> Node:
         child_id = NodeId(f"{node.id}.{node.children}")
         node.children += 1
-        model = self._model(request, self.started.root)
         machine = self._machine(child_id, request.prompt, node.machine.preview, model)
         child = Node(child_id, machine, model, asked_as=key)
         child.depth, child.seat, child.call = node.depth + 1, seat, self.book.new_id()
@@ -258,12 +317,17 @@ class SubCalls:
 
     def cell_over(self, node: Node, event: ev.CellFinished | ev.SessionLost) -> Effects:
         """Drop what the cell had under way; remember what an undone cell was answered."""
-        effects = self.cancel(node.id, self.fanout.abandon(node.id))
+        effects = self.cancel(node.id, self._abandon(node.id))
         effects += self._cut_off_below(node.id)
         for key in [key for key in self._unconfirmed if key[0] == node.id]:
             del self._unconfirmed[key]
         node.cell_over(event)
         return effects + self.open_children()
+
+    def _abandon(self, node_id: NodeId) -> list[CallId]:
+        orphans = self.fanout.abandon(node_id)
+        self.planned.abandon(node_id)
+        return orphans
 
     def cancel(self, node_id: NodeId, calls: list[CallId]) -> Effects:
         """Drop attempts that nobody waits for any more."""
@@ -276,7 +340,7 @@ class SubCalls:
         effects = self._cut_off_below(node.id)
         self.book.forget_turns(node.id)
         turns = [call.call for call in self.book.of(node.id) if call.purpose == "turn"]
-        effects += self.cancel(node.id, sorted({*turns, *self.fanout.abandon(node.id)}))
+        effects += self.cancel(node.id, sorted({*turns, *self._abandon(node.id)}))
         node.machine.state = State.DONE
         reason = "its parent's cell ended first"
         end = ev.ChildEnded(status="cut_off", value=node.machine.held.value, reason=reason)
@@ -297,6 +361,7 @@ class SubCalls:
         self.started = started
         batches = list(self.fanout.batches.values())
         self.fanout.restart()
+        self.planned.restart()
         self.nodes.restart()
         self._unconfirmed.clear()
         effects: Effects = []

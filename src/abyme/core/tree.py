@@ -22,10 +22,9 @@ from abyme.core.effects import (
     CloseSession,
     EndCell,
     Finish,
-    Result,
     RunCell,
 )
-from abyme.core.fanout import Fanout, limit_failure
+from abyme.core.fanout import limit_failure
 from abyme.core.ids import ROOT, NodeId
 from abyme.core.ledger import Ledger
 from abyme.core.limits import closing_s
@@ -49,8 +48,7 @@ class Tree:
         self.started = started
         self.book = CallBook(Ledger(started.limits))
         self.finished: Finish | None = None
-        self._fanout = Fanout(self.book, started.seed)
-        self._sub = SubCalls(started, self.book, self._fanout, self._budget)
+        self._sub = SubCalls(started, self.book, self._budget)
         self._nodes = self._sub.nodes
         free = ev.Price(input_usd_micro=0, output_usd_micro=0)
         self._costs_money = {started.root.price, started.sub.price} != {free}
@@ -88,7 +86,7 @@ class Tree:
         self.book.drop(call)
         failure = call.failure or limit_failure(refusal)  # that of the last attempt stands
         if call.purpose != "turn":
-            self._fanout.settle(call.call, Result(call=call.call, failure=failure))
+            self._sub.failed(call.call, failure)
             return []
         node = self._nodes.get(call.node)
         if node is None:
@@ -209,7 +207,7 @@ class Tree:
             return []
         if call.purpose == "turn":
             return self._of_node(call.node, event)
-        self._fanout.replied(call, event)
+        self._sub.replied(call, event)
         return []
 
     def _failed(self, event: ev.CallFailed) -> Effects:
@@ -220,7 +218,7 @@ class Tree:
             return self._turn_failed(call, event, delay_s)
         if delay_s is None:
             self.book.drop(call)
-            self._fanout.settle(call.call, Result(call=call.call, failure=event.failure))
+            self._sub.failed(call.call, event.failure)
             return []
         self._again(call, event, delay_s)
         return []

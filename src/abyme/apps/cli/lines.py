@@ -6,6 +6,7 @@ while somebody else has the terminal is kept and said afterwards.
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Final
 
 from abyme.apps.amounts import count, duration, size
 from abyme.apps.cli.terminal import Terminal
@@ -18,6 +19,14 @@ from abyme.core.ids import CallId, NodeId
 
 OFTEN_S = 30.0
 """At least so often a cell that goes on asking has a line."""
+
+
+ASKED: Final = {
+    "llm": ("sub-call", "sub-calls"),
+    "rlm": ("child", "children"),
+    "map": ("item to be mapped", "items to be mapped"),
+    "reduce": ("text to be reduced", "texts to be reduced"),
+}
 
 
 class Asked:
@@ -39,9 +48,8 @@ class Asked:
         if told and now < 2 * told and at_s < self._told_s + OFTEN_S:
             return ""
         self._told[kind], self._told_s = now, at_s
-        names = ("child", "children") if kind == "rlm" else ("sub-call", None)
         verb = "has asked" if told else "asks"
-        return f"cell {event.cell} {verb} for {count(now, *names)}"
+        return f"cell {event.cell} {verb} for {count(now, *ASKED[kind])}"
 
 
 class Lines:
