@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from abyme.core import events as ev
 from abyme.core import recall
-from abyme.core.effects import Asked, DoneCell, Result, RunCell
+from abyme.core.effects import Asked, DoneCell, OpenSession, Result, RunCell
 from abyme.core.ids import ROOT, BatchId, CallId, NodeId
 from abyme.core.machine import Machine
 from abyme.core.recall import Recall
@@ -166,3 +166,21 @@ def context_of(parent: Node, request: ev.Request) -> tuple[ev.ContextPart | None
     if request.context is None:
         return parent.context, parent.of
     return request.context, parent.id
+
+
+def opening(node: Node) -> OpenSession:
+    """Start a REPL for a node that has had none."""
+    return OpenSession(node=node.id, context=node.context, of=node.of)
+
+
+def reopening(node: Node) -> OpenSession:
+    """Start a REPL in place of one that is gone, and run its cells again."""
+    if not node.machine.resumable:
+        return opening(node)
+    node.machine.reopen()
+    return rebuilding(node)
+
+
+def rebuilding(node: Node) -> OpenSession:
+    """Start a REPL and run the node's cells in it."""
+    return OpenSession(node=node.id, context=node.context, of=node.of, cells=tuple(node.done))

@@ -24,14 +24,13 @@ from abyme.core.effects import (
     CloseSession,
     Confirm,
     EndCell,
-    OpenSession,
     Result,
 )
 from abyme.core.fanout import BatchRefused, Fanout, Seat, refusal_failure
 from abyme.core.ids import ROOT, BatchId, CallId, NodeId
 from abyme.core.ledger import NOTHING, Amount
 from abyme.core.machine import Done, Machine, State
-from abyme.core.nodes import Node, Nodes, context_of
+from abyme.core.nodes import Node, Nodes, context_of, opening, reopening
 from abyme.core.planned import Planned
 from abyme.core.profile import Profile, SubPrompts
 
@@ -372,7 +371,7 @@ class SubCalls:
             if node.machine.state is State.RUNNING:
                 node.cell_again()
             if node.seat is None:
-                effects.append(_reopening(node))
+                effects.append(reopening(node))
             elif node.machine.resumable:
                 node.parked = True
                 self.nodes[node.seat[0]].known.add(node.asked_as, node.id)
@@ -387,30 +386,12 @@ class SubCalls:
     def _unpark(self, node_id: NodeId, seat: Seat) -> Effects:
         node = self.nodes[node_id]
         node.seat, node.parked = seat, False
-        return [_reopening(node)]
+        return [reopening(node)]
 
 
 def _chars(request: ev.Request) -> int:
     text = request.text or (request.context and request.context.text) or ""
     return len(request.prompt) + len(text)
-
-
-def opening(node: Node) -> OpenSession:
-    """Start a REPL for a node that has had none."""
-    return OpenSession(node=node.id, context=node.context, of=node.of)
-
-
-def _reopening(node: Node) -> OpenSession:
-    """Start a REPL in place of one that is gone, and run its cells again."""
-    if not node.machine.resumable:
-        return opening(node)
-    node.machine.reopen()
-    return rebuilding(node)
-
-
-def rebuilding(node: Node) -> OpenSession:
-    """Start a REPL and run the node's cells in it."""
-    return OpenSession(node=node.id, context=node.context, of=node.of, cells=tuple(node.done))
 
 
 def _child_result(call: CallId, done: Done) -> Result:

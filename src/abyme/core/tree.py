@@ -29,9 +29,9 @@ from abyme.core.ids import ROOT, NodeId
 from abyme.core.ledger import Ledger
 from abyme.core.limits import closing_s
 from abyme.core.machine import Check, Done, IllegalTransition, Reopen, Run, State, Step, Think
-from abyme.core.nodes import Node
+from abyme.core.nodes import Node, opening, rebuilding
 from abyme.core.profile import Profile
-from abyme.core.subcalls import SubCalls, opening, rebuilding
+from abyme.core.subcalls import SubCalls
 from abyme.errors import LimitReached
 
 Effects = list[AnyEffect]
