@@ -27,6 +27,7 @@ from typing import Any, Final, Protocol
 from abyme.guest.documents import Documents, Texts
 from abyme.guest.parts import Part, Sources
 from abyme.guest.places import Finder, Hits
+from abyme.guest.search import Search
 from abyme.layout import (
     ADOPT_BYTES,
     ASCII,
@@ -300,6 +301,7 @@ class View:
             names = names or ("context",)
             text_of = [self.context].__getitem__  # type: ignore[assignment]
         self._finder = Finder(names, text_of)
+        self._search = Search(names, text_of)
         self._sources = Sources(index.shape, self.context, names, index.chars, text_of)
 
     def grep(
@@ -311,6 +313,10 @@ class View:
     def count(self, pattern: Any, docs: Any = None, flags: int = 0) -> int:
         """How often a regular expression matches; see `Finder.count`."""
         return self._finder.count(pattern, docs, flags)
+
+    def search(self, words: Any, k: int = 5, docs: Any = None) -> Hits:
+        """Passages in which the words stand; see `Search.find`."""
+        return self._search.find(words, self._finder.chosen(docs), k)
 
     def place_of(self, thing: object) -> dict[str, int | str] | str:
         """Make evidence of a thing: a dict for a place, a quote for anything else."""

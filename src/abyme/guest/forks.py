@@ -68,6 +68,10 @@ class NoView:
         """Count nothing."""
         return 0
 
+    def search(self, *_: Any, **__: Any) -> list[Any]:
+        """Find nothing."""
+        return []
+
     def place_of(self, thing: object) -> str:
         """Take anything for a quote."""
         return str(thing)

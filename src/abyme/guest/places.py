@@ -112,7 +112,7 @@ class Finder:
         compiled = Pattern(pattern, flags)
         hits = Hits()
         self._crossed = ""
-        for number in self._chosen(docs):
+        for number in self.chosen(docs):
             for place in self._lines(number, compiled):
                 if limit is not None and len(hits) >= limit:
                     hits.complete = False
@@ -127,6 +127,8 @@ class Finder:
                 f"grep({self._crossed}) looks at one line at a time, and the pattern needs "
                 "several: use re on the text itself"
             )
+        elif not hits:
+            self._tell_of_nothing(pattern, docs, flags)
         return hits
 
     def count(self, pattern: Any, docs: Any = None, flags: int = 0) -> int:
@@ -137,7 +139,26 @@ class Finder:
             KeyError: no such document.
         """
         compiled = Pattern(pattern, flags)
-        return sum(compiled.count(self._text_of(number)) for number in self._chosen(docs))
+        found = self._count(compiled, docs)
+        if not found:
+            self._tell_of_nothing(pattern, docs, flags)
+        return found
+
+    def _count(self, pattern: Pattern, docs: Any) -> int:
+        return sum(pattern.count(self._text_of(number)) for number in self.chosen(docs))
+
+    def _tell_of_nothing(self, pattern: Any, docs: Any, flags: int) -> None:
+        """Say that nothing matched, and whether case is why; of the first few patterns only."""
+        if len(self._notes) >= MAX_NOTES:
+            return
+        compiled = Pattern(pattern, flags | re.IGNORECASE)
+        found = self._count(compiled, docs)
+        self._notes.append(
+            f"nothing matches {compiled.shown}; ignoring case, with (?i), there are {found:,}"
+            if found
+            else f"nothing matches {compiled.shown}, in capitals or not; "
+            "search(words) finds the passages that are nearest to some words"
+        )
 
     def place_of(self, thing: object) -> dict[str, int | str] | str:
         """Make evidence of a thing: a dict for a place, a quote for anything else."""
@@ -157,7 +178,8 @@ class Finder:
             notes[MAX_NOTES:] = [f"and {len(notes) - MAX_NOTES:,} more calls of grep were cut"]
         return notes
 
-    def _chosen(self, docs: Any) -> Sequence[int]:
+    def chosen(self, docs: Any) -> Sequence[int]:
+        """Document numbers for a name, names, a folder or a glob; None is all."""
         if docs is None:
             return range(len(self._names))
         if not self._numbers:
@@ -197,7 +219,7 @@ class Finder:
             return str((name, line, shown))
         quote = shown.strip(CUT)
         try:
-            number = self._chosen(name)[0]
+            number = self.chosen(name)[0]
         except (KeyError, TypeError, ValueError, IndexError):
             return quote
         text = self._text_of(number)

@@ -48,6 +48,10 @@ class View(Protocol):
         """Count matches."""
         ...
 
+    def search(self, words: Any, k: int, docs: Any) -> Any:
+        """Find passages."""
+        ...
+
     def place_of(self, thing: object) -> dict[str, int | str] | str:
         """Make evidence of a thing."""
         ...
@@ -91,8 +95,8 @@ class Surface:
 
     def _make_names(self) -> Namespace:
         own = [self.llm_query, self.llm_query_batched, self.llm_map, self.llm_reduce]
-        own += [self.rlm_query, self.rlm_query_batched, self.grep, self.count, self.cite]
-        own += [self.submit, self.FINAL, self.FINAL_VAR, self.budget, self.SHOW_VARS]
+        own += [self.rlm_query, self.rlm_query_batched, self.grep, self.count, self.search]
+        own += [self.cite, self.submit, self.FINAL, self.FINAL_VAR, self.budget, self.SHOW_VARS]
         return {
             "context": self._view.context,
             "calls": self._calls.log,
@@ -246,6 +250,16 @@ class Surface:
     def count(self, pattern: Any, docs: Any = None, flags: int = 0) -> int:
         """Count the matches of a regular expression in all texts, or in `docs`."""
         return self._view.count(pattern, docs, flags)
+
+    def search(self, words: Any, k: int = 5, docs: Any = None) -> Any:
+        """Find the passages in which most of these words stand, best first.
+
+        ``for name, line, text in search("annual fee members"): print(name, line, text)``
+
+        For answers that stand in prose. Case and endings of words do not matter. A hit is a
+        few lines, otherwise like one of grep; `docs` as there.
+        """
+        return self._view.search(words, k, docs)
 
     def cite(self, place: object) -> dict[str, int | str] | str:
         """Make evidence of a hit of grep, or of an exact quote, for submit(evidence=[...])."""

@@ -1,0 +1,179 @@
+"""Finding passages by words: `search`, for questions whose answer stands in prose.
+
+A passage is a stretch of a few lines in which as many of the words stand as possible, rare
+words counting more. Words are compared by their beginning and without case, so that
+"governs" finds "governed"; words of a document's name count for each of its passages.
+
+Invariant: `text[start:end] == quote` for every place, as of `grep`. Does not rank by
+meaning, and keeps no index: a search reads the texts that could hold a best passage.
+"""
+
+import heapq
+import math
+import re
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from abyme.guest.places import CUT, Hits, Place, TextOf
+
+REACH_CHARS: Final = 400
+"""From a passage's first word to its last."""
+SHOWN_CHARS: Final = 500
+MAX_WORDS: Final = 30
+NAME_SHARE: Final = 0.6
+"""What a word counts for that stands in the name only."""
+NUMBER_SHARE: Final = 1.5
+"""What a number counts for that stands in the name: documents are asked for by number."""
+ENDINGS: Final = ("ing", "ies", "ied", "ed", "es", "s", "e", "y")
+LEAST_STEM: Final = 3
+COMMON: Final = frozenset(
+    re.findall(
+        r"\w+",
+        "a about an and any are as at be been by can did do does for from had has have he her "
+        "his how i if in into is it its many me much must of on or our s she should so than "
+        "that the their them there they this to was we were what when where which who whose "
+        "why will with would you your",
+    )
+)
+
+
+class Search:
+    """`search` over the texts of one context."""
+
+    def __init__(self, names: Sequence[str | int], text_of: TextOf) -> None:
+        self._names = names
+        self._text_of = text_of
+
+    def find(self, words: str | Iterable[str], numbers: Sequence[int], k: int) -> Hits:
+        """Find the `k` best passages, best first.
+
+        Raises:
+            ValueError: there is no word to look for.
+        """
+        stems = stems_of(words)
+        texts = {number: _lowered(self._text_of(number)) for number in numbers}
+        found = {number: [text.count(stem) for stem in stems] for number, text in texts.items()}
+        passages = 1 + sum(map(len, texts.values())) / REACH_CHARS
+        totals = [sum(column) for column in zip(*found.values(), strict=True)]
+        weights = [math.log(1 + passages / (1 + total)) for total in totals]
+        named = {number: _in_name(self._names[number], stems) for number in numbers}
+
+        def bound(number: int) -> float:
+            """Tell what a passage of this text can score at most."""
+            every = zip(weights, found[number], named[number], strict=True)
+            return sum(w * max(share, count > 0) for w, count, share in every)
+
+        best: list[tuple[float, int, int, int]] = []
+        for number in sorted(numbers, key=bound, reverse=True):
+            if len(best) >= k and bound(number) <= best[0][0]:
+                break
+            for passage in _passages(texts[number], stems, weights, named[number]):
+                if len(best) < k:
+                    heapq.heappush(best, (passage[0], -number, *passage[1:]))
+                elif passage[0] > best[0][0]:
+                    heapq.heapreplace(best, (passage[0], -number, *passage[1:]))
+        ranked = sorted(best, key=lambda one: (-one[0], -one[1], one[2]))
+        return Hits(self._place(-number, start, end) for _, number, start, end in ranked)
+
+    def _place(self, number: int, start: int, end: int) -> Place:
+        """Widen a passage to whole lines, one more on each side, as far as there is room."""
+        text = self._text_of(number)
+        room = (SHOWN_CHARS - (end - start)) // 2
+        first, last = max(0, start - room), min(len(text), end + room)
+        begin = text.find("\n", first, start) + 1 if first else 0
+        stop = len(text) if last == len(text) else text.rfind("\n", end, last)
+        begin, stop = begin or first, stop if stop >= 0 else last
+        quote = text[begin:stop]
+        cut_before = begin > 0 and text[begin - 1] != "\n"
+        cut_behind = stop < len(text) and text[stop] != "\n"
+        shown = CUT * cut_before + quote + CUT * cut_behind
+        line = text.count("\n", 0, begin) + 1
+        return Place(self._names[number], line, shown, (number, begin, stop), quote)
+
+
+def stems_of(words: str | Iterable[str]) -> list[str]:
+    """Cut words to what their forms have in common; the common ones are left out.
+
+    Raises:
+        ValueError: there is no word to look for.
+    """
+    plain = words if isinstance(words, str) else " ".join(map(str, words))
+    every = re.findall(r"\w+", plain.lower())
+    telling = [word for word in every if word not in COMMON] or every
+    if not telling:
+        raise ValueError(f"there is no word to look for in {words!r}")
+    return list(dict.fromkeys(map(_stem, telling)))[:MAX_WORDS]
+
+
+def _stem(word: str) -> str:
+    for ending in ENDINGS:
+        if word.endswith(ending) and len(word) - len(ending) >= LEAST_STEM:
+            return word.removesuffix(ending)
+    return word
+
+
+def _lowered(text: str) -> str:
+    """Without case, every character where it was."""
+    low = text.lower()
+    if len(low) == len(text):
+        return low
+    return "".join(c if len(c.lower()) != 1 else c.lower() for c in text)
+
+
+def _in_name(name: str | int, stems: Sequence[str]) -> list[float]:
+    """Tell what each word counts for by the name: "8" stands in "pep-0008.rst"."""
+    low = str(name).lower()
+    numbers = {digits.lstrip("0") for digits in re.findall(r"\d+", low)}
+    return [
+        NUMBER_SHARE * (stem.lstrip("0") in numbers)
+        if stem.isdecimal()
+        else NAME_SHARE * (stem in low)
+        for stem in stems
+    ]
+
+
+def _passages(
+    text: str, stems: Sequence[str], weights: Sequence[float], named: Sequence[float]
+) -> list[tuple[float, int, int]]:
+    """Stretches of one text that no better one overlaps: score, start, end."""
+    hits = sorted(
+        (at, at + len(stem), word) for word, stem in enumerate(stems) for at in _starts(text, stem)
+    )
+    scored = []
+    first = 0
+    inside: dict[int, int] = {}
+    score = sum(weight * share for weight, share in zip(weights, named, strict=True))
+    gain = [weight * max(0.0, 1 - share) for weight, share in zip(weights, named, strict=True)]
+    for at, end, word in hits:
+        inside[word] = inside.get(word, 0) + 1
+        score += gain[word] if inside[word] == 1 else 0
+        while end - hits[first][0] > REACH_CHARS and hits[first][0] < at:
+            left = hits[first][2]
+            inside[left] -= 1
+            score -= gain[left] if inside[left] == 0 else 0
+            first += 1
+        near = 1 - (end - hits[first][0]) / REACH_CHARS / 10
+        scored.append((score * near, hits[first][0], end))
+    return _apart(scored)
+
+
+def _apart(scored: list[tuple[float, int, int]]) -> list[tuple[float, int, int]]:
+    kept: list[tuple[float, int, int]] = []
+    for one in scored:  # in order of their ends
+        if kept and one[1] < kept[-1][2]:
+            kept[-1] = max(kept[-1], one)
+        else:
+            kept.append(one)
+    return kept
+
+
+def _starts(text: str, stem: str) -> Iterable[int]:
+    """Where words begin that begin like this."""
+    whole = len(stem) <= LEAST_STEM
+    at = text.find(stem)
+    while at >= 0:
+        end = at + len(stem)
+        begins = at == 0 or not text[at - 1].isalnum()
+        if begins and (not whole or not text[end : end + 2].isalnum()):
+            yield at
+        at = text.find(stem, end)
