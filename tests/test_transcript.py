@@ -62,7 +62,7 @@ def test_the_status_line_says_what_is_left():
 
     assert line == (
         "[turn 1 of 30 · left: $1.50, 9 calls, 1,000 tokens, 60 s"
-        " · sub-model: 8,192 tokens a call, a batch runs at once]"
+        " · sub-model: 8,192 tokens a call, batches run in parallel]"
     )
 
 

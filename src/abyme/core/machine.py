@@ -305,13 +305,15 @@ class Machine:
         if event.ended in ("rolled_back", "lost"):
             submitted = None  # a roll-back discards it with everything else
         if submitted is not None and clean and self._too_early():
-            notes.append("answer not taken yet: look at the output first, then submit")
+            notes.append("answer not taken yet: look at this output first, then submit")
             submitted = None
         if submitted is not None:
             self.held = submitted
             self.held.draft = not clean
             if not clean:
-                notes.append("the cell did not end cleanly, so its answer is only kept as a draft")
+                notes.append(
+                    "its answer is only kept as a draft: submit again in a cell that ends cleanly"
+                )
         elif event.draft not in (None, "") and (self.held.value is None or self.held.draft):
             self.held = Held(event.draft, draft=True)
         self._seen_output = self._seen_output or bool(event.output.strip())
@@ -337,7 +339,7 @@ class Machine:
             shown = "; ".join(repr(quote[:80]) for quote in event.missing[:3])
             self._transcript.remark(
                 f"[answer held, but its evidence is not in the context word for word: {shown}; "
-                "submit again with places from grep, or with exact quotes]"
+                "submit again with hits of grep or exact quotes]"
             )
             self.state = State.THINKING
             return self._think()
@@ -376,7 +378,7 @@ class Machine:
         if self._last_turn_had():
             return self._end("partial", self._last_reason())
         self.turn += 1
-        last = self.closing or (self.turn == self.max_turns and "this is the last turn allowed")
+        last = self.closing or (self.turn == self.max_turns and f"all {self.turn} are used")
         if last:
             self._transcript.remark(self.profile.last_turn.replace("{reason}", last))
         self._closing_asked = self.closing is not None

@@ -254,7 +254,7 @@ def _short(count: int) -> str:
 
 def _sub_model(sub: ModelFacts) -> str:
     window = "" if sub.window_tokens is None else f"{sub.window_tokens:,} tokens a call, "
-    at_once = "a batch runs at once" if sub.at_once is None else f"{sub.at_once} calls at once"
+    at_once = "batches run in parallel" if sub.at_once is None else f"{sub.at_once} calls at once"
     return f"sub-model: {window}{at_once}"
 
 
@@ -271,25 +271,26 @@ WHAT_TO_DO = {
     "refused_calls": "make fewer sub-calls, see budget()",
 }
 """By the limit that ended a cell."""
+CALLS_KEPT = "results of sub-calls are in `calls`"
 
 
 def _endings(finished: CellFinished, changed: str) -> list[str]:
     """Say how a cell ended by force, what that means for its names, and what to do."""
     limit = finished.limit or ""
     why = f": {limit}" if limit else ""
-    advice = f"; {WHAT_TO_DO[limit]}" if limit in WHAT_TO_DO else ""
-    calls = "results of its sub-calls are in `calls`"
+    if limit in WHAT_TO_DO:
+        why += f", {WHAT_TO_DO[limit]}"
     match finished.ended:
         case "raised" if changed:
             return ["the cell raised; what it had bound is kept"]
         case "interrupted":
-            return [f"the cell was interrupted{why}; what it had bound is kept{advice}"]
+            return [f"the cell was interrupted{why}; what it had bound is kept"]
         case "rolled_back":
             back = "the session is back at its state before this cell"
-            return [f"the cell was stopped{why}; {back}; {calls}{advice}"]
+            return [f"the cell was stopped{why}; {back}; {CALLS_KEPT}"]
         case "lost":
             back = "a new one has run the cells before this one again"
-            return [f"the session was lost{why}; {back}; {calls}{advice}"]
+            return [f"the session was lost{why}; {back}; {CALLS_KEPT}"]
         case _:
             return []
 
