@@ -108,6 +108,7 @@ def test_a_result_that_is_alone_in_its_group_goes_up_unasked():
 
 
 def test_equal_groups_are_asked_once():
+    assert len(job([WORDS] * 6).expected()) == 2
     results, asks = drive(job([WORDS] * 6), lambda ask, call: reply("x", call))
     assert [ask.text[:6] for ask in asks] == ["1. wor", "1. x\n2"]
     assert asks[1].text == "1. x\n2. x\n3. x"
@@ -137,9 +138,12 @@ def test_a_text_is_split_behind_paragraphs_then_lines_then_words():
 
 
 def test_very_much_text_is_planned_from_samples():
-    one = job(["some line of words\n" * 400] * 600)
-    assert sum(len(text) for text in one._pieces) == 600 * 400 * 19
-    assert one._pieces[0] != one._pieces[-1] or len(one._pieces) >= 600
+    texts = [f"{n}\n" + "some line of words\n" * 400 for n in range(600)]
+    texts[300] *= 3
+    one = job(texts)
+    assert "".join(one._pieces) == "".join(texts)
+    assert [len(piece) for piece in one._pieces if piece not in texts] != []
+    assert one._pieces[:300] == texts[:300]
 
 
 def test_an_instruction_that_leaves_no_room_fails():

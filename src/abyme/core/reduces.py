@@ -72,12 +72,17 @@ class ReduceJob:
             self._pieces, self._sizes = _pieces(texts, self._room)
 
     def expected(self) -> list[Expected]:
-        """Say which calls to expect on all levels, if replies are of ordinary length."""
+        """Say which calls to expect on all levels, if replies are of ordinary length. Those of the
+        first are in the order of `begin`.
+        """
         beside = self._own_tokens + slots.FENCE_TOKENS
         output = self._output_tokens
         sizes, found = self._sizes, []
         groups = _grouped(sizes, self._room)
-        asked: Sequence[range] = groups
+        distinct: dict[tuple[str, ...], range] = {}
+        for group in groups:
+            distinct.setdefault(tuple(self._pieces[i] for i in group), group)
+        asked = list(distinct.values())
         while asked:
             found += [Expected(beside + sum(sizes[i] for i in group), output) for group in asked]
             sizes = [output + slots.NUMBER_TOKENS] * len(groups)
