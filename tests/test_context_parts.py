@@ -528,7 +528,7 @@ class TestHostileFrames:
 
     def take(self, frame, purpose="rlm"):
         decoded = frames.decode(json.dumps({**frame, "purpose": purpose}).encode())
-        return Batches().calls(decoded)
+        return Batches().calls(decoded).requests
 
     def test_spans_and_shape_arrive_as_a_part(self):
         (request,) = self.take(self.wanted(spans=[[1, 2, 3], [0, 0, 0]], shape="list"))
