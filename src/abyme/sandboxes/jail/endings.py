@@ -30,9 +30,7 @@ def finished(
         ended=ended,
         limit=limit if ended == "interrupted" else None,
         changed=[
-            ev.Name(
-                name=one.name, type=one.type, size=one.size, digest=one.digest, aside=one.aside
-            )
+            ev.Name(name=one.name, type=one.type, size=one.size, digest=one.digest, aside=one.aside)
             for one in frame.changed
         ],
         draft=frame.draft,
