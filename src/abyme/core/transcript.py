@@ -117,6 +117,7 @@ class Transcript:
         self._node = node
         self._head = (Message("system", profile.system), *profile.examples)
         self._head_tokens: int | None = None
+        self._opened_counted = ("", 0)
         self._opening = Told("", {})
         self._folded = folding.Folded(fences.nonce(seed, node, "folded"))
         self._turns: list[Turn] = []
@@ -133,7 +134,10 @@ class Transcript:
         if self._head_tokens is None:
             head = [*(message.content for message in self._head), self._profile.prefill]
             self._head_tokens = sum(map(_counted, head))
-        return self._head_tokens + _counted(self._opened()) + sum(t.tokens for t in self._turns)
+        opened = self._opened()
+        if self._opened_counted[0] != opened:
+            self._opened_counted = opened, _counted(opened)
+        return self._head_tokens + self._opened_counted[1] + sum(t.tokens for t in self._turns)
 
     def question(self, question: str, preview: str, status: str) -> None:
         """Open the conversation."""
