@@ -16,14 +16,14 @@ from typing import Final
 
 from abyme.guest.places import CUT, Hits, Place, TextOf
 
-REACH_CHARS: Final = 400
+REACH_CHARS: Final = 300
 """From a passage's first word to its last."""
-SHOWN_CHARS: Final = 500
+SHOWN_CHARS: Final = 400
 MAX_WORDS: Final = 30
-NAME_SHARE: Final = 0.6
-"""What a word counts for that stands in the name only."""
+NAME_SHARE: Final = 0.9
+"""What a word of the document's name counts for in each of its passages."""
 NUMBER_SHARE: Final = 1.5
-"""What a number counts for that stands in the name: documents are asked for by number."""
+"""The same of a number: documents are asked for by number."""
 ENDINGS: Final = ("ing", "ies", "ied", "ed", "es", "s", "e", "y")
 LEAST_STEM: Final = 3
 COMMON: Final = frozenset(
@@ -98,7 +98,7 @@ def stems_of(words: str | Iterable[str]) -> list[str]:
         ValueError: there is no word to look for.
     """
     plain = words if isinstance(words, str) else " ".join(map(str, words))
-    every = re.findall(r"\w+", plain.lower())
+    every = re.findall(r"\w+(?:\.\w+)*", plain.lower())
     telling = [word for word in every if word not in COMMON] or every
     if not telling:
         raise ValueError(f"there is no word to look for in {words!r}")
@@ -107,7 +107,7 @@ def stems_of(words: str | Iterable[str]) -> list[str]:
 
 def _stem(word: str) -> str:
     for ending in ENDINGS:
-        if word.endswith(ending) and len(word) - len(ending) >= LEAST_STEM:
+        if word.endswith(ending) and "." not in word and len(word) - len(ending) >= LEAST_STEM:
             return word.removesuffix(ending)
     return word
 
