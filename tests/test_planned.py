@@ -295,3 +295,19 @@ def test_a_label_that_the_model_was_unsure_of_has_a_low_confidence():
     assert effect.logprobs
     assert sure > 0.98
     assert round(unsure, 3) == 0.5
+
+
+def test_a_map_needs_no_depth_for_children():
+    run = ready(limits=Limits(depth=1))
+    ask(run, "apple")
+
+    assert len(run.all(do.AskModel)) == 1
+
+
+def test_a_price_is_no_result_that_a_roll_back_gives_back():
+    run = ready()
+    ask(run, "apple", price_only=True)
+    run.done(ended="rolled_back")
+    run.reply("```repl\nx\n```")
+
+    assert run.one(do.RunCell).restore == ()

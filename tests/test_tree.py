@@ -958,3 +958,15 @@ def test_what_replies_from_a_cache_cost_is_not_expected_of_others():
         run.settle(turn.reserved.call, "kept", cost_usd_micro=0)
 
     assert run.tree.book.expected_output(run.started.sub) == 200
+
+
+@pytest.mark.parametrize("name", ["test:sub", "sub"])
+def test_a_models_name_in_place_of_a_text_is_the_model_as_in_the_official_engine(name):
+    run = Run()
+    run.ready()
+    run.code()
+    run.ask("How many?", text=name)
+    effect = run.one(do.AskModel)
+
+    assert effect.reserved.model == "test:sub"
+    assert effect.messages[0].content == "How many?"

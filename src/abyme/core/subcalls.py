@@ -12,6 +12,8 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from msgspec import structs
+
 from abyme.core import events as ev
 from abyme.core import recall, shapes
 from abyme.core.calls import Call, CallBook
@@ -36,6 +38,8 @@ from abyme.core.profile import Profile, SubPrompts
 
 Effects = list[AnyEffect]
 
+NO_CALL = CallId(0)
+"""Of a price: nothing was called."""
 MAX_REFUSALS = 1_000
 """Batches of one cell that may be refused before it is ended."""
 CHILD_TOKENS = 2_500
@@ -68,6 +72,7 @@ class SubCalls:
 
     def requested(self, node: Node, event: ev.CallsRequested) -> Effects:
         """Take a batch in."""
+        event = self._meant(event)
         keys = recall.keys(event)
         if (known := node.known.whole(keys)) is not None:
             return [self._reply(node, event.batch, known)]
@@ -108,7 +113,7 @@ class SubCalls:
         self.planned.forget(node.id, event.batch)
         total = sum(plan.amounts, NOTHING)
         price = {"calls": total.calls, "tokens": total.tokens, "usd": total.usd_micro / 1e6}
-        told = Result(call=CallId(0), text=json.dumps(price))
+        told = Result(call=NO_CALL, text=json.dumps(price))
         return [self._reply(node, event.batch, Asked(keys=keys, results=(told,)))]
 
     def confirmed(self, node: Node, event: ev.BatchConfirmed) -> Effects:
@@ -198,7 +203,7 @@ class SubCalls:
 
     def _reply(self, node: Node, batch: BatchId, asked: Asked) -> AnswerBatch:
         node.asked.append(asked)
-        node.results += asked.results
+        node.results += [result for result in asked.results if result.call != NO_CALL]
         return AnswerBatch(
             node=node.id,
             batch=batch,
@@ -212,16 +217,17 @@ class SubCalls:
         if self.ending:
             return ev.Failure(fault="cancelled", message="the run is ending; submit what you hold")
         limits = self.started.limits
-        need = 1 if event.purpose == "llm" else 2
+        need = 2 if event.purpose == "rlm" else 1
         if node.depth + need > limits.depth:
-            instead = "" if need == 1 else "; use llm_query instead"
-            message = f"depth {limits.depth} allows no {event.purpose}_query here{instead}"
+            what = "no sub-calls here" if need == 1 else "no rlm_query here; use llm_query instead"
+            message = f"depth {limits.depth} allows {what}"
             return ev.Failure(fault="depth", message=message)
         names = {self.started.sub.name, self.started.root.name}
         asking = [event.task] if event.task else event.requests
         models = {one.model for one in asking}
         if not models <= {None, *names} or len(models) > 1:
-            message = f"model must be {' or '.join(sorted(names))}, one for a whole batch"
+            there = " or ".join(sorted(names))
+            message = f"leave model out, or name one for the whole batch: {there}"
             return ev.Failure(fault="not_allowed", message=message)
         try:
             for one in asking:
@@ -238,6 +244,20 @@ class SubCalls:
         if name is None:
             return root if event.purpose == "rlm" else sub
         return {root.name: root, sub.name: sub}[name]
+
+    def _meant(self, event: ev.CallsRequested) -> ev.CallsRequested:
+        """Take a text that is the name of an allowed model for one: in the official engine the
+        second argument of a query is its model.
+        """
+        names = {form: m.name for m in (self.started.root, self.started.sub) for form in _forms(m)}
+        found = [names.get(_text(one)) for one in event.requests]
+        if event.task is not None or not any(found):
+            return event
+        requests = [
+            one if name is None else structs.replace(one, model=name, text=None, context=None)
+            for one, name in zip(event.requests, found, strict=True)
+        ]
+        return structs.replace(event, requests=requests)
 
     def prompts(self, model: ev.ModelFacts) -> SubPrompts:
         """Tell how a model is spoken to in a sub-call."""
@@ -389,9 +409,17 @@ class SubCalls:
         return [reopening(node)]
 
 
+def _text(request: ev.Request) -> str:
+    return request.text or (request.context and request.context.text) or ""
+
+
 def _chars(request: ev.Request) -> int:
-    text = request.text or (request.context and request.context.text) or ""
-    return len(request.prompt) + len(text)
+    return len(request.prompt) + len(_text(request))
+
+
+def _forms(model: ev.ModelFacts) -> tuple[str, str]:
+    """Tell how people name a model: with its provider, and without."""
+    return model.name, model.name.partition(":")[2] or model.name
 
 
 def _child_result(call: CallId, done: Done) -> Result:
