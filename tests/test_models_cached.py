@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from abyme.core.events import Usage
+from abyme.core.events import Doubt, Usage
 from abyme.core.profile import Message
 from abyme.errors import ModelError
 from abyme.models import cached as under_test
@@ -69,6 +69,7 @@ def test_another_process_finds_it_too(tmp_path):
         {"prefill": "```"},
         {"seed": 1},
         {"schema": {"type": "object"}},
+        {"logprobs": True},
     ],
 )
 def test_any_field_of_the_request_makes_it_another(tmp_path, other):
@@ -84,6 +85,7 @@ def test_every_field_of_a_request_is_in_its_name():
         *("messages", "max_output_tokens", "temperature", "stop", "prefill", "seed", "schema"),
         "fresh",
         "fence",
+        "logprobs",
     }
 
 
@@ -327,3 +329,58 @@ def test_the_word_that_fences_data_makes_no_difference_and_is_put_back(tmp_path)
     through(tmp_path, [reply("it says <data aaaa1111>")], fenced("aaaa1111"))
 
     assert through(tmp_path, [], fenced("bbbb2222"))[0][0].text == "it says <data bbbb2222>"
+
+
+NAME = "16ffc3ecaf669f7eb46f7102cf2d16498c1060ffd410269fb1dc252e74aaf3c0"
+"""Of the plain request, before there were doubts."""
+DOUBTS = [Doubt(start=0, end=2, logprob=-0.5), Doubt(start=2, end=3, logprob=-1.25)]
+
+
+def unsure(text, doubts=DOUBTS):
+    return dataclasses.replace(reply(text), doubts=doubts)
+
+
+@pytest.mark.parametrize("doubts", [DOUBTS, [], None])
+def test_doubts_are_kept_and_given(tmp_path, doubts):
+    (_, second), asked = through(
+        tmp_path, [unsure("one", doubts)], ask(logprobs=True), ask(logprobs=True)
+    )
+
+    assert (second.text, second.doubts, asked) == ("one", doubts, 1)
+
+
+def test_an_entry_of_before_there_were_doubts_is_still_read(tmp_path):
+    """Byte for byte as it was written then."""
+    path = tmp_path / NAME[:2] / f"{NAME[2:]}.json"
+    path.parent.mkdir()
+    digest = "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed"
+    path.write_text(f'{{"key":"{NAME}","text":"one","text_sha256":"{digest}"}}')
+
+    (found,), asked = through(tmp_path, [], ask())
+    assert (found.text, found.doubts, asked) == ("one", None, 0)
+
+
+def test_a_reply_without_doubts_is_kept_as_before_there_were_any(tmp_path):
+    through(tmp_path, [reply("one")], ask())
+    (kept,) = files(tmp_path)
+
+    assert b"doubts" not in kept.read_bytes()
+
+
+def test_doubts_that_were_spoilt_are_not_given_out(tmp_path):
+    through(tmp_path, [unsure("one")], ask(logprobs=True))
+    (kept,) = files(tmp_path)
+    kept.write_bytes(kept.read_bytes().replace(b"-0.5", b"-0.1"))
+
+    (found,), asked = through(tmp_path, [reply("new")], ask(logprobs=True))
+    assert (found.text, asked) == ("new", 1)
+
+
+def test_doubts_of_a_text_that_repeats_the_fence_are_not_kept(tmp_path):
+    """Another run has another word there, so that their places would be wrong."""
+    request = ask(logprobs=True, fence="aaaa1111")
+    other = dataclasses.replace(request, fence="bbbb222222")
+    through(tmp_path, [unsure("<data aaaa1111>")], request)
+    (found,), _ = through(tmp_path, [], other)
+
+    assert (found.text, found.doubts) == ("<data bbbb222222>", None)

@@ -16,6 +16,7 @@ from abyme.models.completion import (
     MOST_TEXT_CHARS,
     Draft,
     allowed_bytes,
+    beside_bytes,
     finished,
     request_body,
     well_formed,
@@ -87,6 +88,41 @@ def test_each_provider_gets_its_own_fields() -> None:
 
 def test_what_is_not_given_is_not_sent() -> None:
     assert sorted(body("ollama:m", ask())) == ["max_tokens", "messages", "model"]
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("openai:gpt-4o", {"logprobs": True}),
+        ("openrouter:qwen/qwen3-coder", {"logprobs": True}),
+        ("deepseek:deepseek-chat", {"logprobs": True}),
+        ("ollama:m", {"logprobs": True}),
+        ("vllm:m", {"logprobs": True}),
+        ("llamacpp:m", {"logprobs": True, "top_logprobs": 1}),
+        ("local:coder-1.5b", {"logprobs": True, "top_logprobs": 1}),
+        ("openai:gpt-5", {}),
+        ("openai:o4-mini", {}),
+        ("openrouter:openai/gpt-5", {}),
+        ("deepseek:deepseek-reasoner", {}),
+        ("anthropic:m", {}),
+        ("gemini:m", {}),
+        ("n1n:m", {}),
+    ],
+)
+def test_log_probabilities_are_asked_for_where_the_model_gives_them(
+    name: str, fields: dict[str, Any]
+) -> None:
+    found = body(name, ask(logprobs=True))
+
+    assert {key: value for key, value in found.items() if "logprobs" in key} == fields
+
+
+def test_log_probabilities_are_asked_for_only_when_wanted_and_not_of_a_stream() -> None:
+    assert "logprobs" not in body("llamacpp:m", ask())
+    assert "logprobs" not in body("llamacpp:m", ask(logprobs=True), stream=True)
+    refused = body("llamacpp:m", ask(logprobs=True), "logprobs")
+    assert ("logprobs" in refused, "top_logprobs" in refused) == (False, False)
+    assert "top_logprobs" not in body("llamacpp:m", ask(logprobs=True), "top_logprobs")
 
 
 OPEN = {"type": "object", "properties": {"a": {"type": "integer"}}}
@@ -183,6 +219,7 @@ def test_a_refused_field_is_left_out_and_the_cap_is_renamed() -> None:
         {"choices": [{"message": {"content": 7, "refusal": 7}, "finish_reason": 7}]},
         {"choices": [{"delta": {"content": [1, {"text": 2}]}}], "usage": [1]},
         {"usage": {"prompt_tokens_details": 1, "completion_tokens_details": "x", "cost": []}},
+        {"choices": [{"logprobs": 7}]},
     ],
 )
 def test_a_reply_of_any_shape_is_an_error_and_never_a_crash(data: dict[str, Any]) -> None:
@@ -280,3 +317,12 @@ def test_a_reply_of_megabytes_is_refused() -> None:
 
     with pytest.raises(ModelError, match="4,194,304 are taken"):
         finished(resolve("openai:m", env=KEYS), ask(), draft)
+
+
+def test_log_probabilities_are_room_for_more_json_and_not_for_more_text() -> None:
+    plain, wanted = ask(max_output_tokens=1000), ask(max_output_tokens=1000, logprobs=True)
+
+    assert (beside_bytes(plain), beside_bytes(wanted)) == (0, 2_560_000)
+    assert allowed_bytes(plain) == allowed_bytes(wanted)
+    drafts = [Draft(allowed_bytes(one), beside_bytes(one)) for one in (plain, wanted)]
+    assert drafts[1].most_written_bytes - drafts[0].most_written_bytes == 2_560_000

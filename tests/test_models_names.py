@@ -8,9 +8,10 @@ import pytest
 
 from abyme.core.events import Price
 from abyme.errors import ConfigError
-from abyme.models.names import resolve
+from abyme.models.names import LOCAL_AT_ONCE, resolve
 from abyme.models.presets import PRESETS, Preset
 from abyme.models.prices import FREE, parse_price
+from abyme.run.spec import Settings, settle
 
 OPENAI = {"OPENAI_API_KEY": "sk-openai"}
 BOTH = OPENAI | {"ABYME_API_KEY": "general"}
@@ -257,3 +258,11 @@ def test_without_the_table_a_price_is_unknown(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "genai_prices", None)
 
     assert resolve("openai:gpt-4o", env=OPENAI).price is None
+
+
+def test_how_many_calls_a_local_model_takes_at_once_is_known_and_of_others_not() -> None:
+    spec = settle(Settings(model="local:coder-1.5b"), {})
+    other = settle(Settings(model="m", base_url="http://127.0.0.1:1/v1"), {})
+
+    assert spec.facts(spec.sub).at_once == LOCAL_AT_ONCE == 2
+    assert other.facts(other.sub).at_once is None

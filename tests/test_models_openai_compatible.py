@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from abyme.core.events import Price
+from abyme.core.events import Doubt, Price
 from abyme.core.profile import Message
 from abyme.errors import ModelError
 from abyme.models import openai_compatible as under_test
@@ -464,3 +464,93 @@ def test_a_body_is_not_read_beyond_what_such_a_reply_can_take() -> None:
 
     assert error.failure == "bad_reply"
     assert "the reply passes 4,219,904 bytes" in str(error)
+
+
+def test_doubts_are_read_where_they_are_wanted() -> None:
+    answer = Reply(text="A or B", logprobs=[("A", -0.5), (" or", -0.001), (" B", -1.5)])
+    wanted, _, first = asyncio.run(exchange([answer], ask(logprobs=True)))
+    plain, _, second = asyncio.run(exchange([answer], ask()))
+
+    assert wanted.doubts == [
+        Doubt(start=0, end=1, logprob=-0.5),
+        Doubt(start=4, end=6, logprob=-1.5),
+    ]
+    assert plain.doubts is None
+    assert [r.requests[0].get("logprobs") for r in (first, second)] == [True, None]
+
+
+def test_doubts_are_of_the_text_without_what_was_stripped_from_it() -> None:
+    answer = Reply(
+        text="<think>\nA?</think>\nB", logprobs=[("<think>\nA?", -1.0), ("</think>\nB", -0.5)]
+    )
+    reply, _, _ = asyncio.run(exchange([answer], ask(logprobs=True)))
+
+    assert (reply.text, reply.doubts) == ("B", [Doubt(start=0, end=1, logprob=-0.5)])
+
+
+def test_an_endpoint_that_gives_no_log_probabilities_is_no_failure() -> None:
+    reply, _, _ = asyncio.run(exchange(["A"], ask(logprobs=True)))
+
+    assert (reply.text, reply.doubts) == ("A", None)
+
+
+@pytest.mark.parametrize("figure", ["NaN", "-Infinity"])
+def test_figures_that_json_cannot_carry_cost_no_reply(figure: str) -> None:
+    token = f'{{"token": "A", "logprob": {figure}, "bytes": [65]}}'
+    body = (
+        '{"choices": [{"message": {"content": "A"}, "finish_reason": "stop", '
+        f'"logprobs": {{"content": [{token}]}}}}]}}'
+    )
+    reply, _, _ = asyncio.run(exchange([Fault.garbage_json(body)], ask(logprobs=True)))
+
+    assert (reply.text, reply.doubts) == ("A", None)
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (400, "Unrecognized request argument supplied: logprobs"),
+        (400, "Logprobs is not enabled for models/some-model"),
+        (403, "You are not allowed to request logprobs from this model"),
+        (404, "No endpoints found that give log_probs"),
+        (422, "logprobs: Input should be a valid integer"),
+        (400, ""),
+    ],
+)
+def test_log_probabilities_that_are_refused_are_not_asked_for_again(
+    status: int, words: str
+) -> None:
+    async def twice() -> tuple[ModelError, ModelReply, list[dict[str, Any]]]:
+        async with ScriptedEndpoint([Fault.http(status, words), "A"]) as endpoint:
+            model = OpenAICompatible(at(endpoint))
+            with pytest.raises(ModelError) as caught:
+                await model.complete(ask(logprobs=True))
+            reply = await model.complete(ask(logprobs=True))
+            await model.aclose()
+            return caught.value, reply, endpoint.requests
+
+    error, reply, (first, second) = asyncio.run(twice())
+    assert (error.failure, error.retryable, error.retry_after_s) == ("bad_request", True, 0.0)
+    assert (reply.text, reply.doubts) == ("A", None)
+    assert (first["logprobs"], "logprobs" in second) == (True, False)
+
+
+def test_a_form_is_not_given_up_for_log_probabilities_that_are_refused() -> None:
+    async def twice() -> list[dict[str, Any]]:
+        words = "logprobs is not supported with response_format"
+        async with ScriptedEndpoint([Fault.http(400, words), "{}"]) as endpoint:
+            model = OpenAICompatible(at(endpoint))
+            with pytest.raises(ModelError):
+                await model.complete(ask(logprobs=True, schema=SHAPE))
+            await model.complete(ask(logprobs=True, schema=SHAPE))
+            await model.aclose()
+            return endpoint.requests
+
+    _, second = asyncio.run(twice())
+    assert ("logprobs" in second, second["response_format"]["type"]) == (False, "json_schema")
+
+
+def test_a_model_that_never_had_the_field_is_not_asked_again_for_its_sake() -> None:
+    error = failure([Fault.http(403, "logprobs are not for you")], ask())
+
+    assert (error.failure, error.retryable) == ("auth", False)

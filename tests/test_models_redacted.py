@@ -1,15 +1,16 @@
 """Contract: models/redacted. A provider that repeats a key does not bring it into a run."""
 
 import asyncio
+import dataclasses
 
 import pytest
 
 from abyme import RLM
-from abyme.core.events import Usage
+from abyme.core.events import Doubt, Usage
 from abyme.errors import ModelError
 from abyme.models.redacted import Redacted
 from abyme.ports import Message, ModelReply, ModelRequest
-from abyme.testing import ScriptedEndpoint
+from abyme.testing import ScriptedEndpoint, ScriptedModel
 
 KEY, OTHER = "sk-canary-0123456789", "sk-canary-01"
 REQUEST = ModelRequest(messages=[Message(role="user", content="?")], max_output_tokens=9)
@@ -65,3 +66,14 @@ def test_a_key_that_a_provider_repeats_is_in_no_file_of_the_run(tmp_path):
     kept = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     assert b"[API key]" in kept
     assert KEY.encode() not in kept
+
+
+@pytest.mark.parametrize(("text", "kept"), [("the word", True), (f"say {KEY} twice", False)])
+def test_doubts_whose_places_have_moved_are_not_known_any_more(text, kept):
+    doubts = [Doubt(start=4, end=6, logprob=-0.5)]
+    usage = Usage(prompt_tokens=1, completion_tokens=1)
+    told = ModelReply(text=text, finish="stop", usage=usage, doubts=doubts)
+    model = Redacted(ScriptedModel([told]), [KEY])
+    request = dataclasses.replace(REQUEST, logprobs=True)
+
+    assert asyncio.run(model.complete(request)).doubts == (doubts if kept else None)

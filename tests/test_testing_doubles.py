@@ -1,6 +1,7 @@
 """Contract: abyme.testing. The doubles that users get."""
 
 import asyncio
+import dataclasses
 import doctest
 import json
 import subprocess
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 import abyme.testing.endpoint
+from abyme.core.events import Doubt, Usage
 from abyme.core.profile import Message
 from abyme.errors import ConfigError, ModelError
 from abyme.ports import ModelReply, ModelRequest
@@ -253,12 +255,15 @@ def test_a_script_file_has_replies_faults_and_fields(tmp_path) -> None:
                 {"text": "rich", "cost_usd": 0.5},
                 {"fault": "rate_limited", "retry_after_s": 1},
                 {"fault": "empty_reply"},
+                {"text": "A", "logprobs": [["A", -0.1]]},
             ]
         ),
         encoding="utf-8",
     )
     rich = Reply(text="rich", cost_usd=0.5)
-    assert read_script(path) == ["plain", rich, Fault.rate_limited(1), Reply()]
+    *first, unsure = read_script(path)
+    assert first == ["plain", rich, Fault.rate_limited(1), Reply()]
+    assert [tuple(pair) for pair in unsure.logprobs] == [("A", -0.1)]
     path.write_text('{"a": "b", "": ["c", {"fault": "hang"}]}', encoding="utf-8")
     assert read_script(path) == {"a": "b", "": ["c", Fault.hang()]}
 
@@ -271,6 +276,8 @@ def test_a_script_file_has_replies_faults_and_fields(tmp_path) -> None:
         ("[3]", "a string, a reply, or a fault"),
         ('[{"fault": "__init__"}]', "a string, a reply, or a fault"),
         ('[{"txt": "a"}]', "unexpected keyword argument 'txt'"),
+        ('[{"text": "a", "logprobs": [["a"]]}]', "pairs of a token and a number"),
+        ('[{"text": "a", "logprobs": [["a", "sure"]]}]', "pairs of a token and a number"),
     ],
 )
 def test_a_script_file_that_is_none_is_refused(tmp_path, text: str, says: str) -> None:
@@ -314,6 +321,35 @@ def test_the_help_of_the_endpoint_tells_every_fault_and_a_script_it_reads(capsys
     assert [name for name in FAULTS if name not in told] == []
     (tmp_path / "s.json").write_text(
         '["text", {"text": "...", "prompt_tokens": 100},'
+        ' {"text": "A", "logprobs": [["A", -0.1]]},'
         ' {"fault": "rate_limited", "retry_after_s": 1}]'
     )
-    assert len(read_script(tmp_path / "s.json")) == 3
+    assert len(read_script(tmp_path / "s.json")) == 4
+    assert '"logprobs": [["A", -0.1]]' in told
+
+
+def test_an_endpoint_gives_log_probabilities_to_whom_asks_for_them() -> None:
+    answer = Reply(text="é!", logprobs=[("é", -0.5), ("!", -0.25)])
+    with ScriptedEndpoint([answer] * 2) as endpoint:
+        _, plain = post(endpoint.url)
+        _, asked = post(endpoint.url, logprobs=True)
+
+    assert "logprobs" not in plain["choices"][0]
+    assert asked["choices"][0]["logprobs"]["content"] == [
+        {"token": "é", "logprob": -0.5, "bytes": [195, 169], "top_logprobs": []},
+        {"token": "!", "logprob": -0.25, "bytes": [33], "top_logprobs": []},
+    ]
+
+
+def test_a_scripted_model_gives_doubts_to_whom_asks_for_them() -> None:
+    unsure = ModelReply(
+        text="A",
+        finish="stop",
+        usage=Usage(),
+        doubts=[Doubt(start=0, end=1, logprob=-0.5)],
+    )
+    model = ScriptedModel([unsure, unsure])
+    asked = dataclasses.replace(ask(), logprobs=True)
+
+    assert asyncio.run(model.complete(ask())).doubts is None
+    assert asyncio.run(model.complete(asked)).doubts == unsure.doubts

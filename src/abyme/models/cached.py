@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+from msgspec import structs
 
-from abyme.core.events import Usage
+from abyme.core.events import Doubt, Usage
 from abyme.files import UnfitFile, read_whole
 from abyme.ports import Model, ModelReply, ModelRequest
 
@@ -44,12 +45,14 @@ FENCE: Final = "\ufdd0fence\ufdd1"
 FREE: Final = Usage(cost_usd_micro=0)
 
 
-class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One file."""
 
     key: str
     text: str
     text_sha256: str
+    """Of the doubts too, where there are any."""
+    doubts: list[Doubt] | None = None
 
 
 class Cached:
@@ -78,15 +81,17 @@ class Cached:
         if request.fresh:
             return await self._model.complete(request, on_text)
         key = key_of(self._identity, request)
-        text = self._read(key)
-        if text is not None:
-            text = text.replace(FENCE, request.fence) if request.fence else text
+        kept = self._read(key)
+        if kept is not None:
+            text = kept.text.replace(FENCE, request.fence) if request.fence else kept.text
             if on_text is not None:
                 on_text(text)
-            return ModelReply(text=text, finish="stop", usage=FREE)
+            return ModelReply(text=text, finish="stop", usage=FREE, doubts=kept.doubts)
         reply = await self._model.complete(request, on_text)
         if reply.finish == "stop" and reply.text.strip():
-            self._keep(key, _unfenced(reply.text, request.fence))
+            text = _unfenced(reply.text, request.fence)
+            moved = reply.doubts is None or text != reply.text
+            self._keep(key, text, None if moved else list(reply.doubts or ()))
         return reply
 
     async def aclose(self) -> None:
@@ -101,7 +106,7 @@ class Cached:
     def _path(self, key: str) -> Path:
         return self._folder / key[:2] / f"{key[2:]}.json"
 
-    def _read(self, key: str) -> str | None:
+    def _read(self, key: str) -> Entry | None:
         path = self._path(key)
         try:
             entry = msgspec.json.decode(read_whole(path, MOST_ENTRY_BYTES), type=Entry)
@@ -109,18 +114,19 @@ class Cached:
             entry = None
         except OSError:
             return None
-        if entry is None or entry.key != key or entry.text_sha256 != _sha256(entry.text):
+        if entry is None or entry.key != key or entry.text_sha256 != _sha256(entry):
             with contextlib.suppress(OSError):
                 path.unlink()
             return None
         with contextlib.suppress(OSError):
             os.utime(path, follow_symlinks=False)  # it was used now
-        return entry.text
+        return entry
 
-    def _keep(self, key: str, text: str) -> None:
+    def _keep(self, key: str, text: str, doubts: list[Doubt] | None) -> None:
         path = self._path(key)
+        entry = Entry(key=key, text=text, text_sha256="", doubts=doubts)
         try:
-            data = msgspec.json.encode(Entry(key=key, text=text, text_sha256=_sha256(text)))
+            data = msgspec.json.encode(structs.replace(entry, text_sha256=_sha256(entry)))
         except UnicodeEncodeError:
             return  # a lone surrogate, which no JSON carries
         if len(data) > min(self._max_bytes * KEEP, MOST_ENTRY_BYTES):
@@ -158,6 +164,7 @@ def key_of(identity: str, request: ModelRequest) -> str:
         request.prefill,
         request.seed,
         request.schema,
+        *(["logprobs"] if request.logprobs else []),
     ]
     data = b"".join(_plain(field) for field in fields)
     return hashlib.sha256(data).hexdigest()
@@ -221,5 +228,8 @@ def _plain(value: Any) -> bytes:
     return b"%d:%b" % (len(data), data)
 
 
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+def _sha256(entry: Entry) -> str:
+    data = entry.text.encode("utf-8", "surrogatepass")
+    if entry.doubts is not None:
+        data += b"\0" + msgspec.json.encode(entry.doubts)
+    return hashlib.sha256(data).hexdigest()

@@ -13,10 +13,10 @@ import msgspec
 
 from abyme.core.events import Usage
 from abyme.errors import ModelError
-from abyme.models import faults
+from abyme.models import doubts, faults
 from abyme.models import usage as usages
 from abyme.models.names import Endpoint
-from abyme.models.presets import REASONING
+from abyme.models.presets import NO_LOGPROBS, REASONING
 from abyme.models.response_format import response_format
 from abyme.ports import ModelReply, ModelRequest
 
@@ -32,6 +32,8 @@ SPARE_BYTES: Final = 1 << 20
 """Beyond the tokens that were allowed: some providers do not count reasoning among them."""
 WRITTEN: Final = 4
 """Bytes that JSON takes for one of text, and what stands beside it."""
+LOGPROB_BYTES: Final = 2560
+"""Of JSON for a token's log-probability, where a server lists 20 other tokens beside it."""
 DEFAULT_ONLY: Final = frozenset({"temperature", "stop"})
 
 
@@ -56,6 +58,8 @@ def request_body(
         "response_format": response_format(preset, request.schema, without),
         **dict(preset.extra),
     }
+    if asks_logprobs(endpoint, request, stream=stream, without=without):
+        body |= dict(preset.logprobs)
     if request.prefill and preset.prefill != "none" and "prefill" not in without:
         messages.append({"role": "assistant", "content": request.prefill})
         if preset.prefill == "flags":
@@ -71,6 +75,14 @@ def request_body(
         body["messages"] = [m | {"content": well_formed(m["content"])} for m in messages]
         body.pop("response_format", None)
         return msgspec.json.encode(body)
+
+
+def asks_logprobs(
+    endpoint: Endpoint, request: ModelRequest, *, stream: bool, without: frozenset[str]
+) -> bool:
+    """Tell whether a request asks for log-probabilities. Replies that are read along do not."""
+    wanted = request.logprobs and not stream and "logprobs" not in without
+    return wanted and NO_LOGPROBS.search(endpoint.model) is None and bool(endpoint.preset.logprobs)
 
 
 def _cap_field(endpoint: Endpoint, without: frozenset[str], *, reasoning: bool) -> str:
@@ -91,24 +103,32 @@ def allowed_bytes(request: ModelRequest) -> int:
     return min(MOST_REPLY_BYTES, SPARE_BYTES + TOKEN_BYTES * request.max_output_tokens)
 
 
+def beside_bytes(request: ModelRequest) -> int:
+    """Bytes of JSON that are taken beside text and reasoning."""
+    return LOGPROB_BYTES * request.max_output_tokens if request.logprobs else 0
+
+
 @dataclass(slots=True)
 class Draft:
     """A reply as far as it has arrived; of text and reasoning at most `most_bytes`."""
 
     most_bytes: int = MOST_REPLY_BYTES
+    beside_bytes: int = 0
     size_bytes: int = 0
     parts: list[str] = field(default_factory=list)
     finish: str | None = None
     refusal: str = ""
     thought_chars: int = 0
     usage: dict[str, Any] | None = None
+    logprobs: Any = None
+    """As they came last: of a whole reply, or of one piece of a stream."""
     failure: Any = None
     """An error object that came in place of the reply or in the middle of it."""
 
     @property
     def most_written_bytes(self) -> int:
         """Of the JSON that it comes in."""
-        return min(MOST_REPLY_BYTES, WRITTEN * self.most_bytes)
+        return min(MOST_REPLY_BYTES, WRITTEN * self.most_bytes + self.beside_bytes)
 
     @property
     def too_long(self) -> str | None:
@@ -137,6 +157,7 @@ class Draft:
             self.failure = choice
         if isinstance(choice.get("finish_reason"), str):
             self.finish = choice["finish_reason"]
+        self.logprobs = choice.get("logprobs")
         message = choice.get("delta") or choice.get("message")
         if not isinstance(message, dict):
             return self._add(_plain(choice.get("text")))
@@ -173,7 +194,8 @@ def finished(endpoint: Endpoint, request: ModelRequest, draft: Draft) -> ModelRe
     if too_long is not None:
         raise faults.error(endpoint, "bad_reply", too_long, usage=usage)
     if text.strip() and finish != "content_filter":
-        return ModelReply(text=text, finish=finish, usage=usage)
+        unsure = doubts.read(draft.logprobs, text) if request.logprobs else None
+        return ModelReply(text=text, finish=finish, usage=usage, doubts=unsure)
     raise no_text(endpoint, request, draft, usage)
 
 

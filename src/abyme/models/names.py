@@ -20,6 +20,8 @@ UNNAMED: Final = ""
 """Model of a custom endpoint that the user left to the endpoint; `run.build` asks it."""
 DEFAULT_LOCAL: Final = "coder-1.5b"
 LOCAL_WINDOW_TOKENS: Final = 8192
+"""Of each call, whatever else the server is at work on."""
+LOCAL_AT_ONCE: Final = 2
 LOOPBACK_ONLY: Final = "none"
 """Scheme of an address that came without one: good for this machine only."""
 
@@ -40,6 +42,8 @@ class Endpoint:
     price_source: str = "unknown"
     """``user``, ``loopback``, ``table of DATE`` or ``unknown``."""
     window_tokens: int | None = None
+    at_once: int | None = None
+    """Calls that it works on at the same time; None: not known."""
     loopback: bool = False
     local: bool = False
     """Served by this package: `abyme.models.local`."""
@@ -170,6 +174,7 @@ def _local(model: str, price: Price | None) -> Endpoint:
         price=price or FREE,
         price_source="user" if price else "loopback",
         window_tokens=LOCAL_WINDOW_TOKENS,
+        at_once=LOCAL_AT_ONCE,
         loopback=True,
         local=True,
     )

@@ -29,6 +29,8 @@ from abyme.models.completion import (
     MOST_REPLY_BYTES,
     Draft,
     allowed_bytes,
+    asks_logprobs,
+    beside_bytes,
     finished,
     read_usage,
     request_body,
@@ -66,12 +68,17 @@ OPTIONAL: Final = (
     "seed",
     "stream_options",
     "usage",
+    "logprobs",
+    "top_logprobs",
 )
+LOGPROBS: Final = re.compile(r"log.?prob", re.IGNORECASE)
 REFUSES: Final = re.compile(
     r"unsupported|not support|unrecognized|unknown|unexpected|deprecated|not permitted"
     r"|extra (?:fields|inputs)|invalid (?:parameter|argument)|unavailable",
     re.IGNORECASE,
 )
+NO_NUMBER: Final = re.compile(rb"NaN|Infinity")
+"""What servers in Python write for log-probabilities that are no numbers."""
 
 
 class OpenAICompatible:
@@ -103,7 +110,7 @@ class OpenAICompatible:
         """One attempt; see `abyme.ports.Model`."""
         import aiohttp  # noqa: PLC0415  60 ms that a run with another model need not pay
 
-        draft = Draft(allowed_bytes(request))
+        draft = Draft(allowed_bytes(request), beside_bytes(request))
         try:
             return await self._attempt(request, on_text, draft)
         except ModelError as error:
@@ -154,7 +161,10 @@ class OpenAICompatible:
         ) as response:
             streamed = "text/event-stream" in response.headers.get("Content-Type", "")
             if response.status != 200:
-                raise await self._refusal(response, request, without)
+                asked = asks_logprobs(
+                    self.endpoint, request, stream=on_text is not None, without=without
+                )
+                raise await self._refusal(response, request, without, logprobs=asked)
             if streamed:
                 await self._read_stream(response, on_text, draft)
             else:
@@ -231,15 +241,25 @@ class OpenAICompatible:
         return error, faults.said(body)
 
     async def _refusal(
-        self, response: aiohttp.ClientResponse, request: ModelRequest, without: frozenset[str]
+        self,
+        response: aiohttp.ClientResponse,
+        request: ModelRequest,
+        without: frozenset[str],
+        *,
+        logprobs: bool,
     ) -> ModelError:
         """Leave out, from now on, a field that this model says it does not take.
 
         Such a 400 costs nothing, and the next attempt differs from this one, which went
         `without` what had been learned until then. A 400 that says nothing of the kind is
         taken to be about the schema, if one was sent; other schemas keep their form.
+        `logprobs`: it asked for log-probabilities. OpenAI refuses these by a 403.
         """
         error, words = await self._said(response)
+        if logprobs and response.status < 500 and LOGPROBS.search(words):
+            self._refused |= {"logprobs"}
+            error.failure, error.retryable, error.retry_after_s = "bad_request", True, 0.0
+            return error
         if error.failure != "bad_request":
             return error
         refused = _fields(words)
@@ -252,6 +272,7 @@ class OpenAICompatible:
             self._unfit[_digest(request.schema)] = without | form
             refused = form
         else:
+            refused |= {"logprobs"} if logprobs and not refused else NOTHING
             self._refused |= refused
         if refused - without:
             error.retryable, error.retry_after_s = True, 0.0
@@ -365,4 +386,10 @@ def _decode(raw: bytes) -> Any:
     try:
         return msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass
+    if not NO_NUMBER.search(raw):
+        return None
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError):
         return None

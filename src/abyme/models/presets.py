@@ -11,6 +11,9 @@ from typing import Final, Literal
 
 GENERAL_KEY: Final = "ABYME_API_KEY"
 OPENAI_KEY: Final = "OPENAI_API_KEY"
+LOGPROBS: Final = (("logprobs", True),)
+LLAMA_LOGPROBS: Final = (("logprobs", True), ("top_logprobs", 1))
+"""llama.cpp would list 20 other tokens beside each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +33,8 @@ class Preset:
     shape: Literal["grammar", "schema", "strict", "object", "none"] = "schema"
     """What it takes as `response_format` (`models/response_format`): a JSON Schema of any kind,
     one of an object, one that can be kept strictly, the word that it be an object, or nothing."""
+    logprobs: tuple[tuple[str, object], ...] = ()
+    """Fields that ask for log-probabilities, where it documents that it gives them."""
     extra: tuple[tuple[str, object], ...] = ()
     """Fields sent with every request."""
     prices: str | None = None
@@ -47,6 +52,7 @@ PRESETS: Final[dict[str, Preset]] = {
             key_names=(OPENAI_KEY,),
             cap_field="max_completion_tokens",
             prefill="none",
+            logprobs=LOGPROBS,
             prices="openai",
             example="gpt-5",
         ),
@@ -73,6 +79,7 @@ PRESETS: Final[dict[str, Preset]] = {
             name="openrouter",
             base_url="https://openrouter.ai/api/v1",
             key_names=("OPENROUTER_API_KEY",),
+            logprobs=LOGPROBS,
             extra=(("usage", {"include": True}),),
             prices="openrouter",
             example="qwen/qwen3-coder",
@@ -84,6 +91,7 @@ PRESETS: Final[dict[str, Preset]] = {
             prefill="none",
             seed=False,
             shape="object",
+            logprobs=LOGPROBS,
             prices="deepseek",
             example="deepseek-chat",
         ),
@@ -97,19 +105,40 @@ PRESETS: Final[dict[str, Preset]] = {
             name="ollama",
             base_url="http://127.0.0.1:11434/v1",
             shape="grammar",
+            logprobs=LOGPROBS,
             example="qwen2.5-coder:7b",
         ),
-        Preset(name="vllm", base_url="http://127.0.0.1:8000/v1", prefill="flags", shape="grammar"),
-        Preset(name="llamacpp", base_url="http://127.0.0.1:8080/v1", shape="grammar"),
+        Preset(
+            name="vllm",
+            base_url="http://127.0.0.1:8000/v1",
+            prefill="flags",
+            shape="grammar",
+            logprobs=LOGPROBS,
+        ),
+        Preset(
+            name="llamacpp",
+            base_url="http://127.0.0.1:8080/v1",
+            shape="grammar",
+            logprobs=LLAMA_LOGPROBS,
+        ),
     )
 }
 
-CUSTOM: Final = Preset(name="custom", base_url="", key_names=())
+CUSTOM: Final = Preset(name="custom", base_url="", key_names=(), logprobs=LOGPROBS)
 """An endpoint that is known by its address alone."""
 
-LOCAL: Final = Preset(name="local", base_url="", shape="grammar", example="coder-1.5b")
+LOCAL: Final = Preset(
+    name="local",
+    base_url="",
+    shape="grammar",
+    logprobs=LLAMA_LOGPROBS,
+    example="coder-1.5b",
+)
 """A model that this package serves by itself."""
 
 REASONING: Final = re.compile(r"(?:^|/)(?:o[1-9]\d?|gpt-(?:[5-9]|[1-9]\d))(?![a-z0-9])")
 """OpenAI's reasoning models, which take `max_completion_tokens` and neither a temperature
 nor stop words, behind whatever gateway."""
+
+NO_LOGPROBS: Final = re.compile(rf"{REASONING.pattern}|(?:^|/)deepseek-reasoner")
+"""Models that document that they give no log-probabilities: those that think."""

@@ -38,7 +38,8 @@ class Redacted:
         if sieve is not None:
             sieve.end()
         text, finish = cut(reply.text, self._keys), cut(reply.finish, self._keys)
-        return dataclasses.replace(reply, text=text, finish=finish)
+        doubts = reply.doubts if text == reply.text else None  # their places have moved
+        return dataclasses.replace(reply, text=text, finish=finish, doubts=doubts)
 
     async def aclose(self) -> None:
         """Close the model beneath."""

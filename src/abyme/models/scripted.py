@@ -6,6 +6,7 @@ exchange always costs the same. No network, no clock.
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TypeAlias
@@ -31,7 +32,7 @@ class ScriptedModel:
     >>> model = ScriptedModel(lambda request: request.messages[-1].content.upper())
 
     A function may be asynchronous. `requests` holds what was asked, `closed` whether
-    `aclose` was called.
+    `aclose` was called. A reply's `doubts` are given where the request asks for them.
     """
 
     def __init__(self, script: Script) -> None:
@@ -63,6 +64,8 @@ class ScriptedModel:
                 retryable=True,
                 usage=reply.usage,
             )
+        if reply.doubts is not None and not request.logprobs:
+            reply = dataclasses.replace(reply, doubts=None)
         if on_text is not None:
             for line in reply.text.splitlines(keepends=True):
                 on_text(line)

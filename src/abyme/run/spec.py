@@ -85,6 +85,7 @@ class Spec:
             price=endpoint.price,
             window_tokens=endpoint.window_tokens,
             max_output_tokens=self.max_output_tokens or _output_tokens(endpoint),
+            at_once=endpoint.at_once,
         )
 
 

@@ -25,6 +25,8 @@ substrings of the prompt and whose values are a reply or a list of them. A reply
 
   "text"                                    the text of the reply
   {{"text": "...", "prompt_tokens": 100}}     with fields of abyme.testing.Reply
+  {{"text": "A", "logprobs": [["A", -0.1]]}}  with log-probabilities of its tokens, for
+                                            requests that ask for them
   {{"fault": "rate_limited", "retry_after_s": 1}}
                                             a fault and its arguments; there are
                                             {", ".join(FAULTS[:6])},

@@ -216,6 +216,8 @@ class ScriptedEndpoint:
             writer.write(http.stream_head() + sent + done)
             return
         choice = {"index": 0, "message": message, "finish_reason": finish}
+        if reply.logprobs is not None and body.get("logprobs") is True:
+            choice["logprobs"] = {"content": [_logprob(*pair) for pair in reply.logprobs]}
         data = {"object": "chat.completion", "model": body.get("model"), "choices": [choice]}
         if usage is not None:
             data["usage"] = usage
@@ -343,6 +345,11 @@ def _pieces(message: dict[str, Any], finish: str) -> list[dict[str, Any]]:
     ]
     last = {"index": 0, "delta": {}, "finish_reason": finish}
     return [*events, {"object": "chat.completion.chunk", "choices": [last]}]
+
+
+def _logprob(token: str, logprob: float) -> dict[str, Any]:
+    raw = list(token.encode("utf-8", "surrogatepass"))
+    return {"token": token, "logprob": logprob, "bytes": raw, "top_logprobs": []}
 
 
 def _event(data: dict[str, Any]) -> bytes:

@@ -35,6 +35,15 @@ class Reply:
     """False: the reply says nothing of tokens."""
     after_s: float = 0.0
     """Wait so long before it, beside the endpoint's own latency."""
+    logprobs: Sequence[tuple[str, float]] | None = None
+    """Tokens and the natural logarithms of their probabilities, for requests that ask for them
+    and do not stream. The tokens should make up the text."""
+
+    def __post_init__(self) -> None:
+        for pair in self.logprobs or ():
+            token, logprob = pair if len(pair) == 2 else (None, None)
+            if not isinstance(token, str) or not isinstance(logprob, int | float):
+                raise TypeError(f"logprobs holds pairs of a token and a number, not {pair!r}")
 
 
 FaultKind: TypeAlias = Literal[
