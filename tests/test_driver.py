@@ -34,7 +34,7 @@ def make(cells, replies, *, sub=(), journal=None, clock=None, on_record=None, **
         models={"test:root": root, "test:sub": ScriptedModel(sub)},
         clock=clock or FakeClock(),
         seal=lambda text: NoEvidence(),
-        preview=lambda context: "str, 3 characters",
+        preview=lambda context, question: "str, 3 characters",
         on_record=on_record,
     )
     return Driver(started(**more), ports), sandbox, journal

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from abyme.run.driver import Ports
     from abyme.run.resume import TakenUp
 
-PREVIEW_CHARS = 1400
 ANY_MODEL = "default"
 KEPT_FIRST_CHARS = 16 << 20
 """A context that paths do not give again is stored before its run begins, if it is no longer."""
@@ -132,7 +131,7 @@ class Parts:
         try:
             started = ev.RunStarted(
                 question=question,
-                preview=shown(context),
+                preview=shown(context, question),
                 context_chars=context.chars,
                 context_documents=context.documents,
                 limits=spec.limits,
@@ -290,11 +289,11 @@ def seal(text: str) -> Context:
     return from_value(text)
 
 
-def shown(context: Context) -> str:
-    """Describe a context as its model is shown it."""
+def shown(context: Context, question: str) -> str:
+    """Describe a context as its model is shown it, which is asked `question` of it."""
     from abyme.contexts.preview import preview  # noqa: PLC0415
 
-    return preview(context, PREVIEW_CHARS)
+    return preview(context, question)
 
 
 def open_model(endpoint: Endpoint, cache_dir: Path) -> Model:

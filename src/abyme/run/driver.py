@@ -44,8 +44,8 @@ class Ports:
     clock: Clock
     seal: Callable[[str], Context]
     """A child's own text -> its context."""
-    preview: Callable[[Context], str]
-    """What a child is shown of a context of its own."""
+    preview: Callable[[Context, str], str]
+    """What a child is shown of a context of its own, and is asked -> the first look at it."""
     confirm: Callable[[int, float], Awaitable[bool]] | None = None
     """Calls, expected dollars -> the user's word; None: nobody can be asked."""
     misfit: Callable[[Any], str | None] | None = None
@@ -245,7 +245,9 @@ class Driver:
         return lambda piece: on_text(effect.node, piece)
 
     async def _open(self, effect: do.OpenSession) -> None:
-        if (happened := await self._sessions.open(effect)) is not None:
+        node = self.tree.node(effect.node)
+        asked = node.machine.question if node is not None else ""
+        if (happened := await self._sessions.open(effect, asked)) is not None:
             self.post(effect.node, happened)
 
     def _begin_close(self, node: NodeId) -> None:

@@ -28,7 +28,7 @@ class Sessions:
         context: Context,
         seed: int,
         seal: Callable[[str], Context],
-        preview: Callable[[Context], str],
+        preview: Callable[[Context, str], str],
     ) -> None:
         self._sandbox = sandbox
         self._context = context
@@ -48,12 +48,15 @@ class Sessions:
         """Nodes that have a REPL or a context."""
         return {*self._sessions, *self._contexts}
 
-    async def open(self, effect: do.OpenSession) -> ev.AnyEvent | None:
-        """Start a node's REPL, and run its cells if it had one; None: nobody wants it any more."""
+    async def open(self, effect: do.OpenSession, question: str) -> ev.AnyEvent | None:
+        """Start a node's REPL, and run its cells if it had one; None: nobody wants it any more.
+
+        `question` is the node's: what a child is shown of a context of its own depends on it.
+        """
         node = effect.node
         self._opening.add(node)
         try:
-            happened: ev.AnyEvent = await self._opened(effect)
+            happened: ev.AnyEvent = await self._opened(effect, question)
         except (AbymeError, OSError) as error:  # no descriptors left, no memory: this node's end
             happened = ev.SessionLost(why=str(error), fatal=True)
         finally:
@@ -132,13 +135,15 @@ class Sessions:
         if self._checks:
             await asyncio.wait(set(self._checks.values()))
 
-    async def _opened(self, effect: do.OpenSession) -> ev.SessionOpened | ev.SessionRebuilt:
+    async def _opened(
+        self, effect: do.OpenSession, question: str
+    ) -> ev.SessionOpened | ev.SessionRebuilt:
         node, preview = effect.node, None
         context = self._contexts.get(effect.of, self._context)
         if effect.context is not None:
             context = await asyncio.to_thread(self._part, context, effect.context)
             self._contexts[node] = context
-            preview = self._preview(context)
+            preview = self._preview(context, question)
         session = await self._start(node, context)
         if effect.cells is not None:
             return await self._rebuilt(node, effect.cells, context)
