@@ -120,7 +120,9 @@ class CallBook:
             call = self.waiting[0]
             if only is not None and (call.purpose != "turn" or call.node != only):
                 break
-            worst = pricing.worst(call.model, call.messages, call.max_output_tokens)
+            worst = pricing.worst(
+                call.model, call.messages, call.max_output_tokens, call.form or call.schema
+            )
             try:
                 sent.append(self._send(call, worst))
             except LimitReached as refusal:

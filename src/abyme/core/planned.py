@@ -9,6 +9,7 @@ Does not decide how items are packed or replies are read: that is the job's.
 """
 
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -96,9 +97,10 @@ class Planned:
         had = [_key(scope, model, ask) in self._replies for ask in first.asks]
         amounts, items = [], []
         for number, one in enumerate(job.expected()):
-            answered = number < len(had) and had[number]
-            amounts.append(NOTHING if answered else self._expected(model, one))
-            items.append(len(first.asks[number].positions) if number < len(had) else 0)
+            ask = first.asks[number] if number < len(first.asks) else None
+            answered = ask is not None and had[number]
+            amounts.append(NOTHING if answered else self._expected(model, one, _form(ask)))
+            items.append(len(ask.positions) if ask is not None else 0)
         return Plan(job, first, scope, model, amounts, items)
 
     def forget(self, node: NodeId, batch: BatchId) -> None:
@@ -204,7 +206,7 @@ class Planned:
             logprobs=ask.logprobs,
             fresh=fresh or ask.sample > 0,
             estimated=estimated,
-            expected=self._expected(model, Expected(estimated, ask.output_tokens)),
+            expected=self._expected(model, Expected(estimated, ask.output_tokens), _form(ask)),
         )
 
     def _close(self, call: CallId) -> tuple[bytes, list[tuple[BatchKey, Ask]]]:
@@ -213,15 +215,20 @@ class Planned:
         self.fanout.unseat(call)
         return key, self._takers.pop(call)
 
-    def _expected(self, model: ev.ModelFacts, one: Expected) -> Amount:
+    def _expected(self, model: ev.ModelFacts, one: Expected, form: str) -> Amount:
+        """Expect a call's cost; some providers count the form as a part of the prompt."""
         prompt = self.book.calibration.expected(model.name, one.prompt_tokens)
-        return pricing.ordinary(model, prompt, one.output_tokens)
+        return pricing.ordinary(model, prompt + tokens.estimate(form), one.output_tokens)
 
     def _scope(self, node: NodeId, event: ev.CallsRequested, keys: Sequence[bytes]) -> str:
         """Name the occurrence of a task that is `fresh`, the same when its cell is run again."""
         asked = hashlib.blake2b(b"".join(keys), digest_size=16).digest()
         self._fresh[node, event.cell, asked] += 1
         return f"{node} {event.cell} {asked.hex()} {self._fresh[node, event.cell, asked]} "
+
+
+def _form(ask: Ask | None) -> str:
+    return "" if ask is None or ask.form is None else json.dumps(ask.form)
 
 
 def _key(scope: str, model: ev.ModelFacts, ask: Ask) -> bytes:

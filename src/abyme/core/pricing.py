@@ -6,7 +6,9 @@ only what was in fact paid does, by the usage that came back. Where a provider g
 figure in money, that is what was paid; else its tokens at the declared price.
 """
 
+import json
 from collections.abc import Iterable
+from typing import Any
 
 from abyme.core.events import Failure, ModelFacts, Price, Usage
 from abyme.core.ledger import Amount
@@ -30,9 +32,17 @@ def prompt_bytes(messages: Iterable[Message]) -> int:
     return sum(len(m.content.encode("utf-8", "surrogatepass")) for m in messages)
 
 
-def worst(model: ModelFacts, messages: tuple[Message, ...], max_output_tokens: int) -> Amount:
-    """Most that one attempt can cost at the declared price."""
+def worst(
+    model: ModelFacts,
+    messages: tuple[Message, ...],
+    max_output_tokens: int,
+    form: dict[str, Any] | None = None,
+) -> Amount:
+    """Most that one attempt can cost at the declared price. A `form` that is passed on with the
+    prompt counts as a part of it, as it does with some providers.
+    """
     prompt = prompt_bytes(messages) + MESSAGE_TOKENS * len(messages)
+    prompt += 0 if form is None else len(json.dumps(form))
     return Amount(1, prompt + max_output_tokens, _usd(model.price, prompt, max_output_tokens))
 
 
