@@ -106,7 +106,7 @@ def test_a_pattern_without_a_match_is_told_of_case(view, tool):
     getattr(view, tool)("^editor: nora")
 
     assert view.take_notes() == [
-        "nothing matches '^editor: nora'; ignoring case, with (?i), there are 1"
+        "nothing matches '^editor: nora'; ignoring case, (?i), there are 1 matches"
     ]
 
 

@@ -567,6 +567,23 @@ def test_a_weak_root_must_look_before_it_answers():
     assert run.one(do.Finish).value == 2
 
 
+def test_a_weak_root_is_asked_once_more_for_an_answer_that_it_has_not_seen():
+    run = Run(profile=profiles.load("weak-local"), question="Who is the editor?")
+    run.ready()
+    run.code("print(1)")
+    run.done("Editor: Nora Lind\n")
+    for cell in (2, 3):
+        run.code('submit("Sam Ito")')
+        run.submit("Sam Ito", cell=cell)
+        run.done(cell=cell)
+        if cell == 2:
+            assert "it stands in no output" in last_message(run)
+            assert "search('Who is the editor?'" in last_message(run)
+    run.checked()
+
+    assert run.one(do.Finish).value == "Sam Ito"
+
+
 def test_a_failure_that_no_attempt_is_left_for_is_what_ends_the_run():
     """Not "max_calls": the user must learn that nobody answered."""
     run = Run(limits=Limits(max_calls=1))

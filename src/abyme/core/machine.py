@@ -15,11 +15,12 @@ from enum import Enum, auto
 from typing import Any, Final, Literal, TypeAlias
 
 from abyme.core import events as ev
-from abyme.core import replies
+from abyme.core import grounds, replies
 from abyme.core.effects import Budget
 from abyme.core.folding import Room
 from abyme.core.ids import NodeId
 from abyme.core.profile import Message, Profile
+from abyme.core.slots import fill
 from abyme.core.transcript import Transcript, answer_shape, differences, status_line, went_on
 
 
@@ -145,7 +146,9 @@ class Machine:
     held: Held = field(default_factory=Held)
     _submitted: Held | None = None
     """Of the running cell; becomes `held` when it ends cleanly."""
-    _seen_output: bool = False
+    _seen: list[str] = field(default_factory=list)
+    """Outputs, where the profile wants them looked at."""
+    _doubted: bool = False
     _asked_again: bool = False
     _closing_asked: bool = False
     _reopened: int = 0
@@ -304,8 +307,11 @@ class Machine:
         submitted, self._submitted = self._submitted, None
         if event.ended in ("rolled_back", "lost"):
             submitted = None  # a roll-back discards it with everything else
-        if submitted is not None and clean and self._too_early():
-            notes.append("answer not taken yet: look at this output first, then submit")
+        if submitted is not None and clean and (doubt := self._doubt(submitted.value)):
+            notes.append(doubt)
+            if self.held.value is None or self.held.draft:
+                self.held = submitted
+                self.held.draft = True
             submitted = None
         if submitted is not None:
             self.held = submitted
@@ -316,7 +322,8 @@ class Machine:
                 )
         elif event.draft not in (None, "") and (self.held.value is None or self.held.draft):
             self.held = Held(event.draft, draft=True)
-        self._seen_output = self._seen_output or bool(event.output.strip())
+        if self.profile.look_first and event.output.strip():
+            self._seen.append(event.output[: self.profile.output_chars])
         self._transcript.cell(event, notes=notes, status=self._status(budget, self.turn + 1))
         if submitted is not None and clean:
             self.state = State.CHECKING
@@ -364,8 +371,17 @@ class Machine:
             reason += "; the answer is the last reply as it stands, it was not submitted"
         return self._end("partial", reason)
 
-    def _too_early(self) -> bool:
-        return self.profile.look_first and not self._seen_output and not self._last_turn_had()
+    def _doubt(self, value: Any) -> str | None:
+        """Say why an answer is not taken yet; None: it is."""
+        if not self.profile.look_first or self._last_turn_had():
+            return None
+        if not self._seen:
+            return "answer not taken yet: look at this output first, then submit"
+        if self._doubted or not self.profile.doubt:
+            return None
+        why = grounds.doubt(value, code=self._code, question=self.question, seen=self._seen)
+        self._doubted = why is not None
+        return why and fill(self.profile.doubt, why=why, question=repr(self.question))
 
     def _last_turn_had(self) -> bool:
         return self._closing_asked or (self.turn >= self.max_turns and self.closing is None)

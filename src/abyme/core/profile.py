@@ -68,6 +68,9 @@ class Profile(Struct, frozen=True, kw_only=True):
     """What the assistant's reply is made to begin with, where the endpoint allows it."""
     look_first: bool = False
     """Take no answer before some output has been seen."""
+    doubt: str = ""
+    """Said, once, of an answer that stands on nothing (`core/grounds`); ``{why}``, and
+    ``{question}`` as a Python literal. Empty: such an answer is taken. Goes with `look_first`."""
     output_chars: int = 10_000
     """Of a cell's output, shown to this model."""
     max_output_tokens: int = 4096

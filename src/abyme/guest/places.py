@@ -154,7 +154,7 @@ class Finder:
         compiled = Pattern(pattern, flags | re.IGNORECASE)
         found = self._count(compiled, docs)
         self._notes.append(
-            f"nothing matches {compiled.shown}; ignoring case, with (?i), there are {found:,}"
+            f"nothing matches {compiled.shown}; ignoring case, (?i), there are {found:,} matches"
             if found
             else f"nothing matches {compiled.shown}, in capitals or not; "
             "search(words) finds the passages that are nearest to some words"
