@@ -35,7 +35,7 @@ def reply_to(prompt):
 
 
 class Stage:
-    """Plays runs: the root's turns from a list, code where there is no fence; sub-calls by `sub`."""
+    """Plays the root's turns from a list (code where there is no fence), sub-calls by `sub`."""
 
     def __init__(self, runs_dir):
         self._runs_dir = runs_dir

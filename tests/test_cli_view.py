@@ -161,6 +161,17 @@ def test_a_turn_that_was_in_flight_is_counted_once() -> None:
     assert texts(cut)[0].startswith("root  turn 1 of 7, writing  how many?")
 
 
+def test_a_turn_that_is_asked_again_with_a_shorter_prompt_is_counted_once() -> None:
+    too_long = ev.CallFailed(
+        call=reserved(9, "turn").call,
+        failure=ev.Failure(fault="context_length", message="too long"),
+    )
+    again = [(ROOT, reserved(9, "turn")), (ROOT, too_long), (ROOT, reserved(10, "turn"))]
+    cut = run_of(resumed(3), rebuilt(), *again, past=3)
+
+    assert texts(cut)[0].startswith("root  turn 1 of 7, writing  how many?")
+
+
 def test_rebuilt_cells_that_differ_are_counted_in_the_tree_and_told_in_words() -> None:
     names = [f"n{number}" for number in range(9)]
     apart = ev.Difference(cell=1, what="its output differs", names=names)

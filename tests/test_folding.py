@@ -241,6 +241,42 @@ def test_the_same_records_give_the_same_folded_prompts_again():
     assert [again.step(record) for record in run.records] == run.history
 
 
+TURNS = st.tuples(
+    st.sampled_from(
+        ["", "word " * 40, prose(3_000), prose(12_000), "31415926 " * 1_000, "\u8a9e" * 4_000]
+    ),
+    st.sampled_from(["x = 1", "# long\n" + "y = 2\n" * 400, None]),
+    st.sampled_from(["", "E" * 9_000]),
+)
+
+
+@given(st.lists(TURNS, min_size=1, max_size=25), st.integers(5_000, 60_000))
+@settings(max_examples=25, deadline=None)
+def test_whatever_turns_bring_prompts_fit_roles_alternate_and_the_end_is_there(turns, window):
+    run = Run(root=facts("test:root", window_tokens=window), limits=Limits(max_turns=99))
+    run.ready()
+    room = window - folding.reply_tokens(STRONG, facts(window_tokens=window))
+    cell = 0
+    for output, code, error in turns:
+        if code is None:
+            run.reply("I think about it.")
+        else:
+            cell += 1
+            run.code(code)
+            how = {"ended": "raised", "error": f"{error}\nKeyError: 1"} if error else {}
+            run.done(f"BEGIN {output} END", cell=cell, **how)
+        messages = run.one(do.AskModel).messages
+
+        assert prompt_tokens(messages) <= room
+        assert [m.role for m in messages[1:]] == ["user", "assistant"] * (
+            len(messages) // 2 - 1
+        ) + ["user"]
+        if code is not None:
+            assert "BEGIN" in messages[-1].content
+            assert "END" in messages[-1].content
+            assert ("KeyError: 1" in messages[-1].content) == bool(error)
+
+
 def finished(**more):
     values = {"cell": 1, "output": "", "ended": "clean"} | more
     return ev.CellFinished(**values)

@@ -1,7 +1,12 @@
 """Contract: what the root model is shown after a cell."""
 
+import pytest
+from core_doubles import Run
+
+from abyme.core import effects as do
 from abyme.core import events as ev
 from abyme.core.effects import Budget
+from abyme.core.limits import Limits
 from abyme.core.transcript import Transcript, status_line
 from abyme.run import profiles
 
@@ -71,3 +76,96 @@ def test_a_switched_off_ceiling_is_not_spoken_of():
     line = status_line(budget, turn=1, max_turns=30, sub=ev.ModelFacts(name="m", price=None))
 
     assert line == "[turn 1 of 30]"
+
+
+def test_millions_are_shortened_and_cents_are_not_rounded_away():
+    budget = Budget(usd=0.0123, calls=9_912, tokens=19_240_000, seconds=3400, turns=3, depth=1)
+
+    assert status_line(budget, turn=3, max_turns=30) == (
+        "[turn 3 of 30 · left: $0.0123, 9,912 calls, 19.2M tokens, 3,400 s]"
+    )
+
+
+def test_how_many_sub_calls_run_at_once_is_told_where_it_is_known():
+    sub = ev.ModelFacts(name="m", price=None, window_tokens=8192, at_once=2)
+    line = status_line(BUDGET, turn=1, max_turns=30, sub=sub)
+
+    assert line.endswith("· sub-model: 8,192 tokens a call, 2 calls at once]")
+
+
+def test_names_that_are_not_worth_showing_are_not_shown():
+    names = [ev.Name(name="rows", type="list", size=2), ev.Name(name="i", type="int", aside=True)]
+
+    assert "[new or changed: rows: list[2]]" in shown(changed=names)
+
+
+def test_a_cell_that_raised_and_left_only_such_names_has_kept_nothing_to_speak_of():
+    names = [ev.Name(name="i", type="int", aside=True)]
+
+    assert "kept" not in shown(changed=names, ended="raised", error="KeyError: 1")
+
+
+@pytest.mark.parametrize(
+    ("limit", "told"),
+    [
+        ("cell_timeout_s", "stopped: cell_timeout_s, do less in one cell; the session is back"),
+        ("memory_bytes", "stopped: memory_bytes, hold less at once; the session is back"),
+        ("crashed (signal 11)", "stopped: crashed (signal 11); the session is back"),
+    ],
+)
+def test_a_cell_that_was_stopped_is_told_by_which_limit_and_what_to_do(limit, told):
+    assert told in shown(ended="rolled_back", limit=limit)
+
+
+def resumed(run, *differs):
+    event = ev.RunResumed(
+        believed=run.seq,
+        limits=Limits(),
+        carried=ev.Carried(),
+        next_call=9,
+        resumed_at="2026-11-23T00:00:00+00:00",
+    )
+    run.give(event)
+    return run.rebuilt(*differs)
+
+
+def test_a_resumed_run_is_told_so_even_if_nothing_differs_and_what_is_left_is_of_now():
+    run = Run()
+    run.ready()
+    run.code()
+    run.done("1")
+    run.at_s = 600.0
+    resumed(run)
+    messages = run.one(do.AskModel).messages
+
+    assert messages[-1].content.endswith(
+        "\n[turn 2 of 30 · left: 9,998 calls, 20M tokens, 3,000 s]\n"
+        "[the run was interrupted and goes on: the session was rebuilt from its cells; "
+        "nothing has changed for you]"
+    )
+
+
+def test_a_cell_that_a_resumed_run_has_run_again_says_so():
+    run = Run()
+    run.ready()
+    run.code("x = slow()")
+    resumed(run, ev.Difference(cell=1, what="its output differs", names=["x"]))
+    assert run.one(do.RunCell).code == "x = slow()\n"
+    run.done("1")
+
+    assert (
+        "[the run was interrupted and goes on: the session was rebuilt from its cells; not all "
+        "came out as before: cell 1: its output differs (x); look before you rely on them; "
+        "this cell was run again from its beginning]" in run.one(do.AskModel).messages[-1].content
+    )
+
+
+def test_an_answer_of_a_shape_is_told_what_happens_if_it_does_not_fit():
+    run = Run(answer_schema={"type": "integer"})
+    run.ready()
+
+    assert (
+        "A value that does not fit is not taken: you are told why and may submit again, twice. "
+        'The value that you submit must fit this JSON Schema:\n{"type": "integer"}\n'
+        in run.one(do.AskModel).messages[-1].content
+    )

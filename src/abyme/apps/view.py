@@ -40,6 +40,11 @@ class CallView:
     of: Purpose = "llm"
     """Kind of batch that it was made for."""
 
+    @property
+    def too_long(self) -> bool:
+        """Its prompt did not fit the model's window."""
+        return self.failure is not None and self.failure.fault == "context_length"
+
 
 @dataclass(slots=True)
 class CellView:
@@ -236,6 +241,8 @@ class RunView:
             call = CallView(event.call, event.model, event.purpose)
             self._calls[event.call] = call
             if event.purpose == "turn":
+                if node.turns and node.turns[-1].too_long:
+                    node.turns.pop()  # it is asked again, with a shorter prompt
                 node.turns.append(call)
             elif node.cells:
                 node.cells[-1].calls.append(call)
