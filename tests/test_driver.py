@@ -34,7 +34,7 @@ def make(cells, replies, *, sub=(), journal=None, clock=None, on_record=None, **
         models={"test:root": root, "test:sub": ScriptedModel(sub)},
         clock=clock or FakeClock(),
         seal=lambda text: NoEvidence(),
-        preview=lambda context, question: "str, 3 characters",
+        preview=lambda context, question: f"a first look, for: {question}",
         on_record=on_record,
     )
     return Driver(started(**more), ports), sandbox, journal
@@ -194,6 +194,25 @@ def test_a_child_runs_in_a_session_of_its_own():
     assert finished.value == "done"
     assert len(sandbox.sessions) == 2
     assert all(session.closed for session in sandbox.sessions)
+
+
+def test_a_child_is_shown_a_context_of_its_own_with_its_question_in_view():
+    async def asks(session, cell):
+        part = ev.ContextPart(text="abc")
+        batch, requests = ev.BatchId(1), [ev.Request(prompt="Which letter?", context=part)]
+        session._batches[batch] = asyncio.get_running_loop().create_future()
+        session.on_event(
+            ev.CallsRequested(cell=cell, batch=batch, purpose="rlm", requests=requests)
+        )
+        await session._batches[batch]
+        session.submit(cell, "done")
+        return clean(cell)
+
+    driver, _, journal = make({"ask": asks, "submit": submits}, [code("ask"), code("submit")])
+    drive(driver)
+
+    opened = [r.event.preview for r in journal.records if isinstance(r.event, ev.SessionOpened)]
+    assert opened == [None, "a first look, for: Which letter?"]
 
 
 def test_a_thousand_sub_calls_are_answered_in_order():

@@ -50,13 +50,13 @@ def cost(text: str) -> int:
 
 
 def excerpt(lines: Iterable[str], room: int, most: int, line_chars: int = LINE_CHARS) -> list[str]:
-    """Mark lines as the input's, `most` of them and as many as fit; the last may be cut."""
+    """Mark lines as the input's, `most` written ones and as many as fit; the last may be cut."""
     shown: list[str] = []
     for line in lines:
         text = f"| {safe(line, line_chars)}".rstrip(" ")
         if text == "|" and (not shown or shown[-1] == "|"):
             continue  # one empty line says as much as five
-        if len(shown) == most:
+        if _written(shown) == most:
             break
         if cost(text) + 1 > room:
             if room > _LEAST:
@@ -70,19 +70,23 @@ def excerpt(lines: Iterable[str], room: int, most: int, line_chars: int = LINE_C
 
 
 def excerpt_of_end(lines: Sequence[str], room: int, most: int) -> list[str]:
-    """Mark the last lines as the input's, `most` of them and as many as fit."""
+    """Mark the last lines as the input's, `most` written ones and as many as fit."""
     shown: list[str] = []
     for line in reversed(lines):
         text = f"| {safe(line)}".rstrip(" ")
         if text == "|" and (not shown or shown[-1] == "|"):
             continue
-        if len(shown) == most or cost(text) + 1 > room:
+        if _written(shown) == most or cost(text) + 1 > room:
             break
         shown.append(text)
         room -= cost(text) + 1
     while shown and shown[-1] == "|":
         shown.pop()
     return shown[::-1]
+
+
+def _written(shown: Sequence[str]) -> int:
+    return sum(line != "|" for line in shown)
 
 
 def listed(names: Sequence[str], room: int) -> list[str]:

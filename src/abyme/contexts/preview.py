@@ -45,6 +45,9 @@ _HEAD_LINES: Final = 12
 _TAIL_LINES: Final = 5
 _FIELDS: Final = 10
 _FIELD_CHARS: Final = 100
+_TITLE_CHARS: Final = 64
+_END: Final = 180
+"""Room kept for the end of a text, whatever comes before it."""
 _MENTIONS: Final = 2
 _NAMES_CHARS: Final = 400
 _HEADINGS: Final = 9
@@ -78,6 +81,7 @@ def _text(page: Page, context: Context, counted: Counts) -> None:
     page.add([f"{opening}, {_longest(counted)}{_endings(counted)}"])
     known, said = _structure(context, 0, page.left // 3)
     page.add(said)
+    page.left -= _END
     if known is None:
         most = outline.MOST_CHARS
         lines = context.piece(0, 0, min(size, most)).split("\n")
@@ -88,8 +92,9 @@ def _text(page: Page, context: Context, counted: Counts) -> None:
         page.add(["begins:", *shown])
     if known is None and size > 20 * _STRETCH:
         lines = context.piece(0, size // 2, size // 2 + _STRETCH).split("\n")[1:]
-        if shown := excerpt(lines, min(page.left - _LEAST, _STRETCH // 2), _TAIL_LINES):
+        if shown := excerpt(lines, min(page.left - 15, _STRETCH // 2), _TAIL_LINES):
             page.add(["in the middle:", *shown])
+    page.left += _END
     _ends(page, context, 0, known, page.left)
 
 
@@ -102,7 +107,7 @@ def _outline(page: Page, lines: Sequence[str], where: str) -> None:
         titles = [f"line {number:,}: {title}" for number, title in some]
         shown = "" if len(some) == len(found) else f", {len(some)} of them"
         said = f"{len(found):,} lines{where} look like headings{shown}:"
-        page.add([said, *excerpt(titles, page.left // 2, _HEADINGS, _FIELD_CHARS)])
+        page.add([said, *excerpt(titles, page.left // 2, _HEADINGS, _TITLE_CHARS)])
     begun = outline.starts(lines)
     if begun:
         said = f"common beginnings of lines{where}, counted:"
