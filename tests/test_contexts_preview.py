@@ -266,6 +266,12 @@ class TestDocuments:
             files
         )
 
+    def test_a_single_document_is_shown_under_its_key(self):
+        assert shown({"a.txt": "one\n"}).split("\n") == [
+            ("context is a mapping name -> str, 1 document: 4 characters, about 1 token, 1 line"),
+            *("context['a.txt'], 1 line, 4 characters:", "| one"),
+        ]
+
 
 class TestMentions:
     NAMES = (
@@ -441,12 +447,13 @@ class TestPatterns:
 class TestOutline:
     def test_headings_are_told_by_their_look(self):
         lines = ["# One", "", "text", "", "Two", "===", "", "# a comment", "x = 1", ""]
+        lines += ["    # a comment", ""]
         lines += ["IV. Four", "", "FIVE!", "", "SIX", "seven"]
         assert headings(lines + ["text"] * 30) == [
             (1, "# One"),
             (5, "Two"),
-            (11, "IV. Four"),
-            (13, "FIVE!"),
+            (13, "IV. Four"),
+            (15, "FIVE!"),
         ]
 
     def test_too_many_headings_are_none(self):

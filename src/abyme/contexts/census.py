@@ -30,6 +30,8 @@ _PLAIN: Final = re.compile(r"[a-z0-9_+-]{1,12}")
 
 def census(names: Sequence[str], sizes: Sequence[int], counted: Counts, room: int) -> list[str]:
     """Describe documents in a few lines of at most `room` characters together."""
+    if len(names) == 1:
+        return [line for line in (_longest(names, counted),) if line]
     if len(names) <= _FEW:
         sized = [f"{quoted(name)} {size:,}" for name, size in zip(names, sizes, strict=True)]
         whole = f"names and characters: {', '.join(sized)}"

@@ -45,14 +45,14 @@ def _headings(lines: Sequence[str]) -> Iterator[tuple[int, str]]:
         if 2 < len(text) <= _TITLE_CHARS and not before:
             after = lines[number + 1].strip() if number + 1 < len(lines) else ""
             underlined = len(after) >= len(text) - 1 and _RULE.match(after) is not None
-            if underlined or (not after and _stands_out(text)):
+            if underlined or (not after and _stands_out(text, line)):
                 yield number + 1, text
         before = text
 
 
-def _stands_out(text: str) -> bool:
-    if _MARKED.match(text) or _NUMBERED.match(text):
-        return True
+def _stands_out(text: str, line: str) -> bool:
+    if _MARKED.match(line) or _NUMBERED.match(text):
+        return True  # a mark that is indented is a comment in code
     return text.isupper() and sum(map(str.isalpha, text)) > 3 and text[-1] not in ",;:"
 
 
