@@ -16,6 +16,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
+from abyme.contexts.excerpts import number_of
+
 WHOLE_CHARS: Final = 1 << 20
 """A text of so many characters should be given whole: its rows and items are counted."""
 HEAD_CHARS: Final = 64 << 10
@@ -30,6 +32,7 @@ _DELIMITERS: Final = {"\t": "TSV", ",": "CSV", ";": "CSV split by ;", "|": "CSV 
 _TAG: Final = re.compile(r"<([A-Za-z][\w:.-]{0,40})(?=[\s/>])")
 _BETWEEN: Final = re.compile(r"[\s,]*")
 _COLON: Final = re.compile(r"\s*:\s*")
+_BLANK: Final = re.compile(r"\s*")
 _DECODER: Final = json.JSONDecoder()
 
 
@@ -87,52 +90,76 @@ def _parsed(line: str) -> Any:
 def _json(head: str, *, whole: bool) -> Format | None:
     start = len(head) - len(head.lstrip("\ufeff \t\r\n"))
     if head[start] == "[":
-        items = list(_items(head, start + 1))
-        if not items:
+        items, end = _items(head, start + 1)
+        if not items or not _may_be_all(head, end, whole=whole):
             return None
-        counted = f"{len(items):,}" if whole else f"more than {len(items):,}"
-        said = f"JSON, a list of {counted}"
+        said = f"JSON, a list of {'' if whole else 'more than '}"
         if not all(isinstance(item, dict) for item in items):
-            return Format(f"{said} items: {_kinds(items)}", [])
-        return Format(f"{said} dicts with", _fields(items), _record(items[0].items()))
-    names = [f"{key}: {inside}" for key, inside in islice(_members(head, start + 1), _RECORDS)]
-    many = f"{len(names)} or more" if len(names) == _RECORDS else f"{len(names)}"
+            return Format(f"{said}{number_of(len(items), 'item')}: {_kinds(items)}", [])
+        said += number_of(len(items), "dict")
+        return Format(f"{said} with", _fields(items), _record(items[0].items()))
+    members, end = _members(head, start + 1)
+    if not members or not _may_be_all(head, end, whole=whole):
+        return None
+    names = [f"{_short(key)}: {inside}" for key, inside in members[:_KEYS]]
     more = "" if whole else " or more"
-    return Format(f"JSON, a dict with {many}{more} keys", names[:_KEYS]) if names else None
+    return Format(f"JSON, a dict with {number_of(len(members), 'key')}{more}", names)
 
 
-def _items(text: str, at: int) -> Iterator[Any]:
-    """Yield the items of a list as far as they are there whole."""
+def _may_be_all(text: str, end: int, *, whole: bool) -> bool:
+    """Tell whether a list or dict of which the items end at `end` is all that a text holds."""
+    if text[end : end + 1] in {"]", "}"}:
+        return not text[end + 1 :].strip()
+    return not whole
+
+
+def _items(text: str, at: int) -> tuple[list[Any], int]:
+    """Return the items of a list as far as they are there whole, and where they end."""
+    items: list[Any] = []
     while True:
         at = _after(_BETWEEN, text, at)
         try:
-            value, at = _DECODER.raw_decode(text, at)
+            value, end = _DECODER.raw_decode(text, at)
         except (ValueError, RecursionError):
-            return
-        if at == len(text):
-            return  # it may be cut
-        yield value
+            return items, at
+        end = _after(_BLANK, text, end)
+        if end == len(text):
+            return items, at  # it may be cut
+        if text[end] not in ",]":
+            return [], at
+        items.append(value)
+        at = end
 
 
-def _members(text: str, at: int) -> Iterator[tuple[str, str]]:
-    """Yield keys and what is behind them; the last may be there in part."""
+def _members(text: str, at: int) -> tuple[list[tuple[str, str]], int]:
+    """Return keys and what is behind them, and where that ends.
+
+    Of the last one only a part may be there.
+    """
+    members: list[tuple[str, str]] = []
     while True:
+        at = _after(_BETWEEN, text, at)
         try:
-            key, at = _DECODER.raw_decode(text, _after(_BETWEEN, text, at))
+            key, end = _DECODER.raw_decode(text, at)
         except (ValueError, RecursionError):
-            return
-        at = _after(_COLON, text, at)
-        if not isinstance(key, str) or at >= len(text):
-            return
+            return members, at
+        begin = _after(_COLON, text, end)
+        if not isinstance(key, str) or begin in {end, len(text)}:
+            return members, at
         try:
-            value, at = _DECODER.raw_decode(text, at)
+            value, at = _DECODER.raw_decode(text, begin)
         except (ValueError, RecursionError):
-            if text[at] == "[" and (items := list(_items(text, at + 1))):
-                yield key, f"list of more than {len(items):,} {_kinds(items)}{_keys(items)}"
-            else:
-                yield key, {"[": "list", "{": "dict", '"': "str"}.get(text[at], "?")
-            return
-        yield key, _inside(value) if isinstance(value, list | dict) else type(value).__name__
+            return [*members, (key, _begun(text, begin))], begin
+        inside = _inside(value) if isinstance(value, list | dict) else type(value).__name__
+        members.append((key, inside))
+
+
+def _begun(text: str, at: int) -> str:
+    """Say what a value is that is not there whole."""
+    items = _items(text, at + 1)[0] if text[at] == "[" else []
+    if items:
+        return f"list of more than {len(items):,} {_kinds(items)}{_keys(items)}"
+    return {"[": "list", "{": "dict", '"': "str"}.get(text[at], "?")
 
 
 def _after(pattern: re.Pattern[str], text: str, at: int) -> int:
