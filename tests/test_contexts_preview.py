@@ -170,6 +170,7 @@ class TestFormats:
             "2024-01-01 10:00:00,123 INFO a\n" * 20,
             RECORDS,
             "import os, sys\nfrom a import b, c\n\ndef f(x, y):\n    return x, y\n",
+            '"""What to do; it decides nothing."""\n\nfrom a import b\nx = 1\n' * 5,
             "[INFO] a, b\n[WARN] c, d\n" * 20,
             "[1] A note.\n[2] Another.\n",
             "[1, 2, 3 sheep went by\n",

@@ -249,7 +249,7 @@ def _table(head: str, *, whole: bool) -> Format | None:
         width, looked_at = len(rows[0]) if rows else 0, rows[1 : _RECORDS + 1]
         even = sum(len(row) == width for row in looked_at)
         few = len(looked_at) < (4 if width == 2 else 2)
-        if few or even < 0.9 * len(looked_at) or not _is_header(rows[0]):
+        if width < 2 or few or even < 0.9 * len(looked_at) or not _is_header(rows[0]):
             continue
         counted = f"{len(rows) - 1:,} rows below a header" if whole else "a header"
         broken = any("\n" in field for row in looked_at for field in row)
