@@ -5,6 +5,7 @@ import math
 import random
 import re
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -81,9 +82,10 @@ def test_one_call_asks_for_numbered_items_with_instruction_and_labels():
     (ask,) = job(["a pear", "a cat"]).begin().asks
     assert ask.text == "1. a pear\n2. a cat"
     assert ask.prompt == (
-        "What is it?\n\nDo this for each of the 2 numbered items below, each by itself. Reply with "
+        "What is it?\n\nDo this for each of the 2 numbered items below. Reply with "
         "one JSON object and nothing else: for each item its number as the key and as the value "
-        'exactly one of these labels: "fruit", "animal", "human being". Leave no number out.'
+        'exactly one of these labels: "fruit", "animal", "human being". Leave no number out. '
+        "Where you are in doubt, put a question mark behind the value."
     )
     assert (ask.positions, ask.sample, ask.logprobs) == ((0, 1), 0, True)
 
@@ -203,7 +205,7 @@ def test_the_form_of_labels_names_every_number_and_each_label_once():
         "properties": {"1": {"$ref": "#/$defs/label"}, "2": {"$ref": "#/$defs/label"}},
         "required": ["1", "2"],
         "additionalProperties": False,
-        "$defs": {"label": {"type": "string", "enum": KINDS}},
+        "$defs": {"label": {"type": "string", "enum": KINDS + [f"{one}?" for one in KINDS]}},
     }
     assert is_strict(form)
     assert shapes.misfit(form, {"1": "fruit", "2": "animal"}) is None
@@ -675,3 +677,52 @@ def test_a_sub_model_with_lapses_is_right_or_said_to_have_failed(seed, good):
             assert result.failure.fault in {"bad_shape", "server"}
     failed = sum(result.failure is not None for result in results.values())
     assert failed == 0 if good == 1.0 else failed < 240
+
+
+LONG = ["a concept or a description of one", "a human being or a group of them", "a place on earth"]
+
+
+def test_long_labels_are_replied_as_letters_and_come_back_as_labels():
+    one = job(["x", "y", "z"], ev.Task(instruction="What?", labels=LONG))
+    (ask,) = one.begin().asks
+
+    assert 'A = "a concept or a description of one", B = ' in ask.prompt
+    assert ask.form["$defs"]["label"]["enum"] == ["A", "B", "C", "A?", "B?", "C?"]
+    moves = one.replied(ask, reply('{"1": "B", "2": "c", "3": "a place on earth"}'))
+    assert values(moves) == {0: LONG[1], 2: LONG[2]}
+
+
+def test_a_profile_without_words_for_codes_and_doubts_has_labels_as_they_are():
+    plain = msgspec.structs.replace(PROMPTS, map_codes="", map_doubt="")
+    (ask,) = job(["x"], ev.Task(instruction="What?", labels=LONG), prompts=plain).begin().asks
+
+    assert ask.form["$defs"]["label"]["enum"] == LONG
+    assert "doubt" not in ask.prompt
+
+
+def test_a_label_that_is_marked_as_doubtful_has_half_the_confidence():
+    one = job(["x", "y", "z"])
+    (ask,) = one.begin().asks
+    results = dict(
+        one.replied(ask, reply('{"1": "fruit", "2": "animal?", "3": "fruit ?"}')).results
+    )
+
+    assert [json.loads(results[n].text) for n in range(3)] == ["fruit", "animal", "fruit"]
+    assert [results[n].confidence for n in range(3)] == [None, 0.5, 0.5]
+
+
+def test_a_doubtful_code_is_its_label():
+    one = job(["x", "y"], ev.Task(instruction="What?", labels=LONG))
+    (ask,) = one.begin().asks
+    results = dict(one.replied(ask, reply('{"1": "A?", "2": "B"}')).results)
+
+    assert (json.loads(results[0].text), results[0].confidence) == (LONG[0], 0.5)
+    assert (json.loads(results[1].text), results[1].confidence) == (LONG[1], None)
+
+
+def test_a_label_that_ends_in_a_question_mark_is_no_doubt():
+    one = job(["x"], ev.Task(instruction="What?", labels=["yes", "really?"]))
+    (ask,) = one.begin().asks
+    ((_, result),) = one.replied(ask, reply('{"1": "really?"}')).results
+
+    assert (json.loads(result.text), result.confidence) == ("really?", None)

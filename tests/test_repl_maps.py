@@ -53,7 +53,7 @@ def bring_some(number, request):
     """Nothing for items with a `!`."""
     if "!" in request.prompt:
         return Result(call=number, failure=SHAPE)
-    return value(number, request.prompt.upper(), 0.5)
+    return value(number, request.prompt.upper(), 0.9)
 
 
 def last_line(finished):
@@ -83,7 +83,7 @@ def test_values_stay_aligned_with_confidence_and_what_stayed_unresolved(repl):
 
     assert repl.out("got") == "['A', None, None, 'C', None]\n"
     assert repl.out("got.unresolved, got.confidence") == (
-        "([1, 2, 4], [0.5, None, None, 0.5, None])\n"
+        "([1, 2, 4], [0.9, None, None, 0.9, None])\n"
     )
     assert repl.out("[(n, e.fault, str(e)) for n, e in got.errors.items()]") == (
         "[(1, 'bad_shape', 'not one of\\nthe labels'), (2, 'empty', 'the item is empty'), "
@@ -199,8 +199,8 @@ def test_a_hit_in_a_context_of_one_text_has_its_whole_line_too():
         ("llm_map(['a'], 'W', ['x', 'x'])", "ValueError: the label 'x' is there twice"),
         ("llm_map(['a'], 'W', ['x', ' '])", "ValueError: a label has 1 to 200 characters: ' '"),
         ("llm_map(['a'], 'W', ['x', 1])", "TypeError: labels must be str, not int: 1"),
-        ("llm_map(['a'], 'W', 'xy')", "TypeError: labels must be a list of str; what they mean "),
-        ("llm_map(['a'], 'W', {'x': 1, 'y': 2})", "TypeError: labels must be a list of str; what"),
+        ("llm_map(['a'], 'W', 'xy')", "TypeError: labels must be a list of str, or a dict: label "),
+        ("llm_map(['a'], 'W', {'x': 1, 'y': 2})", "TypeError: labels as a dict say what each mea"),
         ("llm_map(['a'], 'W', ['x', 'y'], {})", "ValueError: give labels or schema, not both"),
         ("llm_map(['a'], 'W', schema=[])", "TypeError: schema must be a dict (JSON Schema), not"),
         ("llm_map(['a'], 'W', samples=0)", "ValueError: samples must be a whole number from 1 to "),
@@ -280,7 +280,7 @@ def test_a_mapped_copies_pickles_and_is_a_list(repl):
         "    print(h, h == g, type(h).__name__, h.unresolved, h.confidence, repr(h.errors[1]))"
     )
 
-    line = "['A', None] True Mapped [1] [0.5, None] ModelError('not one of\\nthe labels')\n"
+    line = "['A', None] True Mapped [1] [0.9, None] ModelError('not one of\\nthe labels')\n"
     assert repl.out(code) == line * 3
     assert repl.out("g[:1], sorted(g, key=str), collections.Counter(g)['A']") == (
         "(['A'], ['A', None], 1)\n"
@@ -330,7 +330,7 @@ def test_help_says_the_real_signature_and_an_example(repl):
     lines = repl.out("help(llm_map)").splitlines()
 
     assert lines[0].startswith(
-        "llm_map(items: Iterable[Any], instruction: str, labels: Iterable[str] | None = None, "
+        "llm_map(items: Iterable[Any], instruction: str, labels: Iterable[str] | dict[str, str] | "
     )
     assert '``kinds = llm_map(lines, "What is asked for?", labels=["person", "place", ' in lines[3]
     assert "llm_reduce: Make one result of texts" in repl.out("help()")
@@ -436,3 +436,21 @@ def test_what_a_task_takes_is_counted_before_it_is_kept(monkeypatch):
         Batches().calls(calls(**task))
     monkeypatch.setattr(frames, "MAX_OPEN_BYTES", 210_000)
     assert len(Batches().calls(calls(**task)).requests) == 1
+
+
+def test_doubtful_values_are_listed_the_most_doubtful_first(repl):
+    repl.bring = lambda number, request: value(
+        number, "A", {"a": 0.5, "b": 0.3}.get(request.prompt)
+    )
+    finished = repl.cell("g = llm_map(['x', 'a', 'b'], 'Which?')\nprint(g.unsure)")
+
+    assert finished.output == "[2, 1]\n"
+    assert finished.notes == ["llm_map: 2 of 3 values are in doubt (.unsure)"]
+
+
+def test_labels_as_a_dict_say_what_each_means(repl):
+    repl.out("llm_map(['a'], 'Which?', labels={'A': 'a letter', 'B': 'no letter'})")
+    (asked,) = repl.batches
+
+    assert asked.task.labels == ["A", "B"]
+    assert asked.task.instruction == "Which?\n\nA: a letter\nB: no letter"

@@ -25,6 +25,10 @@ class SubPrompts(Struct, frozen=True, kw_only=True):
     numbered items follow as fenced material."""
     map_labels: str
     """Stands for ``{values}`` where there are labels; ``{labels}``."""
+    map_codes: str = ""
+    """The same where labels are long, and each is replied as a letter; empty: never."""
+    map_doubt: str = ""
+    """Added where labels may be marked by a question mark; empty: they may not."""
     map_schema: str
     """Stands for ``{values}`` where there is a schema; ``{schema}``."""
     map_text: str

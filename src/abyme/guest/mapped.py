@@ -25,6 +25,8 @@ MAX_NOTES: Final = 5
 FREE: Final = {"calls": 0, "tokens": 0, "usd": 0.0}
 EMPTY: Final = ModelError("the item is empty", "empty")
 MAX_REASON_CHARS: Final = 300
+SURE: Final = 0.8
+"""Confidence from which on a value is not worth a look."""
 
 
 class Mapped(list[Any]):
@@ -49,6 +51,12 @@ class Mapped(list[Any]):
     def unresolved(self) -> list[int]:
         """Positions of the items without a value."""
         return list(self.errors)
+
+    @property
+    def unsure(self) -> list[int]:
+        """Positions of the values that are worth a look, the most doubtful first."""
+        known = [(sure, n) for n, sure in enumerate(self.confidence) if sure is not None]
+        return [n for sure, n in sorted(known) if sure < SURE]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +127,10 @@ class Maps:
         return price
 
     def _tell(self, mapped: Mapped) -> None:
-        """Say how many items have no value; raise if none has one."""
+        """Say how many items have no value, or a doubtful one; raise if none has one."""
+        if mapped.unsure:
+            unsure = f"{len(mapped.unsure):,} of {len(mapped):,} values are in doubt (.unsure)"
+            self._note("llm_map", unsure)
         if not mapped.errors:
             return
         error = next((e for e in mapped.errors.values() if e is not EMPTY), EMPTY)
@@ -205,6 +216,7 @@ def task_of(  # noqa: PLR0913 - a task is all of these
         raise TypeError(f"instruction must be a str, not {kind}; the items come first")
     if not instruction.strip():
         raise ValueError("instruction is empty")
+    instruction = _explained(instruction, labels)
     if len(instruction) > MAX_INSTRUCTION_CHARS:
         raise ValueError(
             f"instruction has {len(instruction):,} characters, {MAX_INSTRUCTION_CHARS:,} are "
@@ -226,9 +238,20 @@ def task_of(  # noqa: PLR0913 - a task is all of these
     }
 
 
+def _explained(instruction: str, labels: Any) -> str:
+    """Add what labels mean, where they are given as a dict."""
+    if not isinstance(labels, Mapping):
+        return instruction
+    for label, meaning in labels.items():
+        if not isinstance(meaning, str):
+            kind = type(meaning).__name__
+            raise TypeError(f"labels as a dict say what each means: {label!r:.80} has a {kind}")
+    return "\n".join([instruction, "", *(f"{one}: {means}" for one, means in labels.items())])
+
+
 def _labels(given: Any) -> list[str]:
-    if isinstance(given, str | Mapping) or not isinstance(given, Iterable):
-        raise TypeError("labels must be a list of str; what they mean is said in the instruction")
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise TypeError("labels must be a list of str, or a dict: label -> what it means")
     labels = list(islice(given, MAX_LABELS + 1))
     for label in labels:
         if not isinstance(label, str):

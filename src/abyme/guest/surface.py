@@ -156,7 +156,7 @@ class Surface:
         self,
         items: Iterable[Any],
         instruction: str,
-        labels: Iterable[str] | None = None,
+        labels: Iterable[str] | dict[str, str] | None = None,
         schema: dict[str, Any] | None = None,
         *,
         samples: int = 1,
@@ -170,11 +170,12 @@ class Surface:
         ``kinds = llm_map(lines, "What is asked for?", labels=["person", "place", "number"])``
 
         An item is a str, a hit of grep (its whole line) or a JSON value. A value is one of
-        `labels`, or fits `schema` (JSON Schema, a dict), else it is a str. Items are packed
-        into few calls; what is missing or wrong is asked again; equal items are paid once.
-        The list has `.unresolved` (positions without a value: None stands there), `.errors`
-        (position -> ModelError) and `.confidence` (0 to 1, or None). `samples=n` asks n times
-        and takes the most frequent value; `batch` is the most items in one call;
+        `labels` (a dict says what each means), or fits `schema` (JSON Schema, a dict), else it
+        is a str. Items are packed into few calls; what is missing or wrong is asked again;
+        equal items are paid once. The list has `.unresolved` (positions without a value: None
+        stands there), `.unsure` (positions worth a look), `.errors` (position -> ModelError)
+        and `.confidence` (0 to 1, or None). `samples=n` asks n times and takes the most
+        frequent value; `batch` is the most items in one call;
         `price_only=True` gives {"calls", "tokens", "usd"} and asks nothing. Raises LimitReached
         (nothing was sent) or, if no item has a value, BatchFailed.
         """
