@@ -4,6 +4,7 @@ The runtime is a stand-in with the interface of `xllamacpp`; the process is real
 """
 
 import asyncio
+import dataclasses
 import hashlib
 import os
 import select
@@ -54,6 +55,8 @@ class Server:
             last = body["messages"][-1]["content"]
             if last == "die":
                 os._exit(9)
+            if last == "slot":
+                return str(body["id_slot"])
             return f"{os.getpid()} {last} {sorted(os.environ)}"
         self.endpoint = ScriptedEndpoint(answer, api_key=params.api_keys[0]).__enter__()
         self.listening_address = self.endpoint.url.removesuffix("/v1")
@@ -133,6 +136,20 @@ def test_calls_at_once_start_one_server(folder: Path) -> None:
         return {reply.text.split()[0] for reply in replies}
 
     assert len(asyncio.run(run())) == 1
+
+
+def test_turns_and_sub_calls_have_slots_of_their_own(folder: Path) -> None:
+    """However many sub-calls come between two turns, the prompt of the turn before is known."""
+    turn = dataclasses.replace(ask(), messages=[Message("system", "s"), Message("user", "slot")])
+
+    async def run() -> tuple[list[str], list[str]]:
+        model = LocalModel(ENDPOINT, folder)
+        turns = [await model.complete(turn) for _ in range(2)]
+        subs = await asyncio.gather(*(model.complete(ask("slot")) for _ in range(5)))
+        await model.aclose()
+        return [reply.text for reply in turns], [reply.text for reply in subs]
+
+    assert asyncio.run(run()) == (["0", "0"], ["1"] * 5)
 
 
 def test_a_server_that_dies_is_a_typed_failure_and_starts_anew(folder: Path) -> None:

@@ -264,5 +264,5 @@ def test_how_many_calls_a_local_model_takes_at_once_is_known_and_of_others_not()
     spec = settle(Settings(model="local:coder-1.5b"), {})
     other = settle(Settings(model="m", base_url="http://127.0.0.1:1/v1"), {})
 
-    assert spec.facts(spec.sub).at_once == LOCAL_AT_ONCE == 2
+    assert spec.facts(spec.sub).at_once == LOCAL_AT_ONCE == 1
     assert other.facts(other.sub).at_once is None

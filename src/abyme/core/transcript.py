@@ -259,6 +259,8 @@ def _short(count: int) -> str:
 def _sub_model(sub: ModelFacts) -> str:
     window = "" if sub.window_tokens is None else f"{sub.window_tokens:,} tokens a call, "
     at_once = "batches run in parallel" if sub.at_once is None else f"{sub.at_once} calls at once"
+    if sub.at_once == 1:
+        at_once = "one call at a time"
     return f"sub-model: {window}{at_once}"
 
 

@@ -26,8 +26,8 @@ SAMPLE_S: Final = 0.2
 MOST_THREADS: Final = 16
 LOAD_OF_STARTING: Final = 0.5
 """What a run that has just begun adds to the load by itself."""
-CACHE_MIB: Final = 512
-"""For prompts of slots that something else uses now."""
+CACHE_MIB: Final = 256
+"""For prompts of slots that something else uses now: a root's, while its child takes turns."""
 
 
 def main() -> int:

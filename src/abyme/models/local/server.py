@@ -6,6 +6,11 @@ that other users of the machine cannot use it; the key travels through a pipe, n
 through an environment or a command line. It is in a session of its own: Ctrl-C in
 the terminal reaches it only through us. How it ends with us: `serve`.
 
+Decides which of the server's slots takes a call: a turn (its prompt begins with a system
+text) the first, a sub-call one of the others. So however many sub-calls come between two
+turns, the server still knows the prompt of the turn before; left to itself it gives a slot
+to whoever comes, and forgets the longest unused prompt after `serve.CACHE_MIB`.
+
 Fetches nothing: absent weights are a `ConfigError` that names the command.
 """
 
@@ -28,12 +33,12 @@ from typing import Any, Final
 from abyme.errors import ConfigError, ModelError
 from abyme.models.local import prefix
 from abyme.models.local.weights import locate
-from abyme.models.names import LOCAL_WINDOW_TOKENS, Endpoint
+from abyme.models.names import LOCAL_AT_ONCE, LOCAL_WINDOW_TOKENS, Endpoint
 from abyme.models.openai_compatible import OpenAICompatible
 from abyme.ports import ModelReply, ModelRequest
 
-SLOTS: Final = 2
-"""Prompts whose state the server keeps: the root model's and a sub-call's."""
+SLOTS: Final = 1 + LOCAL_AT_ONCE
+"""Prompts whose state the server keeps: a turn's, and those of sub-calls."""
 IDLE_TIMEOUT_S: Final = 600.0
 ENDING_S: Final = 1.0
 LOG_TAIL_CHARS: Final = 300
@@ -60,9 +65,11 @@ class LocalModel:
         self.log = folder / f"{endpoint.model}.log"
         self._threads = threads
         self._process: subprocess.Popen[bytes] | None = None
-        self._model: OpenAICompatible | None = None
+        self._models: tuple[OpenAICompatible, ...] = ()
+        """One for each slot, the first being that of turns."""
         self._starting: asyncio.Lock | None = None
-        self._room: asyncio.Semaphore | None = None
+        self._free: tuple[asyncio.Queue[int], asyncio.Queue[int]] | None = None
+        """Slots for turns, and for sub-calls, that nothing is at work in."""
 
     @property
     def pid(self) -> int | None:
@@ -74,33 +81,30 @@ class LocalModel:
         self, request: ModelRequest, on_text: Callable[[str], None] | None = None
     ) -> ModelReply:
         """One attempt; see `abyme.ports.Model`. The first one starts the server."""
-        if self._room is None or self._starting is None:
-            self._room, self._starting = asyncio.Semaphore(SLOTS), asyncio.Lock()
-        async with self._room:  # wait here, where waiting is not taken for a hung server
+        if self._free is None or self._starting is None:
+            self._free, self._starting = _all_free(), asyncio.Lock()
+        free = self._free[0 if _is_turn(request) else 1]
+        slot = await free.get()  # wait here, where waiting is not taken for a hung server
+        try:
             async with self._starting:
-                model = await self._running(request)
+                model = (await self._running(request))[slot]
             try:
                 return await model.complete(request, on_text)
             except ModelError as error:
                 if error.failure in {"stream_cut", "unreachable"} and await self._has_ended():
                     raise self._died() from None
                 raise
+        finally:
+            free.put_nowait(slot)
 
     async def aclose(self) -> None:
         """Stop the server. Safe to repeat."""
-        model, self._model = self._model, None
-        process, self._process = self._process, None
-        self._starting = self._room = None
-        try:
-            if model is not None:
-                await model.aclose()
-        finally:
-            if process is not None:
-                _stop(process)
+        self._starting = self._free = None
+        await self._let_go()
 
-    async def _running(self, request: ModelRequest) -> OpenAICompatible:
-        if self._model is not None and self.pid is not None:
-            return self._model
+    async def _running(self, request: ModelRequest) -> tuple[OpenAICompatible, ...]:
+        if self._models and self.pid is not None:
+            return self._models
         await self._let_go()
         key = secrets.token_urlsafe(24)
         process = self._start(key)
@@ -115,8 +119,8 @@ class LocalModel:
         served = replace(self.endpoint, base_url=f"{said['url']}/v1", api_key=key)
         self._process = process
         await prefix.warm(served, self._prefixes, str(said.get("runtime")), request.messages)
-        self._model = OpenAICompatible(served, idle_timeout_s=IDLE_TIMEOUT_S)
-        return self._model
+        self._models = tuple(_at_slot(served, slot) for slot in range(SLOTS))
+        return self._models
 
     async def _has_ended(self) -> bool:
         """Tell whether a server that broke a connection is ending: sockets close first."""
@@ -128,12 +132,14 @@ class LocalModel:
         return process.poll() is not None
 
     async def _let_go(self) -> None:
-        model, self._model = self._model, None
+        models, self._models = self._models, ()
         process, self._process = self._process, None
-        if model is not None:
-            await model.aclose()
-        if process is not None:
-            _stop(process)
+        try:
+            for model in models:
+                await model.aclose()
+        finally:
+            if process is not None:
+                _stop(process)
 
     def _start(self, key: str) -> subprocess.Popen[bytes]:
         paths = [entry for entry in sys.path if os.path.isabs(entry)]  # noqa: PTH117
@@ -176,6 +182,24 @@ class LocalModel:
             failure="unreachable",
             retryable=True,
         )
+
+
+def _is_turn(request: ModelRequest) -> bool:
+    return bool(request.messages) and request.messages[0].role == "system"
+
+
+def _all_free() -> tuple[asyncio.Queue[int], asyncio.Queue[int]]:
+    turns, subs = asyncio.Queue[int](), asyncio.Queue[int]()
+    turns.put_nowait(prefix.SLOT)
+    for slot in range(SLOTS):
+        if slot != prefix.SLOT:
+            subs.put_nowait(slot)
+    return turns, subs
+
+
+def _at_slot(served: Endpoint, slot: int) -> OpenAICompatible:
+    preset = replace(served.preset, extra=(*served.preset.extra, ("id_slot", slot)))
+    return OpenAICompatible(replace(served, preset=preset), idle_timeout_s=IDLE_TIMEOUT_S)
 
 
 def _first_line(process: subprocess.Popen[bytes]) -> dict[str, Any]:
