@@ -151,7 +151,7 @@ def test_the_same_question_on_the_same_context_as_an_ancestors_is_refused(ask):
 
     assert answer.value == [
         "cycle",
-        "an ancestor was asked the same on the same context; split it first",
+        "this is what you, or one above you, were asked on the same input: ask about a part of it",
     ]
 
 

@@ -66,7 +66,10 @@ def material(ask):
 def test_texts_that_fit_are_one_call():
     one = job(["a", "b\nc"])
     (ask,) = one.begin().asks
-    assert ask.prompt == "Sum it up.\n\nThere are 2 numbered texts below."
+    assert (
+        ask.prompt
+        == "Sum it up.\n\nDo this over all of the 2 numbered texts below together: one result."
+    )
     assert (ask.text, ask.positions, ask.form) == ("1. a\n2. b\n   c", (0,), None)
     assert len(one.expected()) == 1
     assert one.replied(ask, reply("ab")) == Moves(results=[(0, Result(call=CallId(1), text="ab"))])

@@ -8,7 +8,7 @@ which is measured in `cost`.
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-LINE_CHARS: Final = 200
+LINE_CHARS: Final = 260
 _NAME_CHARS: Final = 60
 _NAME_TAIL: Final = 34
 _KEY_CHARS: Final = 220

@@ -53,6 +53,8 @@ _NAMES_CHARS: Final = 400
 _HEADINGS: Final = 9
 _FEW: Final = 3
 """So many documents are shown all."""
+_FEW_CHARS, _LAST_CHARS = 400, 200
+"""Of a line, at the beginning and at the end, where there are few."""
 
 
 def preview(context: Context, question: str = "", budget_chars: int = BUDGET_CHARS) -> str:
@@ -234,7 +236,7 @@ def _beginning(context: Context, document: int, known: Format | str | None, room
     if isinstance(known, Format) and known.table:
         del lines[0]
     most = _HEAD_LINES if known is None else _TAIL_LINES
-    chars = LINE_CHARS if len(lines) > _FEW else 2 * LINE_CHARS
+    chars = LINE_CHARS if len(lines) > _FEW else _FEW_CHARS
     return excerpt(lines, min(room, _STRETCH), most, chars)
 
 
@@ -248,7 +250,7 @@ def _ends(
     size = context.size(document)
     lines = context.piece(document, max(0, size - 2 * room), size).rstrip().split("\n")
     if len(lines) == 1:
-        lines = [f"…{lines[0][3 - min(room, LINE_CHARS) :]}"]
+        lines = [f"…{lines[0][3 - min(room, _LAST_CHARS) :]}"]
     elif size > 2 * room:
         del lines[0]
     if shown := excerpt_of_end(lines, room, _TAIL_LINES if known is None else 2):

@@ -297,7 +297,8 @@ def refusal_failure(refused: BatchRefused) -> ev.Failure:
         what = f"{refused.size:,} items in {what}"
     message = (
         f"nothing was sent: {what} are expected to cost {cost}, "
-        f"but {refused.limit} leaves {leaves}; {refused.fit:,} of them would fit"
+        f"but {refused.limit} leaves {leaves}; {refused.fit:,} of them would fit: "
+        "give fewer, or put more into each call"
     )
     total = {"max_calls": refused.total.calls, "max_tokens": refused.total.tokens}
     refusal = ev.Refusal(

@@ -346,7 +346,7 @@ class Machine:
             shown = "; ".join(repr(quote[:80]) for quote in event.missing[:3])
             self._transcript.remark(
                 f"[answer held, but its evidence is not in the context word for word: {shown}; "
-                "submit again with hits of grep or exact quotes]"
+                "submit again with hits, exact quotes, or none if the answer was computed]"
             )
             self.state = State.THINKING
             return self._think()

@@ -227,7 +227,7 @@ class SubCalls:
         models = {one.model for one in asking}
         if not models <= {None, *names} or len(models) > 1:
             there = " or ".join(sorted(names))
-            message = f"leave model out, or name one for the whole batch: {there}"
+            message = f"leave model out, or name one for all calls of the batch: {there}"
             return ev.Failure(fault="not_allowed", message=message)
         try:
             for one in asking:
@@ -305,7 +305,10 @@ class SubCalls:
             elif had is not None:
                 effects += self._unpark(had, seat)
             elif self.nodes.is_cycle(node, request):
-                message = "an ancestor was asked the same on the same context; split it first"
+                message = (
+                    "this is what you, or one above you, were asked on the same input: "
+                    "ask about a part of it"
+                )
                 failure = ev.Failure(fault="cycle", message=message)
                 self.fanout.place(seat, Result(call=self.book.new_id(), failure=failure))
             else:
