@@ -9,7 +9,7 @@ from abyme.run import profiles
 
 
 @pytest.mark.parametrize(
-    ("name", "most"), [("strong", 1900), ("weak-local", 900), ("weak-local-text", 900)]
+    ("name", "most"), [("strong", 1950), ("weak-local", 900), ("weak-local-text", 900)]
 )
 def test_the_system_text_stays_short(name, most):
     assert len(profiles.load(name).system) <= most
