@@ -270,7 +270,7 @@ def test_6_the_end_is_announced_and_a_draft_is_the_answer_if_nothing_else_is(pla
 
     assert "[2 more turns after this one: submit soon]" in played.shown[1]
     assert "[1 more turn after this one: submit soon]" in played.shown[2]
-    assert "[LAST TURN (all 4 are used): submit now" in played.shown[3]
+    assert "[LAST TURN (4 of 4): reply with one ```repl block that calls submit" in played.shown[3]
     assert (played.answer.status, played.answer.value) == ("partial", "a draft")
 
 

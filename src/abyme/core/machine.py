@@ -394,7 +394,7 @@ class Machine:
         if self._last_turn_had():
             return self._end("partial", self._last_reason())
         self.turn += 1
-        last = self.closing or (self.turn == self.max_turns and f"all {self.turn} are used")
+        last = self.closing or (self.turn == self.max_turns and f"{self.turn} of {self.max_turns}")
         if last:
             self._transcript.remark(self.profile.last_turn.replace("{reason}", last))
         self._closing_asked = self.closing is not None
