@@ -12,10 +12,8 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from msgspec import structs
-
 from abyme.core import events as ev
-from abyme.core import recall, shapes
+from abyme.core import recall, wanted
 from abyme.core.calls import Call, CallBook
 from abyme.core.effects import (
     AnswerBatch,
@@ -72,12 +70,12 @@ class SubCalls:
 
     def requested(self, node: Node, event: ev.CallsRequested) -> Effects:
         """Take a batch in."""
-        event = self._meant(event)
+        event = wanted.meant(self.started, event)
         keys = recall.keys(event)
         if (known := node.known.whole(keys)) is not None:
             return [self._reply(node, event.batch, known)]
         if event.unread:
-            return self._refuse(node, event, UNREAD)
+            return self._refuse(node, event, wanted.UNREAD)
         if not event.requests:
             return [self._reply(node, event.batch, Asked(keys=keys))]
         if event.task is not None and event.task.price_only:
@@ -109,7 +107,7 @@ class SubCalls:
         if (refused := self._refusal(node, event)) is not None:
             return self._refuse(node, event, refused)
         keys = recall.keys(event)
-        plan = self.planned.plan(node.id, event, self._model(event))
+        plan = self.planned.plan(node.id, event, wanted.model_of(self.started, event))
         self.planned.forget(node.id, event.batch)
         total = sum(plan.amounts, NOTHING)
         price = {"calls": total.calls, "tokens": total.tokens, "usd": total.usd_micro / 1e6}
@@ -122,7 +120,7 @@ class SubCalls:
         if asked is None:
             return []
         if not event.allowed:
-            return self._refuse(node, asked, DECLINED)
+            return self._refuse(node, asked, wanted.DECLINED)
         self.unasked_usd_micro = 0
         expected = self._admissible(node, asked)
         if isinstance(expected, ev.Failure):
@@ -169,7 +167,7 @@ class SubCalls:
         keys = recall.keys(event)
         if event.purpose == "rlm":
             return self._children(node, event, keys)
-        model = self._model(event)
+        model = wanted.model_of(self.started, event)
         if event.task is not None:
             self.planned.admit(node.id, event, keys)
             return []
@@ -178,7 +176,7 @@ class SubCalls:
 
     def _price(self, node: Node, event: ev.CallsRequested) -> Amount:
         """Expect a cost for what is not known yet."""
-        keys, model = recall.keys(event), self._model(event)
+        keys, model = recall.keys(event), wanted.model_of(self.started, event)
         if event.task is not None:
             plan = self.planned.plan(node.id, event, model)
             return self.fanout.price(plan.amounts, plan.items if event.purpose == "map" else ())
@@ -191,7 +189,9 @@ class SubCalls:
 
     def _refuse(self, node: Node, event: ev.CallsRequested, refused: ev.Failure) -> Effects:
         """Answer a batch with a refusal. A cell that takes no notice of a thousand is ended."""
-        self.refused_chars += sum(map(_chars, event.requests))
+        self.refused_chars += sum(
+            len(one.prompt) + len(wanted.text_of(one)) for one in event.requests
+        )
         node.refusals += 1
         self.planned.forget(node.id, event.batch)
         effects: Effects = [
@@ -215,49 +215,8 @@ class SubCalls:
     def _refusal(self, node: Node, event: ev.CallsRequested) -> ev.Failure | None:
         """Say why a batch may not begin at all; its price is looked at afterwards."""
         if self.ending:
-            return ev.Failure(fault="cancelled", message="the run is ending; submit what you hold")
-        limits = self.started.limits
-        need = 2 if event.purpose == "rlm" else 1
-        if node.depth + need > limits.depth:
-            what = "no sub-calls here" if need == 1 else "no rlm_query here; use llm_query instead"
-            message = f"depth {limits.depth} allows {what}"
-            return ev.Failure(fault="depth", message=message)
-        names = {self.started.sub.name, self.started.root.name}
-        asking = [event.task] if event.task else event.requests
-        models = {one.model for one in asking}
-        if not models <= {None, *names} or len(models) > 1:
-            there = " or ".join(sorted(names))
-            message = f"leave model out, or name one for all calls of the batch: {there}"
-            return ev.Failure(fault="not_allowed", message=message)
-        try:
-            for one in asking:
-                if one.schema is not None:
-                    shapes.check(one.schema)
-        except ValueError as error:
-            return ev.Failure(fault="bad_shape", message=f"the schema cannot be used: {error}")
-        return None
-
-    def _model(self, event: ev.CallsRequested) -> ev.ModelFacts:
-        """Tell whose calls a batch makes: children are the root model's if nothing is said."""
-        root, sub = self.started.root, self.started.sub
-        name = (event.task or event.requests[0]).model
-        if name is None:
-            return root if event.purpose == "rlm" else sub
-        return {root.name: root, sub.name: sub}[name]
-
-    def _meant(self, event: ev.CallsRequested) -> ev.CallsRequested:
-        """Take a text that is the name of an allowed model for one: in the official engine the
-        second argument of a query is its model.
-        """
-        names = {form: m.name for m in (self.started.root, self.started.sub) for form in _forms(m)}
-        found = [names.get(_text(one)) for one in event.requests]
-        if event.task is not None or not any(found):
-            return event
-        requests = [
-            one if name is None else structs.replace(one, model=name, text=None, context=None)
-            for one, name in zip(event.requests, found, strict=True)
-        ]
-        return structs.replace(event, requests=requests)
+            return wanted.ENDING
+        return wanted.refusal(self.started, node.depth, event)
 
     def prompts(self, model: ev.ModelFacts) -> SubPrompts:
         """Tell how a model is spoken to in a sub-call."""
@@ -296,7 +255,7 @@ class SubCalls:
 
     def _children(self, node: Node, event: ev.CallsRequested, keys: Sequence[bytes]) -> Effects:
         self.fanout.open(node.id, event.batch, keys)
-        model = self._model(event)
+        model = wanted.model_of(self.started, event)
         effects: Effects = []
         for position, (request, key) in enumerate(zip(event.requests, keys, strict=True)):
             seat = (node.id, event.batch, position)
@@ -412,19 +371,6 @@ class SubCalls:
         return [reopening(node)]
 
 
-def _text(request: ev.Request) -> str:
-    return request.text or (request.context and request.context.text) or ""
-
-
-def _chars(request: ev.Request) -> int:
-    return len(request.prompt) + len(_text(request))
-
-
-def _forms(model: ev.ModelFacts) -> tuple[str, str]:
-    """Tell how people name a model: with its provider, and without."""
-    return model.name, model.name.partition(":")[2] or model.name
-
-
 def _child_result(call: CallId, done: Done) -> Result:
     if done.value is None:
         message = f"the child ended without an answer: {done.reason or done.status}"
@@ -432,14 +378,3 @@ def _child_result(call: CallId, done: Done) -> Result:
     value = done.value
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return Result(call=call, text=text)
-
-
-DECLINED = ev.Failure(
-    fault="not_allowed",
-    message="the user declined the cost of these calls; make fewer or smaller ones",
-)
-UNREAD = ev.Failure(
-    fault="limit",
-    message="the run has asked for too much that was refused, and this was not looked at; "
-    "submit what you hold",
-)
