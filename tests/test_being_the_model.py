@@ -117,7 +117,7 @@ def test_2_a_failed_call_raises_with_its_reason_and_the_others_are_kept(play):
         sub=sub,
     )
 
-    assert "BatchFailed: 1 of 2 calls failed" in played.shown[1]
+    assert "BatchFailed: 1 of 2 sub-calls failed" in played.shown[1]
     assert "the provider would not" in played.shown[1]
     assert played.answer.value == ["reply to good", None]
 

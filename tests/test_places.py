@@ -97,7 +97,7 @@ class TestDocuments:
 
     def test_its_repr_is_short(self, view):
         assert repr(view.context) == (
-            "<context: 4 texts, 185 characters: 'cgi.py', 'lib/html.py', 'lib/notes.txt', ...>"
+            "<context: 4 documents, 185 characters: 'cgi.py', 'lib/html.py', 'lib/notes.txt', ...>"
         )
 
 

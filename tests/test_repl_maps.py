@@ -186,7 +186,7 @@ def test_a_hit_in_a_context_of_one_text_has_its_whole_line_too():
         ("llm_map('abc', 'W')", "TypeError: items must be a list, not str: such as "),
         ("llm_map(5, 'W')", "TypeError: items must be a list, not int: such as "),
         ("llm_map(context, 'W')", "TypeError: items must be a list: of a dict give list(d.values"),
-        ("llm_map(grep('NEEDLE')[0], 'W')", "TypeError: items must be a list, not Place"),
+        ("llm_map(grep('NEEDLE')[0], 'W')", "TypeError: items must be a list, not Hit"),
         ("llm_map('W', ['a'])", "TypeError: instruction must be a str, not list; the items come"),
         ("llm_map(['a', b'b'], 'W')", "TypeError: items[1] is a bytes: give str, hits of grep, or"),
         ("llm_map([float('nan')], 'W')", "TypeError: items[0] is a float: give str, hits of grep,"),

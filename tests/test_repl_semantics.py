@@ -259,6 +259,13 @@ def test_changed_names_come_with_type_and_size(repl):
     ]
 
 
+def test_what_grep_found_is_called_by_the_word_that_help_has_for_it(repl):
+    assert changes(repl.cell("every = grep('a')\nfirst = every[0]")) == [
+        ("every", "Hits", 3),
+        ("first", "Hit", 3),
+    ]
+
+
 def shown(finished):
     return [name.name for name in finished.changed if not name.aside]
 

@@ -236,7 +236,7 @@ def test_a_text_that_is_too_long_is_refused_with_what_to_do(repl):
     finished = repl.cell("rlm_query('q', 't' * (64 * 2**20))")
 
     assert last_line(finished) == (
-        "ValueError: a call with 67,108,865 characters is too long: 67,108,864 are allowed; "
+        "ValueError: a sub-call with 67,108,865 characters is too long: 67,108,864 are allowed; "
         "split the text"
     )
 

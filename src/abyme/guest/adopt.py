@@ -319,7 +319,7 @@ class View:
         return self._search.find(words, self._finder.chosen(docs), k)
 
     def place_of(self, thing: object) -> dict[str, int | str] | str:
-        """Make evidence of a thing: a dict for a place, a quote for anything else."""
+        """Make evidence of a thing: a dict for a hit, a quote for anything else."""
         return self._finder.place_of(thing)
 
     def part_of(self, given: Any) -> Part:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from abyme.guest.parts import Part
-from abyme.guest.places import Place
+from abyme.guest.places import Hit
 
 MAX_MODEL_CHARS: Final = 200
 MAX_SCHEMA_CHARS: Final = 8 << 10
@@ -46,7 +46,7 @@ def paired(prompts: Sequence[str], materials: Any, what: str, single: str) -> li
     if isinstance(prompts, str):
         raise TypeError(f"prompts must be a list of str; for a single one there is {single}")
     every = list(prompts)
-    if materials is None or isinstance(materials, str | Place):
+    if materials is None or isinstance(materials, str | Hit):
         return [(prompt, materials) for prompt in every]
     if not isinstance(materials, Iterable) or isinstance(materials, Mapping):
         raise TypeError(f"{what} must be a list with one for each prompt")

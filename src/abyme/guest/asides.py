@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from abyme.guest.digest import attributes, lineage
-from abyme.guest.places import Place
+from abyme.guest.places import Hit
 
 SHORT_CHARS: Final = 200
 
@@ -87,7 +87,7 @@ def _is_class(value: object) -> bool:
 def _is_small(value: object) -> bool:
     """Tell whether a value is neither a container nor a long text."""
     kind = type(value)
-    if kind is Place:
+    if kind is Hit:
         return True
     if kind is str or kind is bytes:
         return len(value) <= SHORT_CHARS  # type: ignore[arg-type]

@@ -42,8 +42,9 @@ class ModelError(Exception):
 
 
 class LimitReached(ModelError):
-    """A budget does not allow the call; nothing was spent on it. Of a batch that was refused,
-    `limit` names the budget, `used`, `asked` and `ceiling` are in its unit, `fit` calls would fit.
+    """A budget does not allow the sub-call; nothing was spent on it. Of a batch that was refused,
+    `limit` names the budget, `used`, `asked` and `ceiling` are in its unit, `fit` of them would
+    fit.
     """
 
     __module__ = "builtins"
@@ -62,7 +63,7 @@ class LimitReached(ModelError):
 
 
 class BatchFailed(ModelError):
-    """Some calls of a batch failed. `results` is aligned with the prompts, None where one
+    """Some sub-calls of a batch failed. `results` is aligned with the prompts, None where one
     failed; `errors` maps the position of each failed one to its exception.
     """
 
@@ -71,7 +72,7 @@ class BatchFailed(ModelError):
     def __init__(self, results: list[Any], errors: dict[int, ModelError], what: str = "") -> None:
         first = next(iter(errors.values()))
         whole = (
-            f"{len(errors)} of {len(results)} calls failed, the first with: {first} "
+            f"{len(errors)} of {len(results)} sub-calls failed, the first with: {first} "
             "(the others are in .results of this exception, and in `calls`)"
         )
         super().__init__(what or whole, first.fault)
@@ -229,7 +230,7 @@ def frames(
         ValueError: if one text is too long to be sent at all.
     """
     if len(requests) > MAX_CALLS:
-        msg = f"{len(requests):,} calls in one batch; {MAX_CALLS:,} are allowed: make several"
+        msg = f"{len(requests):,} sub-calls in one batch; {MAX_CALLS:,} are allowed: make several"
         raise ValueError(msg)
     total = sum(map(_chars, requests))
     if total > MAX_BATCH_CHARS:
@@ -242,7 +243,7 @@ def frames(
         size = _chars(request)
         if size > MAX_TEXT_CHARS:
             msg = (
-                f"a call with {size:,} characters is too long: {MAX_TEXT_CHARS:,} are allowed; "
+                f"a sub-call with {size:,} characters is too long: {MAX_TEXT_CHARS:,} are allowed; "
                 "split the text"
             )
             raise ValueError(msg)

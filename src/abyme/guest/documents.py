@@ -88,7 +88,7 @@ class Documents(dict[str, str]):
     def __repr__(self) -> str:
         first = ", ".join(repr(name) for _, name in zip(range(3), self, strict=False))
         more = ", ..." if len(self) > 3 else ""
-        unit = "text" if len(self) == 1 else "texts"
+        unit = "document" if len(self) == 1 else "documents"
         return f"<context: {len(self):,} {unit}, {self._chars:,} characters: {first}{more}>"
 
     def _refuse(self, *_: object, **__: object) -> Never:

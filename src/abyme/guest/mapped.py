@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from abyme.guest.arguments import MAX_MODEL_CHARS, schema_text
 from abyme.guest.calls import MAX_CALLS, BatchFailed, Calls, ModelError, brought_by
-from abyme.guest.places import Place
+from abyme.guest.places import Hit
 
 MAX_INSTRUCTION_CHARS: Final = 64 << 10
 MAX_LABELS: Final = 1_000
@@ -103,7 +103,7 @@ class Maps:
         Raises:
             ModelError: there is none.
         """
-        texts = self._texts([given] if isinstance(given, str | Place) else given, "texts")
+        texts = self._texts([given] if isinstance(given, str | Hit) else given, "texts")
         kept = [text for text in texts if text.strip()]
         if not kept:
             raise ValueError("there is no text to reduce")
@@ -160,7 +160,7 @@ class Maps:
         """
         if isinstance(given, Mapping):
             raise TypeError(f"{what} must be a list: of a dict give list(d.values())")
-        if isinstance(given, str | bytes | Place) or not isinstance(given, Iterable):
+        if isinstance(given, str | bytes | Hit) or not isinstance(given, Iterable):
             kind = type(given).__name__
             raise TypeError(f"{what} must be a list, not {kind}: such as text.splitlines()")
         items = list(islice(given, MAX_CALLS + 1))
@@ -170,7 +170,7 @@ class Maps:
 
     def _text(self, item: Any, where: str) -> str:
         """Make one item a text: itself, a hit's whole line, else JSON. None is no text."""
-        if isinstance(item, Place):
+        if isinstance(item, Hit):
             return self._line(item)
         if isinstance(item, str):
             return str.__str__(item)
@@ -184,7 +184,7 @@ class Maps:
                 f"{where} is a {kind}: give str, hits of grep, or JSON values"
             ) from None
 
-    def _line(self, place: Place) -> str:
+    def _line(self, place: Hit) -> str:
         """Take the line of a hit; a long one is shown cut, and taken whole."""
         if place.text == place.quote:
             return place.text

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from abyme.guest.places import Place
+from abyme.guest.places import Hit
 
 MAX_SPANS: Final = 100_000
 MAX_NOTES: Final = 3
@@ -77,7 +77,7 @@ class Sources:
         """
         if given is None or given is self._context:
             return Part()
-        if isinstance(given, Place):
+        if isinstance(given, Hit):
             return Part(spans=[self._line(given)])
         if isinstance(given, str):
             return self._text(str.__str__(given))
@@ -122,12 +122,12 @@ class Sources:
             span = self._item(item, f"[{name!r}]", name)
             spans.append(span)
             own = self._names[span[0]]
-            if own != name and not isinstance(item, Place):
+            if own != name and not isinstance(item, Hit):
                 self._notes.append(f"the child has {name!r} under the name it has here: {own!r}")
         return spans
 
     def _item(self, item: Any, where: str, name: Any = None) -> Span:
-        if isinstance(item, Place):
+        if isinstance(item, Hit):
             return self._line(item)
         if not isinstance(item, str):
             raise TypeError(f"context{where} must be a str, not {type(item).__name__}")
@@ -140,7 +140,7 @@ class Sources:
             )
         return span
 
-    def _line(self, place: Place) -> Span:
+    def _line(self, place: Hit) -> Span:
         """Find the line of a hit; a long one is shown cut, and given whole."""
         number, start, end = place.span
         text = self._text_of(number)

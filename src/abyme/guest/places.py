@@ -1,10 +1,10 @@
-"""Finding lines in the context: `grep`, `count`, and the `Place` that a hit is.
+"""Finding lines in the context: `grep`, `count`, and the `Hit` that is found.
 
 Line-oriented, because models write patterns for grep: `^` and `$` stand at every
 line, a line is one hit, the hit has its own line number. The expression runs
 over the whole text and lines are only looked up for hits.
 
-Invariant: `text[start:end] == quote` for every place, in code points of its document.
+Invariant: `text[start:end] == quote` for every hit, in code points of its document.
 Does not cap time (the cell's limits do); a limit on hits is never silent.
 """
 
@@ -22,7 +22,7 @@ MAX_NOTES: Final = 3
 CUT: Final = "…"
 
 
-class Place(tuple[str | int, int, str]):  # noqa: SLOT001  (a tuple cannot have slots)
+class Hit(tuple[str | int, int, str]):  # noqa: SLOT001  (a tuple cannot have slots)
     """A line of the context that was found: unpacks to ``name, line, text``.
 
     `span` is (document number, start, end) in code points. A line longer than
@@ -63,11 +63,11 @@ class Place(tuple[str | int, int, str]):  # noqa: SLOT001  (a tuple cannot have 
         return self[2]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Place, (*self, self.span, self.quote)
+        return Hit, (*self, self.span, self.quote)
 
 
-class Hits(list[Place]):
-    """The places that `grep` found, in order. `complete` is False if the limit cut them."""
+class Hits(list[Hit]):
+    """The hits of a `grep`, in order. `complete` is False if the limit cut them."""
 
     complete = True
 
@@ -101,7 +101,7 @@ class Finder:
     def grep(
         self, pattern: Any, docs: Any = None, limit: int | None = 1000, flags: int = 0
     ) -> Hits:
-        """Lines that a regular expression matches, as places ``(name, line, text)``.
+        """Lines that a regular expression matches, as hits ``(name, line, text)``.
 
         `docs` narrows it to a name, names, a folder, or a glob such as ``"*.py"``.
 
@@ -161,10 +161,10 @@ class Finder:
         )
 
     def place_of(self, thing: object) -> dict[str, int | str] | str:
-        """Make evidence of a thing: a dict for a place, a quote for anything else."""
+        """Make evidence of a thing: a dict for a hit, a quote for anything else."""
         if isinstance(thing, str):
             return thing
-        if isinstance(thing, Place):
+        if isinstance(thing, Hit):
             document, start, end = thing.span
             return {"document": document, "start": start, "end": end, "quote": thing.quote}
         if isinstance(thing, tuple | list) and len(thing) == 3:
@@ -186,7 +186,7 @@ class Finder:
             self._numbers = {name: number for number, name in enumerate(self._names)}
         return choose(docs, self._numbers)
 
-    def _lines(self, number: int, pattern: Pattern) -> Iterator[Place]:
+    def _lines(self, number: int, pattern: Pattern) -> Iterator[Hit]:
         text = self._text_of(number)
         if not pattern.fits(text):
             return
@@ -246,16 +246,16 @@ def _first_inked(text: str, start: int, end: int) -> int:
 
 def _place(
     name: str | int, line: int, text: str, bounds: tuple[int, int, int], match: tuple[int, int]
-) -> Place:
+) -> Hit:
     number, begin, stop = bounds
     if stop > begin and text[stop - 1] == "\r":
         stop -= 1
     if stop - begin <= SHOWN_CHARS:
-        return Place(name, line, text[begin:stop], (number, begin, stop))
+        return Hit(name, line, text[begin:stop], (number, begin, stop))
     hit, end = match
     room = max(0, SHOWN_CHARS - (min(end, stop) - hit))
     first = min(max(begin, hit - room // 2), stop - SHOWN_CHARS)
     last = first + SHOWN_CHARS
     quote = text[first:last]
     shown = CUT * (first > begin) + quote + CUT * (last < stop)
-    return Place(name, line, shown, (number, first, last), quote)
+    return Hit(name, line, shown, (number, first, last), quote)

@@ -4,7 +4,7 @@ A passage is a stretch of a few lines in which as many of the words stand as pos
 words counting more. Words are compared by their beginning and without case, so that
 "governs" finds "governed"; words of a document's name count for each of its passages.
 
-Invariant: `text[start:end] == quote` for every place, as of `grep`. Does not rank by
+Invariant: `text[start:end] == quote` for every hit, as of `grep`. Does not rank by
 meaning, and keeps no index: a search reads the texts that could hold a best passage.
 """
 
@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from abyme.guest.places import CUT, Hits, Place, TextOf
+from abyme.guest.places import CUT, Hit, Hits, TextOf
 
 REACH_CHARS: Final = 300
 """From a passage's first word to its last."""
@@ -75,7 +75,7 @@ class Search:
         ranked = sorted(best, key=lambda one: (-one[0], -one[1], one[2]))
         return Hits(self._place(-number, start, end) for _, number, start, end in ranked)
 
-    def _place(self, number: int, start: int, end: int) -> Place:
+    def _place(self, number: int, start: int, end: int) -> Hit:
         """Widen a passage to whole lines, one more on each side, as far as there is room."""
         text = self._text_of(number)
         room = (SHOWN_CHARS - (end - start)) // 2
@@ -88,7 +88,7 @@ class Search:
         cut_behind = stop < len(text) and text[stop] != "\n"
         shown = CUT * cut_before + quote + CUT * cut_behind
         line = text.count("\n", 0, begin) + 1
-        return Place(self._names[number], line, shown, (number, begin, stop), quote)
+        return Hit(self._names[number], line, shown, (number, begin, stop), quote)
 
 
 def stems_of(words: str | Iterable[str]) -> list[str]:

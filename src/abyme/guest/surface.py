@@ -19,7 +19,7 @@ from abyme.guest.calls import BatchFailed, Calls, LimitReached, ModelError
 from abyme.guest.cell import Namespace, size_of, type_name, visible
 from abyme.guest.mapped import Maps, task_of
 from abyme.guest.parts import Part
-from abyme.guest.places import Place
+from abyme.guest.places import Hit
 
 MAX_LISTED: Final = 200
 MAX_EVIDENCE: Final = 1_000
@@ -214,7 +214,7 @@ class Surface:
         return self._maps.reduce(texts, task)
 
     def rlm_query(self, prompt: str, context: Any = None, *, model: str | None = None) -> str:
-        """Let a child like you answer, with a REPL of its own. Returns its answer as a str.
+        """Let a child like you answer, in a session of its own. Returns its answer as a str.
 
         `context` is the child's input: a str, a hit of grep (its line), or a dict or list
         of whole documents of yours; without it the child has all that you have.
@@ -249,7 +249,7 @@ class Surface:
         return self._view.grep(pattern, docs, limit, flags)
 
     def count(self, pattern: Any, docs: Any = None, flags: int = 0) -> int:
-        """Count the matches of a regular expression in all texts, or in `docs`."""
+        """Count the matches of a regular expression in all documents, or in `docs`."""
         return self._view.count(pattern, docs, flags)
 
     def search(self, words: Any, k: int = 5, docs: Any = None) -> Any:
@@ -262,9 +262,9 @@ class Surface:
         """
         return self._view.search(words, k, docs)
 
-    def cite(self, place: object) -> dict[str, int | str] | str:
+    def cite(self, hit: object) -> dict[str, int | str] | str:
         """Make evidence of a hit of grep, or of an exact quote, for submit(evidence=[...])."""
-        return self._view.place_of(place)
+        return self._view.place_of(hit)
 
     def submit(self, value: Any, evidence: Any = ()) -> None:
         """Give your answer: any JSON value (str, number, bool, list, dict).
@@ -273,7 +273,7 @@ class Surface:
         is a list of hits of grep, or exact quotes from the context.
         """
         plain = values.answer(self._answer.get("content") if value is self._answer else value)
-        things = [evidence] if isinstance(evidence, str | dict | Place) else list(evidence)
+        things = [evidence] if isinstance(evidence, str | dict | Hit) else list(evidence)
         if len(things) > MAX_EVIDENCE:
             raise ValueError(f"{len(things):,} pieces of evidence; {MAX_EVIDENCE:,} are allowed")
         places = [thing if _is_mark(thing) else self._view.place_of(thing) for thing in things]
