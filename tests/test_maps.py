@@ -571,17 +571,27 @@ def sure(text, doubts, count=1):
     return {place: result.confidence for place, result in moves.results}
 
 
-def test_confidence_is_the_product_of_the_unsure_tokens_of_a_value():
-    text = '{"1": "fruit", "2": "human being"}'
-    at = text.index
-    doubts = [
+def doubts_of(text, first="fruit"):
+    at, last = text.index, text.index("human being")
+    return [
         ev.Doubt(start=0, end=1, logprob=-3.0),
-        ev.Doubt(start=at("fruit") - 2, end=at("fruit"), logprob=-3.0),
-        ev.Doubt(start=at("human") - 1, end=at("human") + 2, logprob=-0.5),
+        ev.Doubt(start=at(first) - 2, end=at(first), logprob=-3.0),
+        ev.Doubt(start=last - 1, end=last + 2, logprob=-0.5),
         ev.Doubt(start=at("being"), end=at("being") + 5, logprob=-0.25),
         ev.Doubt(start=at('"}'), end=at('"}') + 2, logprob=-3.0),
     ]
-    assert sure(text, doubts, 2) == {0: ev.SURE, 1: math.exp(-0.75)}
+
+
+def test_confidence_is_the_product_of_the_unsure_tokens_that_tell_a_label_from_others():
+    text = '{"1": "fruit", "2": "human being"}'
+    doubts = doubts_of(text)
+    assert sure(text, doubts, 2) == {0: ev.SURE, 1: math.exp(-0.5)}
+    other = '{"1": "x", "2": "human being"}'
+    alike = ev.Task(instruction="What?", labels=["human beast", "human being", "x"])
+    one = job(["a", "b"], alike)
+    (ask,) = one.begin().asks
+    results = one.replied(ask, reply(other, doubts=doubts_of(other, "x"))).results
+    assert dict(results)[1].confidence == math.exp(-0.75)
 
 
 def test_confidence_is_not_known_without_log_probabilities():

@@ -222,7 +222,8 @@ class MapJob:
     def _vote_of(self, found: Found, reply: Reply) -> "_Vote":
         text = json.dumps(found.value, ensure_ascii=False)
         same = json.dumps(found.value, sort_keys=True)
-        sure = _sure_of(found, reply.doubts) if self._by_tokens else None
+        telling = self._values.telling_chars(found.value) if self._by_tokens else 0
+        sure = _sure_of(found, telling, reply.doubts) if self._by_tokens else None
         if self._by_tokens and found.doubtful:
             sure = IN_DOUBT if sure is None else min(sure, IN_DOUBT)
         return _Vote(reply.call, text=text, same=same, confidence=sure)
@@ -274,15 +275,17 @@ def _from_equals(
     return found
 
 
-def _sure_of(found: Found, doubts: Sequence[ev.Doubt] | None) -> float | None:
-    """Probability of a value's tokens. Those above `events.SURE` are not listed: where all
-    are, that is what is said, being the least that each of them had.
+def _sure_of(found: Found, telling_chars: int, doubts: Sequence[ev.Doubt] | None) -> float | None:
+    """Probability of the tokens that tell a value from others; what a grammar forces behind them
+    may seem unlikely. Those above `events.SURE` are not listed: where all are, that is what is
+    said, being the least that each of them had.
     """
     if doubts is None:
         return None
+    end = min(found.end, found.start + telling_chars)
     at = bisect_right(doubts, found.start, key=lambda doubt: doubt.end)
     total = 0.0
-    while at < len(doubts) and doubts[at].start < found.end:
+    while at < len(doubts) and doubts[at].start < end:
         total += doubts[at].logprob
         at += 1
     return min(ev.SURE, math.exp(min(0.0, total)))

@@ -9,6 +9,7 @@ Does not find values in a reply: that is `listed`.
 
 import json
 import string
+from itertools import pairwise
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -71,6 +72,11 @@ class Values:
         self._tokens = max(map(tokens.estimate, said), default=0)
         self._longest = max(map(len, labels), default=0)
         self._exact = frozenset(labels)
+        self._telling = dict.fromkeys(labels, 1)
+        for one, next_ in pairwise(sorted(labels)):
+            telling = 1 + _shared_chars(one, next_)
+            for label in (one, next_):
+                self._telling[label] = max(self._telling[label], telling)
         self._alike: dict[str, str | None] = {}
         for label in labels:
             alike = _alike(label)
@@ -134,6 +140,10 @@ class Values:
             return inner
         raise Unfit(wrong)
 
+    def telling_chars(self, label: str) -> int:
+        """Tell how many characters of a label no other one begins with."""
+        return self._telling.get(label, len(label))
+
     def is_doubtful(self, value: Any) -> bool:
         """Tell whether a label was marked as one that is in doubt."""
         text = _unwrapped(value)
@@ -167,6 +177,11 @@ class Values:
         some = " ".join(text[: 2 * MOST_SHOWN_CHARS].split())
         shown = "".join(c if c.isprintable() else "?" for c in some)
         raise Unfit(f"'{cut(shown, MOST_SHOWN_CHARS)}' is none of the labels")
+
+
+def _shared_chars(one: str, other: str) -> int:
+    differ = (n for n, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1])
+    return next(differ, min(len(one), len(other)))
 
 
 def _are_long(labels: list[str]) -> bool:
