@@ -40,7 +40,7 @@ CELLS = (
     "votes = llm_query('vote', samples=5)\nprint(votes, random.random())",
     "submit([list(words), got, kids, votes, random.random()])",
 )
-UNDONE = ("the session was lost", "the cell was stopped")
+UNDONE = ("the session was lost", "and was undone")
 """In what a root is told of a cell that it has to run again."""
 CHILD_CELLS = (
     "first = [llm_query(f'child asks {n} of {context[:5]}') for n in range(3)]\nprint(first)",

@@ -11,11 +11,12 @@ from abyme.core.transcript import Transcript, status_line
 from abyme.run import profiles
 
 BUDGET = Budget(usd=1.5, calls=9, tokens=1000, seconds=59.6, turns=3, depth=2)
+UNDONE = "and was undone: names are as before it, results of sub-calls are in `calls`"
 
 
-def shown(**finished):
+def shown(profile="strong", **finished):
     values = {"cell": 1, "output": "", "ended": "clean"} | finished
-    transcript = Transcript(profiles.load("strong"), seed=1, node="0")
+    transcript = Transcript(profiles.load(profile), seed=1, node="0")
     transcript.question("Q?", "preview", "[status]")
     transcript.reply("```repl\nx\n```", turn=1, code="x\n")
     transcript.cell(ev.CellFinished(**values), notes=[], status="[status]")
@@ -24,6 +25,24 @@ def shown(**finished):
 
 def test_a_cell_that_prints_nothing_is_told_to_print():
     assert "(no output: use print)" in shown()
+
+
+@pytest.mark.parametrize(
+    "did",
+    [
+        {"changed": [ev.Name(name="rows", type="list", size=2)]},
+        {"notes": ["submitted: int: 3"]},
+        {"ended": "rolled_back", "limit": "memory_bytes"},
+    ],
+)
+def test_a_cell_that_did_something_else_is_not_blamed_for_printing_nothing(did):
+    assert "\n(no output)\n" in shown(**did)
+
+
+def test_a_model_that_is_not_shown_what_changed_is_told_to_print_all_the_same():
+    names = [ev.Name(name="places", type="Hits", size=2)]
+
+    assert "(nothing was printed: use print" in shown("weak-local", changed=names)
 
 
 def test_an_error_stands_after_the_output_and_what_is_kept_is_named():
@@ -108,13 +127,23 @@ def test_a_cell_that_raised_and_left_only_such_names_has_kept_nothing_to_speak_o
 @pytest.mark.parametrize(
     ("limit", "told"),
     [
-        ("cell_timeout_s", "stopped: cell_timeout_s, do less in one cell; the session is back"),
-        ("memory_bytes", "stopped: memory_bytes, hold less at once; the session is back"),
-        ("crashed (signal 11)", "stopped: crashed (signal 11); the session is back"),
+        (
+            "cell_timeout_s",
+            f"passed its limit of computing time (cell_timeout_s) {UNDONE}; do less",
+        ),
+        ("memory_bytes", f"passed its limit of memory (memory_bytes) {UNDONE}; hold less at once]"),
+        ("crashed (signal 11)", f"was stopped, crashed (signal 11), {UNDONE}]"),
     ],
 )
 def test_a_cell_that_was_stopped_is_told_by_which_limit_and_what_to_do(limit, told):
-    assert told in shown(ended="rolled_back", limit=limit)
+    assert f"[the cell {told}" in shown(ended="rolled_back", limit=limit)
+
+
+def test_a_cell_that_was_interrupted_and_keeps_its_state_is_told_so():
+    assert (
+        "[the cell passed its limit of computing time (cell_timeout_s) and was interrupted: what "
+        "it had bound is kept; do less in one cell]"
+    ) in shown(ended="interrupted", limit="cell_timeout_s")
 
 
 def resumed(run, *differs):

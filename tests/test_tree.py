@@ -258,7 +258,7 @@ def test_a_roll_back_gives_the_results_of_its_cell_back():
     run.ask("a")
     run.settle(run.one(do.AskModel).reserved.call, "A")
     run.done(ended="rolled_back", limit="cell_timeout_s")
-    assert "back at its state before this cell" in last_message(run)
+    assert "and was undone: names are as before it" in last_message(run)
     cell = run.code("calls[-1].text")
 
     assert [r.text for r in cell.restore] == ["A"]

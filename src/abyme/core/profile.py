@@ -65,7 +65,8 @@ class Profile(Struct, frozen=True, kw_only=True):
     no_code: str
     """Said when a reply holds nothing to run."""
     no_output: str
-    """Stands in for the output of a cell that printed nothing."""
+    """Stands in for the output of a cell that printed nothing. Where `output` has ``{changed}``,
+    only if there is nothing else to tell of the cell."""
     last_turn: str
     """Said before the last turn; ``{reason}``."""
     prefill: str = ""

@@ -160,7 +160,7 @@ class Transcript:
         changed = ", ".join(map(folding.name_and_size, shown[:MAX_CHANGED]))
         slots = {
             "nonce": fences.nonce(self._seed, self._node, finished.cell),
-            "output": profile.no_output,
+            "output": NO_OUTPUT if _is_told(profile, finished, changed) else profile.no_output,
             "guest_notes": "\n".join(_line(note) for note in finished.notes[:MAX_GUEST_NOTES]),
             "changed": f"[new or changed: {changed}]" if changed else "",
             "notes": "\n".join(f"[{note}]" for note in (*_endings(finished, changed), *notes)),
@@ -271,32 +271,43 @@ def _output(finished: CellFinished, output_chars: int, error_chars: int) -> str:
     return "\n".join(part for part in (shown, error) if part)
 
 
-WHAT_TO_DO = {
-    "cell_timeout_s": "do less in one cell",
-    "memory_bytes": "hold less at once",
-    "refused_calls": "make fewer sub-calls, see budget()",
+NO_OUTPUT = "(no output)"
+"""Of a cell that has done something else: to be told to print would read as a fault."""
+
+
+def _is_told(profile: Profile, finished: CellFinished, changed: str) -> bool:
+    """Tell whether a message says, beside the output, what a cell did."""
+    did = changed or finished.notes or finished.ended != "clean"
+    return bool(did) and "{changed}" in profile.output
+
+
+PASSED = {
+    "cell_timeout_s": ("its limit of computing time", "do less in one cell"),
+    "memory_bytes": ("its limit of memory", "hold less at once"),
+    "refused_calls": ("the limit of refused sub-calls", "make fewer of them, see budget()"),
 }
-"""By the limit that ended a cell."""
+"""By the limit that ended a cell: its words, and what to do."""
 CALLS_KEPT = "results of sub-calls are in `calls`"
 
 
 def _endings(finished: CellFinished, changed: str) -> list[str]:
     """Say how a cell ended by force, what that means for its names, and what to do."""
     limit = finished.limit or ""
-    why = f": {limit}" if limit else ""
-    if limit in WHAT_TO_DO:
-        why += f", {WHAT_TO_DO[limit]}"
+    why, to_do = f"the cell was stopped, {limit}," if limit else "the cell was stopped", ""
+    if limit in PASSED:
+        passed, advice = PASSED[limit]
+        why, to_do = f"the cell passed {passed} ({limit})", f"; {advice}"
     match finished.ended:
         case "raised" if changed:
             return ["the cell raised; what it had bound is kept"]
         case "interrupted":
-            return [f"the cell was interrupted{why}; what it had bound is kept"]
+            return [f"{why} and was interrupted: what it had bound is kept{to_do}"]
         case "rolled_back":
-            back = "the session is back at its state before this cell"
-            return [f"the cell was stopped{why}; {back}; {CALLS_KEPT}"]
+            return [f"{why} and was undone: names are as before it, {CALLS_KEPT}{to_do}"]
         case "lost":
+            lost = f"the session was lost: {limit}" if limit else "the session was lost"
             back = "a new one has run the cells before this one again"
-            return [f"the session was lost{why}; {back}; {CALLS_KEPT}"]
+            return [f"{lost}; {back}; {CALLS_KEPT}{to_do}"]
         case _:
             return []
 
