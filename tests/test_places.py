@@ -95,6 +95,38 @@ class TestDocuments:
                 view.context[wrong]
             assert near in caught.value.args[0]
 
+    def test_of_a_few_names_all_are_told_and_of_many_how_many(self):
+        two = view_of({"a.txt": "x", "b.txt": "y"})
+        many = view_of({f"{n}.txt": "x" for n in range(6)})
+        for look in (two.context.__getitem__, lambda name: two.grep("x", docs=name)):
+            with pytest.raises(KeyError) as caught:
+                look("nope")
+            assert caught.value.args[0] == (
+                "no document is named 'nope'; there are 'a.txt', 'b.txt'"
+            )
+        with pytest.raises(KeyError, match=r"is named 'nope'; there are 6 names\"$"):
+            many.grep("x", docs="nope")
+
+    def test_a_text_in_the_place_of_a_name_is_told_and_not_repeated_whole(self, view):
+        with pytest.raises(KeyError) as caught:
+            view.grep("x", docs="a long text " * 1000)
+        assert caught.value.args[0].endswith("...: that is a text, give a name")
+        assert len(caught.value.args[0]) < 300
+
+    @pytest.mark.parametrize("name", ["splitlines", "lower", "find"])
+    def test_what_a_text_can_do_is_answered_with_the_way_to_a_text(self, view, name):
+        with pytest.raises(AttributeError) as caught:
+            getattr(view.context, name)
+        assert str(caught.value) == (
+            f"context maps names to texts and has no {name}: use context[name].{name}(), "
+            "or for name, text in context.items()"
+        )
+
+    def test_other_attributes_are_missing_in_pythons_own_words(self, view):
+        with pytest.raises(AttributeError, match=r"^'Documents' object has no attribute 'foo'$"):
+            _ = view.context.foo
+        assert not hasattr(view.context, "__array__")
+
     def test_its_repr_is_short(self, view):
         assert repr(view.context) == (
             "<context: 4 documents, 185 characters: 'cgi.py', 'lib/html.py', 'lib/notes.txt', ...>"
@@ -115,6 +147,29 @@ class TestTexts:
         for change in ("sort", "pop", "clear", "reverse"):
             with pytest.raises(TypeError, match=r"^context is sealed"):
                 getattr(context, change)()
+
+    def test_what_a_text_can_do_is_answered_with_the_way_to_a_text(self):
+        context = view_of(["b", "a"]).context
+        with pytest.raises(AttributeError) as caught:
+            context.splitlines()
+        assert str(caught.value) == (
+            "context is a list of texts and has no splitlines: use context[0].splitlines(), "
+            "or for text in context"
+        )
+        assert context.count("a") == 1
+
+    def test_a_position_that_is_not_there_is_answered_with_those_that_are(self):
+        with pytest.raises(KeyError) as caught:
+            view_of(["b", "a"]).grep("b", docs=2)
+        assert caught.value.args[0] == "no document is named 2; they are numbered 0 to 1"
+
+    @pytest.mark.parametrize("context", ["a\nb", {"a.txt": "a"}])
+    def test_docs_of_a_single_text_are_answered_with_leaving_them_out(self, context):
+        with pytest.raises(KeyError) as caught:
+            view_of(context).count("a", docs="nope")
+        assert caught.value.args[0] == (
+            "no document is named 'nope': context has one text only, leave docs out"
+        )
 
     def test_hits_in_a_list_carry_the_position(self):
         view = view_of(["b", "a\nab"])

@@ -11,7 +11,7 @@ the sealed map is the boundary.
 """
 
 import difflib
-from collections.abc import Callable, ItemsView, Iterator, Mapping, Sequence, ValuesView
+from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, Sequence, ValuesView
 from typing import Any, Final, Never
 
 _SEALED: Final = (
@@ -20,6 +20,10 @@ _SEALED: Final = (
 _NEAR: Final = 3
 _COMPARED: Final = 5000
 """Names that a misspelt one is compared with: difflib needs about 20 us for each."""
+_LISTED: Final = 5
+"""So few names are all told."""
+_NAME_CHARS: Final = 200
+"""What is longer is taken for a text."""
 
 
 class Documents(dict[str, str]):
@@ -42,6 +46,14 @@ class Documents(dict[str, str]):
         except KeyError:
             raise KeyError(missing(name, self)) from None
         return self._text_of(number)  # type: ignore[arg-type]
+
+    def __getattr__(self, name: str) -> Any:
+        if _is_of_str(name):
+            raise AttributeError(
+                f"context maps names to texts and has no {name}: use context[name].{name}(), "
+                "or for name, text in context.items()"
+            )
+        return super().__getattribute__(name)  # for Python's own words
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return the text of that name, or the default."""
@@ -101,6 +113,14 @@ class Documents(dict[str, str]):
 class Texts(list[str]):
     """A list of texts that refuses to be changed. Slices and sums are plain lists."""
 
+    def __getattr__(self, name: str) -> Any:
+        if _is_of_str(name):
+            raise AttributeError(
+                f"context is a list of texts and has no {name}: use context[0].{name}(), "
+                "or for text in context"
+            )
+        return super().__getattribute__(name)
+
     def _refuse(self, *_: object, **__: object) -> Never:
         raise TypeError("context is sealed and cannot be changed; take a copy: list(context)")
 
@@ -111,15 +131,30 @@ class Texts(list[str]):
         return list, (self[:],)
 
 
+def _is_of_str(name: str) -> bool:
+    return not name.startswith("_") and hasattr(str, name)
+
+
 def missing(name: object, names: Mapping[str, Any]) -> str:
-    """Say that a name is not there, and which are near."""
-    near: list[str] = []
-    if isinstance(name, str) and name:
-        tail = name.rsplit("/", 1)[-1]
-        near = [n for n in names if n == tail or n.endswith("/" + tail)][:_NEAR]
-        near = near or [n for n in names if name.lower() in n.lower()][:_NEAR]
-        if not near:
-            some = [n for _, n in zip(range(_COMPARED), names, strict=False)]
-            near = difflib.get_close_matches(name, some, _NEAR)
-    hint = f"nearest: {', '.join(map(repr, near))}" if near else f"there are {len(names):,} names"
+    """Say that a name is not there, and which are near, or all if they are few."""
+    if isinstance(name, str) and len(name) > _NAME_CHARS:
+        return f"no document is named {name[:_NAME_CHARS]!r}...: that is a text, give a name"
+    near = _near(name, names) if isinstance(name, str) and name else []
+    if near:
+        hint = f"nearest: {', '.join(map(repr, near))}"
+    elif len(names) > _LISTED:
+        hint = f"there are {len(names):,} names"
+    else:
+        are = "is" if len(names) == 1 else "are"
+        hint = f"there {are} {', '.join(map(repr, names))}"
     return f"no document is named {name!r}; {hint}"
+
+
+def _near(name: str, names: Iterable[str]) -> list[str]:
+    tail = name.rsplit("/", 1)[-1]
+    near = [n for n in names if n == tail or n.endswith("/" + tail)][:_NEAR]
+    near = near or [n for n in names if name.lower() in n.lower()][:_NEAR]
+    if near:
+        return near
+    some = [n for _, n in zip(range(_COMPARED), names, strict=False)]
+    return difflib.get_close_matches(name, some, _NEAR)

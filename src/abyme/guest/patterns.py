@@ -15,6 +15,8 @@ from abyme.guest.documents import missing
 
 _META: Final = frozenset(".^$*+?{}[]\\|()")
 _GLOB: Final = frozenset("*?[")
+_SHOWN_CHARS: Final = 80
+"""Of what was given for a name, which may be a whole text."""
 
 
 class Pattern:
@@ -154,4 +156,9 @@ def _one(doc: Any, numbers: Mapping[str | int, int]) -> list[int]:
         chosen = [number for name, number in numbers.items() if fits(str(name))]
         if chosen:
             return chosen
+    shown = doc[:_SHOWN_CHARS] if isinstance(doc, str) else doc
+    if len(numbers) == 1:
+        raise KeyError(f"no document is named {shown!r}: context has one text only, leave docs out")
+    if 0 in numbers:
+        raise KeyError(f"no document is named {shown!r}; they are numbered 0 to {len(numbers) - 1}")
     raise KeyError(missing(doc, {str(name): number for name, number in numbers.items()}))
