@@ -84,8 +84,20 @@ def test_common_words_count_only_where_there_are_no_others(view):
     assert view_of("to be or not to be").search("to be")[0].text == "to be or not to be"
 
 
-def test_words_that_stand_nowhere_bring_nothing(view):
-    assert view.search("xylophone") == []
+def test_words_that_stand_nowhere_bring_nothing_and_are_told_of(view):
+    assert view.search("xylophone") == view.search("zither") == []
+    assert view.take_notes() == [
+        'no passage has any of these words; try others, or grep(r"(?i)part of a word")'
+    ]
+    assert view.search("boats", docs="notes/*") == []
+    [note] = view.take_notes()
+    assert note.startswith("no passage of these docs has any of these words; try others")
+
+
+@pytest.mark.parametrize("k", [0, -1, None, "5"])
+def test_a_number_of_passages_that_is_none_is_an_error(view, k):
+    with pytest.raises(ValueError, match=f"^k must be a whole number from 1, not {k!r}$"):
+        view.search("boats", k)
 
 
 def test_no_word_is_an_error(view):

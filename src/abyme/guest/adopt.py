@@ -327,8 +327,9 @@ class View:
         return self._sources.part(given)
 
     def take_notes(self) -> list[str]:
-        """Say what `grep` left out, and what a child got, since the last call."""
-        return self._finder.take_notes() + self._sources.take_notes()
+        """Say what was not found or left out, and what a child got, since the last call."""
+        notes = self._finder.take_notes() + self._search.take_notes()
+        return notes + self._sources.take_notes()
 
 
 def _maker() -> Callable[[int, int, int], str]:

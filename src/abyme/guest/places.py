@@ -83,7 +83,7 @@ class Hits(list[Hit]):
         if len(self) > SHOWN_HITS:
             lines += f",\n ... and {len(self) - SHOWN_HITS:,} more"
         if not self.complete:
-            lines += f",\n ... cut at limit={len(self)}; count(pattern) counts all"
+            lines += ",\n ..."  # a note has said why
         return f"[{lines}]"
 
 

@@ -20,6 +20,7 @@ REACH_CHARS: Final = 300
 """From a passage's first word to its last."""
 SHOWN_CHARS: Final = 400
 MAX_WORDS: Final = 30
+INSTEAD: Final = 'try others, or grep(r"(?i)part of a word")'
 NAME_SHARE: Final = 0.9
 """What a word of the document's name counts for in each of its passages."""
 NUMBER_SHARE: Final = 1.5
@@ -43,13 +44,16 @@ class Search:
     def __init__(self, names: Sequence[str | int], text_of: TextOf) -> None:
         self._names = names
         self._text_of = text_of
+        self._notes: dict[str, None] = {}
 
     def find(self, words: str | Iterable[str], numbers: Sequence[int], k: int) -> Hits:
         """Find the `k` best passages, best first.
 
         Raises:
-            ValueError: there is no word to look for.
+            ValueError: there is no word to look for, or `k` is no number of passages.
         """
+        if not isinstance(k, int) or k < 1:
+            raise ValueError(f"k must be a whole number from 1, not {k!r:.80}")
         stems = stems_of(words)
         texts = {number: _lowered(self._text_of(number)) for number in numbers}
         found = {number: [text.count(stem) for stem in stems] for number, text in texts.items()}
@@ -72,8 +76,16 @@ class Search:
                     heapq.heappush(best, (passage[0], -number, *passage[1:]))
                 elif passage[0] > best[0][0]:
                     heapq.heapreplace(best, (passage[0], -number, *passage[1:]))
+        if not best:
+            some = "" if len(numbers) == len(self._names) else " of these docs"
+            self._notes[f"no passage{some} has any of these words; {INSTEAD}"] = None
         ranked = sorted(best, key=lambda one: (-one[0], -one[1], one[2]))
         return Hits(self._place(-number, start, end) for _, number, start, end in ranked)
+
+    def take_notes(self) -> list[str]:
+        """Say what was not found since the last call."""
+        notes, self._notes = list(self._notes), {}
+        return notes
 
     def _place(self, number: int, start: int, end: int) -> Hit:
         """Widen a passage to whole lines, one more on each side, as far as there is room."""
