@@ -22,9 +22,7 @@ from abyme.core.fanout import Fanout
 from abyme.core.ids import BatchId, CallId, NodeId
 from abyme.core.jobs import Ask, Expected, Job, Moves, Reply
 from abyme.core.ledger import NOTHING, Amount
-from abyme.core.maps import MapJob
 from abyme.core.profile import SubPrompts
-from abyme.core.reduces import ReduceJob
 
 BatchKey = tuple[NodeId, BatchId]
 
@@ -86,6 +84,9 @@ class Planned:
         model: ev.ModelFacts,
         known: dict[int, Result],
     ) -> Job:
+        from abyme.core.maps import MapJob  # noqa: PLC0415  15 ms, for those who map
+        from abyme.core.reduces import ReduceJob  # noqa: PLC0415
+
         texts, prompts = [request.prompt for request in event.requests], self.prompts(model)
         if event.purpose == "map":
             return MapJob(texts, task, model, prompts, known)
