@@ -404,7 +404,7 @@ def test_12_the_contract_is_short_and_help_is_there(play):
         "SHOW_VARS()",
     ):
         assert name in system
-    assert "llm_query(prompt: str, text: str | None = None" in played.shown[1]
+    assert "llm_query(prompt, text=None, *, model=None" in played.shown[1]
     assert "grep(pattern" in played.shown[1]
     assert "llm_map(items" in played.shown[1]
     assert "Judge many small items by one instruction" in played.shown[1]

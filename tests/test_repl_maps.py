@@ -329,8 +329,9 @@ def test_many_items_and_long_ones_travel_whole(repl):
 def test_help_says_the_real_signature_and_an_example(repl):
     lines = repl.out("help(llm_map)").splitlines()
 
-    assert lines[0].startswith(
-        "llm_map(items: Iterable[Any], instruction: str, labels: Iterable[str] | dict[str, str] | "
+    assert lines[0] == (
+        "llm_map(items, instruction, labels=None, schema=None, *, samples=1, batch=None, "
+        "model=None, fresh=False, price_only=False)"
     )
     assert '``kinds = llm_map(lines, "What is asked for?", labels=["person", "place", ' in lines[3]
     assert "llm_reduce: Make one result of texts" in repl.out("help()")

@@ -320,10 +320,66 @@ def test_a_cell_that_raises_does_not_submit_the_answer_dict(repl):
 
 def test_help_shows_real_signatures(repl):
     assert repl.out("help(rlm_query)").splitlines()[0] == (
-        "rlm_query(prompt: str, context: Any = None, *, model: str | None = None) -> str"
+        "rlm_query(prompt, context=None, *, model=None)"
     )
     assert "submit: Give your answer" in repl.out("help()")
     assert "Return the number of items" in repl.out("help(len)")
+
+
+def test_help_says_of_grep_how_lines_count_and_that_hits_are_capped(repl):
+    told = " ".join(repl.out("help(grep)").split())
+
+    assert told.startswith("grep(pattern, docs=None, limit=1000, flags=0) Find lines by a regular")
+    assert "`line` counts from 1" in told
+    assert "Only the first `limit` hits are returned (None: all), and a note says so" in told
+
+
+def test_help_lists_what_each_name_is_for_and_not_its_type(repl):
+    assert repl.out("help()").splitlines()[:5] == [
+        "context: the input",
+        "calls: results of all sub-calls, in order (.text, .error, .prompt)",
+        "last_output: what the last cell printed, uncut",
+        'answer: a draft in answer["content"]; with answer["ready"] = True it is submitted',
+        "help: Explain a name, as in ``help(grep)``",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("asked", "begins"),
+    [
+        ("'submit'", "submit(value, evidence=())\nGive your answer"),
+        ("context", "context: the input\n"),
+        ("calls", "calls: results of all sub-calls"),
+        ("LimitReached", "LimitReached: A budget does not allow the sub-call"),
+    ],
+)
+def test_help_explains_names_as_well_as_functions_and_never_the_value(repl, asked, begins):
+    told = repl.out(f"help({asked})")
+
+    assert told.startswith(begins)
+    assert len(told.splitlines()) < 8
+
+
+def test_a_function_alone_is_shown_by_its_signature_and_without_an_address(repl):
+    assert repl.out("grep") == (
+        "grep(pattern, docs=None, limit=1000, flags=0): help(grep) tells more\n"
+    )
+    assert repl.out("print(budget, [submit])") == (
+        "budget(): help(budget) tells more [submit(value, evidence=()): help(submit) tells more]\n"
+    )
+    assert " at 0x" not in repl.out("[one for one in globals().values() if callable(one)]")
+
+
+def test_a_function_under_another_name_is_shown_after_data(repl):
+    changed = repl.cell("find = grep\nrows = find('a')").changed
+
+    assert [(one.name, one.type) for one in changed] == [("rows", "Hits"), ("find", "Function")]
+
+
+def test_a_wrong_call_of_a_function_is_told_by_the_name_it_has_here(repl):
+    assert last_line(repl.cell("grep('a', ignore_case=True)")) == (
+        "TypeError: grep() got an unexpected keyword argument 'ignore_case'"
+    )
 
 
 def test_show_vars_lists_the_models_own_names(repl):

@@ -25,7 +25,7 @@ MAX_MENTIONED: Final = 1_000
 MAX_SOURCE_CHARS: Final = 100_000
 WORD: Final = re.compile(r"[^\W\d]\w*")
 
-CODE: Final = frozenset({"class", "function", "builtin_function_or_method", "method"})
+CODE: Final = frozenset({"class", "function", "builtin_function_or_method", "method", "Function"})
 
 Row = dict[str, str | int | bool | None]
 

@@ -7,10 +7,7 @@ name here is restored before every cell. Invariant: an answer leaves through
 Names follow the official engine (`rlms`), so that models trained on it find them.
 """
 
-import inspect
-import pydoc
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Protocol
 
 from abyme.guest import values
@@ -20,12 +17,11 @@ from abyme.guest.cell import Namespace, size_of, type_name, visible
 from abyme.guest.mapped import Maps, task_of
 from abyme.guest.parts import Part
 from abyme.guest.places import Hit
+from abyme.guest.tools import Function, explained
 
 MAX_LISTED: Final = 200
 MAX_EVIDENCE: Final = 1_000
 MAX_NAMED: Final = 20
-MODULES: Final = re.compile(r"\b(?:collections\.abc|typing)\.")
-"""Left out of signatures that are shown."""
 
 
 class View(Protocol):
@@ -94,16 +90,16 @@ class Surface:
         return self._names
 
     def _make_names(self) -> Namespace:
-        own = [self.llm_query, self.llm_query_batched, self.llm_map, self.llm_reduce]
-        own += [self.rlm_query, self.rlm_query_batched, self.grep, self.count, self.search]
+        own: list[Callable[..., Any]] = [self.help, self.llm_query, self.llm_query_batched]
+        own += [self.llm_map, self.llm_reduce, self.rlm_query, self.rlm_query_batched]
+        own += [self.grep, self.count, self.search]
         own += [self.cite, self.submit, self.FINAL, self.FINAL_VAR, self.budget, self.SHOW_VARS]
         return {
             "context": self._view.context,
             "calls": self._calls.log,
             "last_output": "",
             "answer": self._answer,
-            "help": self.help,
-            **{tool.__name__: tool for tool in own},
+            **{tool.__name__: Function(tool) for tool in own},
             **{error.__name__: error for error in (ModelError, LimitReached, BatchFailed)},
         }
 
@@ -171,13 +167,13 @@ class Surface:
 
         An item is a str, a hit of grep (its whole line) or a JSON value. A value is one of
         `labels` (a dict says what each means), or fits `schema` (JSON Schema, a dict), else it
-        is a str. Items are packed into few calls; what is missing or wrong is asked again;
-        equal items are paid once. The list has `.unresolved` (positions without a value: None
-        stands there), `.unsure` (positions worth a look), `.errors` (position -> ModelError)
-        and `.confidence` (0 to 1, or None). `samples=n` asks n times and takes the most
-        frequent value; `batch` is the most items in one call;
-        `price_only=True` gives {"calls", "tokens", "usd"} and asks nothing. Raises LimitReached
-        (nothing was sent) or, if no item has a value, BatchFailed.
+        is a str. Items are packed into few sub-calls (at most `batch` in one); what is missing
+        or wrong is asked again; equal items are paid once. The list has `.unresolved`
+        (positions without a value: None stands there), `.unsure` (positions worth a look),
+        `.errors` (position -> ModelError) and `.confidence` (0 to 1, or None). `samples=n`
+        asks n times and takes the most frequent value; `price_only=True` gives {"calls",
+        "tokens", "usd"} and asks nothing. Raises LimitReached (nothing was sent) or, if no
+        item has a value, BatchFailed.
         """
         task = task_of(
             instruction,
@@ -201,7 +197,7 @@ class Surface:
         fresh: bool = False,
         price_only: bool = False,
     ) -> Any:
-        """Make one result of texts that together are too long for one call. Returns a str.
+        """Make one result of texts that are too long for one sub-call together. Returns a str.
 
         ``llm_reduce(summaries, "Merge into one list of risks, the gravest first.")``
 
@@ -238,13 +234,13 @@ class Surface:
         return self._calls.make("rlm", [request_of(p, parts[id(one)], model) for p, one in pairs])
 
     def grep(self, pattern: Any, docs: Any = None, limit: int | None = 1000, flags: int = 0) -> Any:
-        r"""Find lines by a regular expression.
+        r"""Find lines by a regular expression. Returns a list of hits: (name, line, text).
 
         ``for name, line, text in grep(r"^def \w+"): print(name, line, text)``
 
-        `^` and `$` match at every line. `docs` is a name, a list of names or a glob
-        like "*.py". At most `limit` hits (None: all). A hit unpacks to (name, line,
-        text) and can be given to submit(..., evidence=[hit]).
+        `line` counts from 1; `^` and `$` match at every line; a line is one hit. `docs` is a
+        name, names, a folder or a glob like "*.py". Only the first `limit` hits are returned
+        (None: all), and a note says so. Evidence for submit(value, evidence=[hit]).
         """
         return self._view.grep(pattern, docs, limit, flags)
 
@@ -253,12 +249,12 @@ class Surface:
         return self._view.count(pattern, docs, flags)
 
     def search(self, words: Any, k: int = 5, docs: Any = None) -> Any:
-        """Find the passages in which most of these words stand, best first.
+        """Find the `k` passages in which most of these words stand, best first.
 
         ``for name, line, text in search("annual fee members"): print(name, line, text)``
 
         For answers that stand in prose. Case and endings of words do not matter. A hit is a
-        few lines, otherwise like one of grep; `docs` as there.
+        few lines from `line` on, otherwise like one of grep; `docs` as there.
         """
         return self._view.search(words, k, docs)
 
@@ -318,15 +314,7 @@ class Surface:
 
     def help(self, thing: Any = None) -> None:
         """Explain a name, as in ``help(grep)``."""
-        if thing is None:
-            listed = (f"{name}: {_headline(value)}" for name, value in self._names.items())
-            text = "\n".join(listed)
-        elif inspect.ismethod(thing) and thing.__self__ is self:
-            signature = MODULES.sub("", str(inspect.signature(thing)))
-            text = f"{thing.__name__}{signature}\n{inspect.getdoc(thing)}"
-        else:
-            text = pydoc.plain(pydoc.render_doc(thing, "Help on %s"))
-        print(text)  # noqa: T201 - the model asked for it
+        print(explained(thing, self._names))  # noqa: T201 - the model asked for it
 
     def _text(self, name: Any) -> str:
         """Give the text of a document; a context that is one text has one only."""
@@ -379,10 +367,3 @@ def _is_mark(thing: object) -> bool:
         and all(type(thing[key]) is int for key in ("document", "start", "end"))
         and all(0 <= thing[key] < 1 << 50 for key in ("document", "start", "end"))
     )
-
-
-def _headline(value: Any) -> str:
-    if isinstance(value, type) or callable(value):
-        first = (inspect.getdoc(value) or "").split("\n\n")[0]
-        return " ".join(first.split()).split(". ")[0].rstrip(".")
-    return type(value).__name__
