@@ -155,7 +155,10 @@ def test_3_a_map_gives_values_aligned_with_its_items_and_names_what_it_could_not
     )
 
     assert "\n['fruit', 'other', None, 'fruit'] [2]\n" in played.shown[1]
-    assert "[llm_map: 1 of 4 items unresolved" in played.shown[1]
+    assert (
+        "\n[llm_map: 1 of 4 items have no value (None; positions in .unresolved, why in .errors), "
+        "the first because: 'mineral' is none of the labels (asked 3 times)]\n"
+    ) in played.shown[1]
     assert "kinds: Mapped[4]" in played.shown[1]
     assert played.answer.value == [["fruit", "other", None, "fruit"], "bad_shape"]
 

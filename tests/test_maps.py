@@ -451,7 +451,7 @@ def test_after_two_more_times_an_item_fails_with_what_was_wrong_last():
     results, asks = drive(job(["a"]), lambda ask, call: reply('{"1": "rock"}', call=call))
     assert len(asks) == 3
     assert results[0].failure.fault == "bad_shape"
-    message = "asked 3 times, no reply of use; last: 'rock' is none of the labels"
+    message = "'rock' is none of the labels (asked 3 times)"
     assert (results[0].failure.message, results[0].call) == (message, 3)
 
 

@@ -15,6 +15,7 @@ from abyme.wire import HEADER, encode
 LIMIT = Failure(fault="limit", message="the run has no dollars left")
 SHAPE = Failure(fault="bad_shape", message="not one of\nthe labels")
 PRICE = '{"calls": 3, "tokens": 900, "usd": 0.01}'
+NO_VALUE = "items have no value (None; positions in .unresolved, why in .errors), the first because"
 LONG = "x" * 400 + " NEEDLE " + "y" * 400
 
 
@@ -96,10 +97,10 @@ def test_unresolved_items_are_told_in_one_line_and_a_whole_map_in_none(repl):
     repl.bring = bring_some
 
     assert repl.cell("g = llm_map(['a', 'b!', '', 'c!'], 'Which?')").notes == [
-        "llm_map: 3 of 4 items unresolved (.unresolved, .errors): not one of the labels"
+        f"llm_map: 3 of 4 {NO_VALUE}: not one of the labels"
     ]
     assert repl.cell("g = llm_map(['a', ''], 'Which?')").notes == [
-        "llm_map: 1 of 2 items unresolved (.unresolved, .errors): the item is empty"
+        f"llm_map: 1 of 2 {NO_VALUE}: the item is empty"
     ]
     assert repl.cell("g = llm_map(['a', 'b'], 'Which?')").notes == []
 
@@ -185,7 +186,17 @@ def test_a_hit_in_a_context_of_one_text_has_its_whole_line_too():
     [
         ("llm_map('abc', 'W')", "TypeError: items must be a list, not str: such as "),
         ("llm_map(5, 'W')", "TypeError: items must be a list, not int: such as "),
-        ("llm_map(context, 'W')", "TypeError: items must be a list: of a dict give list(d.values"),
+        (
+            "llm_map(context, 'W')",
+            (
+                "TypeError: items must be a list, not a mapping: give list(context.values()); "
+                "values then align with list(context)"
+            ),
+        ),
+        (
+            "llm_map({'a': 'b'}, 'W')",
+            "TypeError: items must be a list, not a mapping: give list(d.",
+        ),
         ("llm_map(grep('NEEDLE')[0], 'W')", "TypeError: items must be a list, not Hit"),
         ("llm_map('W', ['a'])", "TypeError: instruction must be a str, not list; the items come"),
         ("llm_map(['a', b'b'], 'W')", "TypeError: items[1] is a bytes: give str, hits of grep, or"),
@@ -193,9 +204,9 @@ def test_a_hit_in_a_context_of_one_text_has_its_whole_line_too():
         ("llm_map(['', ' '], 'W')", "ValueError: all 2 items are empty"),
         ("llm_map(['a'], ' ')", "ValueError: instruction is empty"),
         ("llm_map(['a'], 'W' * 65_537)", "ValueError: instruction has 65,537 characters, 65,536 "),
-        ("llm_map(['a'], 'W', [])", "ValueError: there must be 2 to 1,000 labels"),
-        ("llm_map(['a'], 'W', ['x'])", "ValueError: there must be 2 to 1,000 labels"),
-        ("llm_map(['a'], 'W', map(str, range(1001)))", "ValueError: there must be 2 to 1,000 lab"),
+        ("llm_map(['a'], 'W', [])", "ValueError: labels has 0; give 2 to 1,000"),
+        ("llm_map(['a'], 'W', ['x'])", "ValueError: labels has 1; give 2 to 1,000"),
+        ("llm_map(['a'], 'W', map(str, range(1001)))", "ValueError: labels has more than 1,000; "),
         ("llm_map(['a'], 'W', ['x', 'x'])", "ValueError: the label 'x' is there twice"),
         ("llm_map(['a'], 'W', ['x', ' '])", "ValueError: a label has 1 to 200 characters: ' '"),
         ("llm_map(['a'], 'W', ['x', 1])", "TypeError: labels must be str, not int: 1"),
@@ -208,7 +219,10 @@ def test_a_hit_in_a_context_of_one_text_has_its_whole_line_too():
         ("llm_map(['a'], 'W', batch=True)", "ValueError: batch must be a whole number from 1 to "),
         ("llm_map(['a'], 'W', model=5)", "ValueError: model must be the name of a model"),
         ("llm_map(range(100_001), 'W')", "ValueError: more than 100,000 items in one call: make "),
-        ("llm_reduce({'a': 'b'}, 'W')", "TypeError: texts must be a list: of a dict give list(d."),
+        (
+            "llm_reduce({'a': 'b'}, 'W')",
+            "TypeError: texts must be a list, not a mapping: give list(d.",
+        ),
         ("llm_reduce([], 'W')", "ValueError: there is no text to reduce"),
         ("llm_reduce(['', None], 'W')", "ValueError: there is no text to reduce"),
         ("llm_reduce(['a'], None)", "TypeError: instruction must be a str, not NoneType; the "),

@@ -172,11 +172,11 @@ def test_a_single_call_that_the_ledger_refused_is_a_limit_too(repl):
         ),
         (
             "llm_query_batched(['a', 'b'], ['x'])",
-            "ValueError: 2 prompts but 1 texts: give one for each",
+            "ValueError: 2 prompts but 1 texts: give one for each, or one str for all",
         ),
         (
             "rlm_query_batched(['a', 'b'], ['x'])",
-            "ValueError: 2 prompts but 1 contexts: give one for each",
+            "ValueError: 2 prompts but 1 contexts: give one for each, or one str for all",
         ),
         (
             "rlm_query_batched(['a'], {'x': 'y'})",
@@ -284,6 +284,12 @@ def test_an_answer_leaves_as_json(repl, given, value, note):
 def test_what_is_no_answer_is_refused(repl, given):
     assert last_line(repl.cell(f"submit({given})")).startswith("ValueError: ")
     assert repl.submitted == []
+
+
+def test_a_value_that_is_no_json_is_refused_by_its_type_and_what_to_give(repl):
+    assert last_line(repl.cell("submit([object()])")) == (
+        "ValueError: a value of type object is not JSON: submit str, number, bool, list or dict"
+    )
 
 
 def test_evidence_is_places_and_quotes(repl):

@@ -209,7 +209,7 @@ class MapJob:
         open_ = [item for item in missing if sample not in self._votes[item]]
         if self._times(ask) >= MOST_AGAIN:
             for item in open_:
-                message = f"asked {MOST_AGAIN + 1} times, no reply of use; last: {missing[item]}"
+                message = f"{missing[item]} (asked {MOST_AGAIN + 1} times)"
                 failure = ev.Failure(fault="bad_shape", message=message)
                 self._vote(moves, item, ask, _Vote(call, failure=failure))
             return

@@ -52,7 +52,9 @@ def paired(prompts: Sequence[str], materials: Any, what: str, single: str) -> li
         raise TypeError(f"{what} must be a list with one for each prompt")
     given = list(materials)
     if len(given) != len(every):
-        raise ValueError(f"{len(every)} prompts but {len(given)} {what}: give one for each")
+        raise ValueError(
+            f"{len(every)} prompts but {len(given)} {what}: give one for each, or one str for all"
+        )
     return list(zip(every, given, strict=True))
 
 

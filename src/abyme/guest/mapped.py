@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from abyme.guest.arguments import MAX_MODEL_CHARS, schema_text
 from abyme.guest.calls import MAX_CALLS, BatchFailed, Calls, ModelError, brought_by
+from abyme.guest.documents import Documents
 from abyme.guest.places import Hit
 
 MAX_INSTRUCTION_CHARS: Final = 64 << 10
@@ -140,8 +141,8 @@ class Maps:
             raise BatchFailed(list(mapped), mapped.errors, several)
         self._note(
             "llm_map",
-            f"{len(mapped.errors):,} of {len(mapped):,} items unresolved "
-            f"(.unresolved, .errors): {first}",
+            f"{len(mapped.errors):,} of {len(mapped):,} items have no value (None; positions in "
+            f".unresolved, why in .errors), the first because: {first}",
         )
 
     def _note(self, name: str, words: str) -> None:
@@ -159,7 +160,10 @@ class Maps:
             ValueError: there are too many.
         """
         if isinstance(given, Mapping):
-            raise TypeError(f"{what} must be a list: of a dict give list(d.values())")
+            d = "context" if isinstance(given, Documents) else "d"
+            aligned = f"; values then align with list({d})" if what == "items" else ""
+            give = f"give list({d}.values()){aligned}"
+            raise TypeError(f"{what} must be a list, not a mapping: {give}")
         if isinstance(given, str | bytes | Hit) or not isinstance(given, Iterable):
             kind = type(given).__name__
             raise TypeError(f"{what} must be a list, not {kind}: such as text.splitlines()")
@@ -259,7 +263,8 @@ def _labels(given: Any) -> list[str]:
         if not label.strip() or len(label) > MAX_LABEL_CHARS:
             raise ValueError(f"a label has 1 to {MAX_LABEL_CHARS} characters: {label!r:.80}")
     if not 2 <= len(labels) <= MAX_LABELS:
-        raise ValueError(f"there must be 2 to {MAX_LABELS:,} labels")
+        many = len(labels) if len(labels) <= MAX_LABELS else f"more than {MAX_LABELS:,}"
+        raise ValueError(f"labels has {many}; give 2 to {MAX_LABELS:,}")
     if len(set(labels)) < len(labels):
         twice = next(label for label in labels if labels.count(label) > 1)
         raise ValueError(f"the label {twice!r:.80} is there twice")

@@ -79,7 +79,7 @@ def _converted(value: Any, depth: int) -> Any:
         if callable(plain) and not isinstance(value, type):
             return _plain(plain(), depth + 1)
     name = type(value).__name__
-    raise ValueError(f"{name} is not JSON: submit str, number, bool, list or dict")
+    raise ValueError(f"a value of type {name} is not JSON: submit str, number, bool, list or dict")
 
 
 def _items(value: Any, depth: int) -> list[Any]:
