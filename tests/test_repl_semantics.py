@@ -243,6 +243,32 @@ def test_what_the_jail_does_not_have_is_told_in_one_line(repl, code, note):
     assert finished.notes == ([note] if note else [])
 
 
+A_HIT = "a hit is (name, line, text): for name, line, text in grep(...)"
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("for name, line in grep('a'): pass", True),
+        ("rows = search('alpha')\n[name for name, text in rows]", True),
+        ("def f(found):\n    for a, b, c, d in found: pass\nf(grep('a'))", True),
+        ("hit = grep('a')[0]\nhit['line']", True),
+        ("grep('a')[0].group()", True),
+        ("import re\nre.search('a', grep('a')[0])", True),
+        ("'line: ' + grep('a')[0]", True),
+        ("for a, b in [(1, 2, 3)]: pass", False),
+        ("class C:\n    a, b = 1, 2, 3", False),
+        ("raise ValueError", False),
+        ("int('x')", False),
+    ],
+)
+def test_who_takes_a_hit_for_something_else_is_told_what_it_is(repl, code, told):
+    finished = repl.cell(code)
+
+    assert finished.ended == "raised"
+    assert finished.notes == ([A_HIT] if told else [])
+
+
 def test_eval_and_exec_work_in_the_one_namespace(repl):
     assert repl.out("exec('made = 1')\neval('made + 1')") == "2\n"
 

@@ -18,11 +18,11 @@ import sys
 import traceback
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
-from errno import EPERM
 from types import CodeType, ModuleType, WrapperDescriptorType
 from typing import Any, Final, Self
 
 from abyme.guest import digest
+from abyme.guest.advice import advice
 from abyme.guest.interrupts import Interrupts
 from abyme.guest.sink import Sink
 
@@ -30,8 +30,6 @@ MAX_ERROR_CHARS: Final = 8_000
 FUTURE_FLAGS: Final = {
     name: getattr(__future__, name).compiler_flag for name in __future__.all_feature_names
 }
-
-NETWORK: Final = frozenset({"gaierror", "URLError"})
 
 Namespace = dict[str, Any]
 
@@ -168,21 +166,6 @@ def describe(error: BaseException) -> str:
         half = MAX_ERROR_CHARS // 2
         text = f"{text[:half]}\n[... {len(text) - 2 * half:,} characters cut ...]\n{text[-half:]}"
     return text
-
-
-def advice(error: BaseException) -> list[str]:
-    """Say what a model can do about errors that come from where it is."""
-    if isinstance(error, ModuleNotFoundError):
-        return ["only the standard library is here, without what needs files or a network"]
-    if not isinstance(error, OSError):
-        return []
-    if type(error).__name__ in NETWORK or (error.errno == EPERM and error.filename is None):
-        return ["neither a network nor other programs are here: ask models by llm_query"]
-    if error.errno == EPERM:
-        return ["other programs cannot be started here: do it in Python"]
-    if isinstance(error, FileNotFoundError | PermissionError) and error.errno is not None:
-        return ["files cannot be opened here: the text is already in `context`"]
-    return []
 
 
 def _keep_own(report: traceback.TracebackException) -> None:

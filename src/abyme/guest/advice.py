@@ -1,0 +1,68 @@
+"""What a model is told beside an error: what it can do where the message does not say it.
+
+Decides which errors come from what is not here (files, a network, programs, packages), and which
+from taking a hit of `grep` for something else. Invariant: the error stands as it was; what a line
+mentions is looked at by its type alone. A remark may be out of place, and then does no harm.
+"""
+
+import inspect
+import linecache
+import re
+from errno import EPERM
+from types import TracebackType
+from typing import Final
+
+from abyme.guest.places import Hit, Hits
+
+NETWORK: Final = frozenset({"gaierror", "URLError"})
+SLIPS: Final = (AttributeError, TypeError, ValueError)
+"""Not what is derived from them: that may be the model's own."""
+A_HIT: Final = "a hit is (name, line, text): for name, line, text in grep(...)"
+UNPACKED: Final = re.compile(r"(?:too many|not enough) values to unpack|tuple indices must be")
+WORD: Final = re.compile(r"[^\W\d]\w*")
+
+
+def advice(error: BaseException) -> list[str]:
+    """Say what a model can do about errors that come from where it is."""
+    if isinstance(error, ModuleNotFoundError):
+        return ["only the standard library is here, without what needs files or a network"]
+    if any(type(error) is kind for kind in SLIPS):
+        return [A_HIT] if _is_of_hits(error) else []
+    return _missing_here(error) if isinstance(error, OSError) else []
+
+
+def _missing_here(error: OSError) -> list[str]:
+    if type(error).__name__ in NETWORK or (error.errno == EPERM and error.filename is None):
+        return ["neither a network nor other programs are here: ask models by llm_query"]
+    if error.errno == EPERM:
+        return ["other programs cannot be started here: do it in Python"]
+    if isinstance(error, FileNotFoundError | PermissionError) and error.errno is not None:
+        return ["files cannot be opened here: the text is already in `context`"]
+    return []
+
+
+def _is_of_hits(error: BaseException) -> bool:
+    """Tell whether a line of the model's took a hit for something else than it is."""
+    said = error.args[0] if error.args else None
+    if type(said) is not str:
+        return False
+    if "'Hit'" in said or '"Hit"' in said:
+        return True
+    return UNPACKED.match(said) is not None and _holds_hits(error.__traceback__)
+
+
+def _holds_hits(trace: TracebackType | None) -> bool:
+    """Tell whether the line that failed mentions hits, or what finds them."""
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None or not trace.tb_frame.f_code.co_filename.startswith("<cell "):
+        return False
+    frame = trace.tb_frame
+    scopes = [frame.f_globals]
+    if frame.f_code.co_flags & inspect.CO_OPTIMIZED:  # a class body may run in any mapping
+        scopes.insert(0, frame.f_locals)
+    for word in WORD.findall(linecache.getline(frame.f_code.co_filename, trace.tb_lineno)):
+        kind = type(next((scope[word] for scope in scopes if word in scope), None))
+        if kind is Hit or kind is Hits or word in {"grep", "search"}:
+            return True
+    return False
