@@ -111,7 +111,7 @@ class TestDocuments:
         with pytest.raises(KeyError) as caught:
             view.grep("x", docs="a long text " * 1000)
         assert caught.value.args[0].endswith("...: that is a text, give a name")
-        assert len(caught.value.args[0]) < 300
+        assert len(caught.value.args[0]) < 100
 
     @pytest.mark.parametrize("name", ["splitlines", "lower", "find"])
     def test_what_a_text_can_do_is_answered_with_the_way_to_a_text(self, view, name):

@@ -24,6 +24,7 @@ _LISTED: Final = 5
 """So few names are all told."""
 _NAME_CHARS: Final = 200
 """What is longer is taken for a text."""
+_HEAD_CHARS: Final = 40
 
 
 class Documents(dict[str, str]):
@@ -138,7 +139,7 @@ def _is_of_str(name: str) -> bool:
 def missing(name: object, names: Mapping[str, Any]) -> str:
     """Say that a name is not there, and which are near, or all if they are few."""
     if isinstance(name, str) and len(name) > _NAME_CHARS:
-        return f"no document is named {name[:_NAME_CHARS]!r}...: that is a text, give a name"
+        return f"no document is named {name[:_HEAD_CHARS]!r}...: that is a text, give a name"
     near = _near(name, names) if isinstance(name, str) and name else []
     if near:
         hint = f"nearest: {', '.join(map(repr, near))}"
