@@ -85,7 +85,7 @@ def test_the_status_line_says_what_is_left():
     )
 
     assert line == (
-        "[turn 1 of 30 · left: $1.50, 9 calls, 1,000 tokens, 60 s"
+        "[turn 1 of 30 · left: $1.50, 9 model calls, 1,000 tokens, 60 s"
         " · sub-model: 8,192 tokens a call, batches run in parallel]"
     )
 
@@ -101,7 +101,7 @@ def test_millions_are_shortened_and_cents_are_not_rounded_away():
     budget = Budget(usd=0.0123, calls=9_912, tokens=19_240_000, seconds=3400, turns=3, depth=1)
 
     assert status_line(budget, turn=3, max_turns=30) == (
-        "[turn 3 of 30 · left: $0.0123, 9,912 calls, 19.2M tokens, 3,400 s]"
+        "[turn 3 of 30 · left: $0.0123, 9,912 model calls, 19.2M tokens, 3,400 s]"
     )
 
 
@@ -168,7 +168,7 @@ def test_a_resumed_run_is_told_so_even_if_nothing_differs_and_what_is_left_is_of
     messages = run.one(do.AskModel).messages
 
     assert messages[-1].content.endswith(
-        "\n[turn 2 of 30 · left: 9,998 calls, 20M tokens, 3,000 s]\n"
+        "\n[turn 2 of 30 · left: 9,998 model calls, 20M tokens, 3,000 s]\n"
         "[the run was interrupted and goes on: the session was rebuilt from its cells; "
         "nothing has changed for you]"
     )

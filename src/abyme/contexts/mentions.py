@@ -21,6 +21,10 @@ _AMBIGUOUS: Final = 2
 """One plain word names no more documents than these."""
 _TOKEN: Final = re.compile(r"[^\W\d_]+|\d+")
 _QUOTED: Final = re.compile(r"'([^'\n]{3,400})'|\"([^\"\n]{3,400})\"|`([^`\n]{1,400})`")
+_MODULE: Final = re.compile(r"\w+(?:\.\w+)+")
+"""``package.module`` names ``package/module.py``."""
+_CALLED: Final = re.compile(r"(?:file|module|document) (\w+)|(\w+) (?:file|module|document)\b")
+"""A plain word that is said to be a document's name. Any other may just be a word."""
 _STRETCH: Final = re.compile(r"\[\d+:\d+\]$")
 _SUFFIX: Final = re.compile(r"\.[^\W_]{1,8}$")
 _LONG: Final = 6
@@ -50,6 +54,7 @@ def _as_written(names: Sequence[str], question: str) -> Iterator[int]:
     """Look up what looks like a file name, and what is quoted: as a path, or its last part."""
     wanted = [next(filter(None, found)) for found in _QUOTED.findall(question)]
     wanted += [word.removesuffix("'s").strip(_AROUND) for word in question.split()]
+    wanted += [word.replace(".", "/") for word in wanted if _MODULE.fullmatch(word)]
     wanted = [word for word in dict.fromkeys(wanted) if len(word) > 2 and re.search(r"[./_]", word)]
     if not wanted:
         return
@@ -73,6 +78,8 @@ def _by_words(names: Sequence[str], question: str) -> Iterator[int]:
     first = {_plain(token) for token in tokens_said}
     first |= {token.removesuffix("s") for token in first}
     alone: dict[str, list[int]] = {}
+    named = {next(filter(None, found)) for found in _QUOTED.findall(question)}
+    named |= {next(filter(None, found)) for found in _CALLED.findall(question)}
     for position, name in enumerate(names):
         stem = _STRETCH.sub("", name[-_NAME_CHARS:]).rpartition("/")[2]
         tokens = [_plain(token) for token in _TOKEN.findall(_SUFFIX.sub("", stem).casefold())]
@@ -83,7 +90,7 @@ def _by_words(names: Sequence[str], question: str) -> Iterator[int]:
         elif f" {' '.join(tokens)} " in said:
             yield position
     for token, positions in alone.items():
-        known = len(token) > 3 and not token.isdigit() and f" {token} " in said
+        known = len(token) > 3 and not token.isdigit() and token in named
         if known and len(positions) <= _AMBIGUOUS:
             yield from positions
 

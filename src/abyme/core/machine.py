@@ -138,6 +138,8 @@ class Machine:
     """JSON Schema that the answer must fit."""
     model: ev.ModelFacts | None = None
     """That takes the turns; None: nothing is known of its window."""
+    cell_s: float | None = None
+    """That a cell may compute."""
     state: State = State.OPENING
     turn: int = 0
     cell: int = 0
@@ -407,8 +409,11 @@ class Machine:
 
     def _status(self, budget: Budget, turn: int) -> str:
         turn = min(turn, self.max_turns)
-        sub = self.sub if turn == 1 else None  # it holds for all turns, and the first one stands
-        return status_line(budget, turn=turn, max_turns=self.max_turns, sub=sub)
+        most = self.max_turns
+        if turn > 1:
+            return status_line(budget, turn=turn, max_turns=most)
+        # what holds for all turns is said in the first, which stands
+        return status_line(budget, turn=turn, max_turns=most, sub=self.sub, cell_s=self.cell_s)
 
     def _end(self, status: Literal["answered", "partial", "failed"], reason: str | None) -> Done:
         self.state = State.DONE

@@ -249,6 +249,7 @@ class SubCalls:
             profile=self._profile(model),
             max_turns=started.limits.max_turns,
             sub=started.sub,
+            cell_s=started.limits.cell_timeout_s,
             seed=started.seed,
             model=model,
         )

@@ -222,13 +222,22 @@ class Transcript:
         return turn.told
 
 
-def status_line(budget: Budget, *, turn: int, max_turns: int, sub: ModelFacts | None = None) -> str:
-    """One line on what is left; with `sub` also what holds for every sub-call of the run."""
+def status_line(
+    budget: Budget,
+    *,
+    turn: int,
+    max_turns: int,
+    sub: ModelFacts | None = None,
+    cell_s: float | None = None,
+) -> str:
+    """One line on what is left; with `sub` and `cell_s` also what holds for every sub-call and
+    every cell.
+    """
     left = []
     if budget.usd is not None:
         left.append(f"${budget.usd:.2f}" if budget.usd >= DIME else f"${budget.usd:.4f}")
     if budget.calls is not None:
-        left.append(f"{budget.calls:,} calls")
+        left.append(f"{budget.calls:,} model calls")
     if budget.tokens is not None:
         left.append(f"{_short(budget.tokens)} tokens")
     if budget.seconds is not None:
@@ -236,6 +245,8 @@ def status_line(budget: Budget, *, turn: int, max_turns: int, sub: ModelFacts | 
     parts = [f"turn {turn} of {max_turns}"]
     if left:
         parts.append(f"left: {', '.join(left)}")
+    if cell_s is not None:
+        parts.append(f"a cell may compute {cell_s:g} s")
     if sub is not None and budget.depth > 0:
         parts.append(_sub_model(sub))
     line = "[" + " · ".join(parts) + "]"
