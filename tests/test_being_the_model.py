@@ -255,11 +255,13 @@ def test_6_one_line_says_what_is_left_and_what_a_sub_call_takes(play):
 
     first, second = (shown.splitlines()[-1] for shown in played.shown)
     assert re.fullmatch(
-        r"\[turn 1 of 30 · left: 10,000 model calls, 20M tokens, 3,(600|599) s · a cell may compute 15 s"
-        r" · sub-model: 32,000 tokens a call, batches run in parallel\]",
+        r"\[turn 1 of 30 · left: 10,000 model calls, 20M tokens, 3,(600|599) s"
+        r" · a cell may compute 15 s · sub-model: 32,000 tokens a call, batches run in parallel\]",
         first,
     )
-    assert re.fullmatch(r"\[turn 2 of 30 · left: 9,998 model calls, [\d.]+M tokens, 3,\d+ s\]", second)
+    assert re.fullmatch(
+        r"\[turn 2 of 30 · left: 9,998 model calls, [\d.]+M tokens, 3,\d+ s\]", second
+    )
 
 
 def test_6_the_end_is_announced_and_a_draft_is_the_answer_if_nothing_else_is(play):

@@ -469,3 +469,23 @@ def test_labels_as_a_dict_say_what_each_means(repl):
 
     assert asked.task.labels == ["A", "B"]
     assert asked.task.instruction == "Which?\n\nA: a letter\nB: no letter"
+
+
+def test_doubtful_values_that_decide_the_answer_are_told_from_the_others(repl):
+    sure = {"b": 0.5, "c": 0.4}
+    repl.bring = lambda number, request: value(number, "no", sure.get(request.prompt, 0.9))
+    code = (
+        "g = llm_map(['a', 'b', 'c', ''], 'Which?', labels=['yes', 'no'])\n"
+        "print(g.unsure, g.unresolved)\n"
+        "print(g.deciding(lambda labels: labels.count('yes')))\n"
+        "print(g.deciding(lambda labels: labels[1]), g.deciding(lambda labels: labels[0]))\n"
+        "print(g)"
+    )
+
+    assert repl.out(code) == ("[2, 1] [3]\n[2, 1, 3]\n[1] []\n['no', 'no', 'no', None]\n")
+
+
+def test_values_without_labels_have_no_others_to_try(repl):
+    assert last_line(repl.cell("llm_map(['a'], 'Which?').deciding(len)")) == (
+        "ValueError: deciding() tries other labels: give llm_map labels="
+    )

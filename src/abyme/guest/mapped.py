@@ -37,16 +37,20 @@ class Mapped(list[Any]):
     """Position -> why it has no value."""
     confidence: list[float | None]
     """Of each value, from 0 to 1; None where nothing is known."""
+    labels: list[str]
+    """That a value could be; empty where there were none."""
 
     def __init__(
         self,
         values: Iterable[Any] = (),
         confidence: Iterable[float | None] = (),
         errors: Mapping[int, ModelError] | None = None,
+        labels: Iterable[str] = (),
     ) -> None:
         super().__init__(values)
         self.confidence = list(confidence)
         self.errors = dict(errors or {})
+        self.labels = list(labels)
 
     @property
     def unresolved(self) -> list[int]:
@@ -58,6 +62,27 @@ class Mapped(list[Any]):
         """Positions of the values that are worth a look, the most doubtful first."""
         known = [(sure, n) for n, sure in enumerate(self.confidence) if sure is not None]
         return [n for sure, n in sorted(known) if sure < SURE]
+
+    def deciding(self, answer: Callable[[list[Any]], Any]) -> list[int]:
+        """Positions among `.unsure` and `.unresolved` where another label would change the answer.
+
+        ``labels.deciding(lambda labels: labels.count("red"))``
+
+        `answer` makes the answer of a list of labels. It is tried with every other label at
+        each of these positions, one position at a time.
+        """
+        if not self.labels:
+            raise ValueError("deciding() tries other labels: give llm_map labels=")
+        given, as_it_is = list(self), answer(list(self))
+        found = []
+        for position in (*self.unsure, *self.unresolved):
+            for label in self.labels:
+                tried = list(given)
+                tried[position] = label
+                if label != given[position] and answer(tried) != as_it_is:
+                    found.append(position)
+                    break
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +110,8 @@ class Maps:
         if task["price_only"]:
             return self._price("map", requests, task)
         results = self.calls.ask("map", requests, task) if requests else []
-        mapped = Mapped([None] * len(items), [None] * len(items))
+        nothing = [None] * len(items)
+        mapped = Mapped(nothing, nothing, labels=task["labels"] or ())
         errors = {n: EMPTY for n, item in enumerate(items) if not item.strip()}
         for position, result in zip(asked, results, strict=True):
             self.calls.record(items[position], result)

@@ -170,6 +170,7 @@ class Surface:
         is a str. Items are packed into few sub-calls (at most `batch` in one); what is missing
         or wrong is asked again; equal items are paid once. The list has `.unresolved`
         (positions without a value: None stands there), `.unsure` (positions worth a look),
+        `.deciding(f)` (those of both where another label changes what f makes of the list),
         `.errors` (position -> ModelError) and `.confidence` (0 to 1, or None). `samples=n`
         asks n times and takes the most frequent value; `price_only=True` gives {"calls",
         "tokens", "usd"} and asks nothing. Raises LimitReached (nothing was sent) or, if no
