@@ -38,6 +38,33 @@ def test_expected_answers_are_computed_from_the_files(tmp_path: Path, kind, expe
     assert checks.compute(question, checks.read(tmp_path)) == expected
 
 
+def test_what_a_text_says_is_read_from_the_text_that_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("Status: Draft\n")
+    (tmp_path / "b.txt").write_text("Status:  in two\n  words\nend\n")
+    computed = {"kind": "said", "within": "b.txt", "pattern": "^Status: ([\\w\\s]+)\\nend"}
+
+    question = checks.Question("?", "", computed)
+
+    assert checks.compute(question, checks.read(tmp_path)) == "in two words"
+
+
+@pytest.mark.parametrize(
+    ("answer", "right"),
+    [("PEP 498", True), ("pep-0498.rst, line 2", True), ("1498", False), ("498 " * 200, False)],
+)
+def test_an_answer_may_be_right_in_other_words_but_not_in_all_words(answer, right) -> None:
+    assert checks.is_right(answer, "pep-0498.rst", r"\b0*498\b") is right
+
+
+def test_the_sets_of_questions_that_are_kept_apart_share_no_corpus() -> None:
+    folder = Path(checks.__file__).parent.parent / "bench" / "surface"
+    tuned = [*checks.load(folder / "tuning.json"), *checks.load(folder / "further.json")]
+    kept = checks.load(folder / "heldout.json")
+
+    assert len(kept) == 20
+    assert {question.corpus for question in tuned}.isdisjoint(q.corpus for q in kept)
+
+
 def test_every_package_is_pinned_by_a_whole_hash() -> None:
     lines = corpus.REQUIREMENTS.read_text(encoding="utf-8").splitlines()
     pins = [line.partition(" --hash=sha256:") for line in lines if not line.startswith("#")]
