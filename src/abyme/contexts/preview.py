@@ -39,7 +39,7 @@ _PIECES: Final = 12
 _PIECE_CHARS: Final = 8 << 10
 _LEAST: Final = 120
 """Room that a stretch of text needs to say anything."""
-_STRETCH: Final = 420
+_STRETCH, _HEAD_ROOM = 420, 600
 """Room for a beginning; for an end 60 in 100 of that."""
 _HEAD_LINES: Final = 12
 _TAIL_LINES: Final = 5
@@ -237,7 +237,7 @@ def _beginning(context: Context, document: int, known: Format | str | None, room
         del lines[0]
     most = _HEAD_LINES if known is None else _TAIL_LINES
     chars = LINE_CHARS if len(lines) > _FEW else _FEW_CHARS
-    return excerpt(lines, min(room, _STRETCH), most, chars)
+    return excerpt(lines, min(room, _HEAD_ROOM), most, chars)
 
 
 def _ends(
