@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 
+import msgspec
 import pytest
 
 from abyme.core.limits import Limits
@@ -49,3 +50,10 @@ def test_zero_means_zero_elsewhere_and_seconds_may_be_whole():
     names = [name for name in [*WHOLE, *NUMBERS] if name not in {"max_turns", "max_processes"}]
     assert [getattr(Limits(**{name: 0}), name) for name in names] == [0] * len(names)
     assert Limits(max_usd=Decimal("0.1")).max_usd_micro == 100_000
+
+
+def test_seconds_are_what_a_journal_gives_back():
+    limits = Limits(timeout_s=4, cell_timeout_s=3)
+
+    assert (repr(limits.timeout_s), repr(limits.cell_timeout_s)) == ("4.0", "3.0")
+    assert repr(msgspec.json.decode(msgspec.json.encode(limits), type=Limits)) == repr(limits)

@@ -987,3 +987,18 @@ def test_a_models_name_in_place_of_a_text_is_the_model_as_in_the_official_engine
 
     assert effect.reserved.model == "test:sub"
     assert effect.messages[0].content == "How many?"
+
+
+@pytest.mark.parametrize("ended", ["interrupted", "clean", "rolled_back"])
+def test_results_that_came_before_their_cell_ended_are_in_calls_of_the_next(ended):
+    run = Run()
+    run.ready()
+    run.code()
+    run.ask("a", "b", "c")
+    first, *_ = run.all(do.AskModel)
+    run.settle(first.reserved.call, "paid for")
+    run.give(ev.StopRequested())
+    run.done(ended=ended, limit="stopped")
+    cell = run.code()
+
+    assert [result.text for result in cell.restore] == ["paid for"]

@@ -143,6 +143,11 @@ class Fanout:
             del self.batches[batch.node, batch.batch]
         return ready
 
+    def had(self, node: NodeId) -> list[Result]:
+        """Tell what a node's open batches have brought so far: it was paid for."""
+        mine = [batch for key, batch in self.batches.items() if key[0] == node]
+        return [result for batch in mine for _, result in batch.had() if result.failure is None]
+
     def abandon(self, node: NodeId) -> list[CallId]:
         """Forget a node's batches; return the calls in flight that nobody waits for any more."""
         for key in [key for key in self.batches if key[0] == node]:

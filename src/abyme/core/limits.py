@@ -60,7 +60,11 @@ class Limits(Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
             if name not in DOLLARS:
-                _check(name, getattr(self, name))
+                value = getattr(self, name)
+                _check(name, value)
+                if name in FRACTIONS and value is not None:
+                    # as a journal gives it back: what a model is told of it must be the same
+                    structs.force_setattr(self, name, float(value))
                 continue
             dollars = getattr(self, name)
             usd_micro(dollars, name=f"Limits.{name}")

@@ -6,7 +6,7 @@ Does not decide what a node does (`machine`) or what it may spend (`ledger`).
 """
 
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from abyme.core import events as ev
@@ -66,13 +66,19 @@ class Node:
         self.running, self.refusals = run, 0
         self.asked.clear()
 
-    def cell_over(self, event: ev.CellFinished | ev.SessionLost) -> None:
-        """Keep what a cell has done; of one that was undone, only the results of its calls."""
+    def cell_over(
+        self, event: ev.CellFinished | ev.SessionLost, late: Sequence[Result] = ()
+    ) -> None:
+        """Keep what a cell has done; of one that was undone, only the results of its calls.
+
+        `late` are results that came before the cell ended and that it was not told of.
+        """
+        self.results += late
         undone = isinstance(event, ev.SessionLost) or event.ended in ("rolled_back", "lost")
         if undone:
             self.restore = (*self.restore, *self.results[self.of_cell :])
         else:
-            self.restore = ()
+            self.restore = tuple(late)
             assert isinstance(event, ev.CellFinished)
             assert self.running is not None
             came_out = recall.cell_digest(event)

@@ -299,11 +299,12 @@ class SubCalls:
 
     def cell_over(self, node: Node, event: ev.CellFinished | ev.SessionLost) -> Effects:
         """Drop what the cell had under way; remember what an undone cell was answered."""
+        late = self.fanout.had(node.id)
         effects = self.cancel(node.id, self._abandon(node.id))
         effects += self._cut_off_below(node.id)
         for key in [key for key in self._unconfirmed if key[0] == node.id]:
             del self._unconfirmed[key]
-        node.cell_over(event)
+        node.cell_over(event, late)
         return effects + self.open_children()
 
     def _abandon(self, node_id: NodeId) -> list[CallId]:
