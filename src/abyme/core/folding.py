@@ -11,7 +11,7 @@ Does not decide which turns are folded (`transcript`) or when one is asked again
 
 from dataclasses import dataclass, field
 
-from abyme.core import fences, replies, tokens
+from abyme.core import fences, replies, tokens, words
 from abyme.core.events import CellFinished, ModelFacts, Name, Usage
 from abyme.core.profile import Profile
 
@@ -22,11 +22,8 @@ LEARNED_SHARE = 8
 LINES_SHARE = 6
 """Of the room, the part that folded lines may take; then the oldest are joined, to half of it."""
 CODE_CHARS = 80
-NAME_CHARS = 60
-TYPE_CHARS = 40
 MAX_NAMES = 12
 """In one line."""
-NO_NAME = "?"
 
 HEADER = (
     "[Older turns are folded, a line each; the latest follow. The session still has all that they "
@@ -124,14 +121,8 @@ def trace(turn: int, code: str | None, finished: CellFinished | None = None) -> 
 
 
 def name_and_size(name: Name) -> str:
-    """Word a name as the model is shown it: ``labels: dict[188]``."""
-    kind = "".join(name.type.split())[:TYPE_CHARS]
-    return f"{plain(name.name)}: {kind}" + (f"[{name.size:,}]" if name.size is not None else "")
-
-
-def plain(name: str) -> str:
-    """Give a name that a guest has sent, if it is one."""
-    return name[:NAME_CHARS] if name.isidentifier() else NO_NAME
+    """Word a variable as the model is shown it."""
+    return words.name_and_size(name.name, name.type, name.size)
 
 
 def _headline(code: str) -> str:
@@ -140,7 +131,7 @@ def _headline(code: str) -> str:
     telling = [line for line in lines if any(map(str.isalnum, line))]
     best = next((line for line in telling if not line.startswith(("import ", "from "))), None)
     text = best or (telling[0] if telling else "...")
-    text = "".join(char for char in " ".join(text.split()) if char.isprintable())
+    text = words.plain(text, CODE_CHARS + 1)
     return text if len(text) <= CODE_CHARS else f"{text[: CODE_CHARS - 3]}..."
 
 
@@ -151,7 +142,7 @@ def _ended(finished: CellFinished) -> str:
         case "raised":
             last = (finished.error or "").rstrip().rpartition("\n")[2].partition(":")[0].strip()
             kind = last.rpartition(".")[2]
-            return f"raised {plain(kind)}" if kind.isidentifier() else "raised"
+            return f"raised {words.name(kind)}" if kind.isidentifier() else "raised"
         case "rolled_back":
             return "stopped and undone"
         case "lost":
@@ -198,7 +189,7 @@ class Folded:
         for name in turn.names:
             label = name.partition(":")[0]
             self._names.pop(label, None)
-            if label != NO_NAME:
+            if label != words.NO_NAME:
                 self._names[label] = None
 
     def _joined_line(self, first: int, last: int) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from abyme.core import fences, folding, pricing, tokens
+from abyme.core import fences, folding, pricing, tokens, words
 from abyme.core.effects import Budget
 from abyme.core.events import CellFinished, Difference, ModelFacts
 from abyme.core.profile import Message, Profile
@@ -333,14 +333,17 @@ def differences(cells: Sequence[Difference]) -> str:
     """Say which cells came out in another way when they were run again; nothing if none did."""
     if not cells:
         return ""
-    told = [f"cell {one.cell}: {one.what}{_names(one.names)}" for one in cells[:MAX_DIFFERENCES]]
+    told = [
+        f"cell {one.cell}: {words.plain(one.what, MAX_NOTE_CHARS)}{_names(one.names)}"
+        for one in cells[:MAX_DIFFERENCES]
+    ]
     more = len(cells) - len(told)
     rest = f"; and {more} more" if more else ""
     return f"not all came out as before: {'; '.join(told)}{rest}; look before you rely on them"
 
 
 def _names(names: Sequence[str]) -> str:
-    shown = ", ".join(map(folding.plain, names[:MAX_CHANGED]))
+    shown = ", ".join(map(words.name, names[:MAX_CHANGED]))
     return f" ({shown})" if shown else ""
 
 
@@ -369,4 +372,4 @@ def _with_slack(output_chars: int) -> int:
 
 
 def _line(note: str) -> str:
-    return f"[{' '.join(note.split())[:MAX_NOTE_CHARS]}]"
+    return f"[{words.plain(note, MAX_NOTE_CHARS)}]"
