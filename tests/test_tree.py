@@ -1001,4 +1001,4 @@ def test_results_that_came_before_their_cell_ended_are_in_calls_of_the_next(ende
     run.done(ended=ended, limit="stopped")
     cell = run.code()
 
-    assert [result.text for result in cell.restore] == ["paid for"]
+    assert [(result.asked, result.text) for result in cell.restore] == [("a", "paid for")]

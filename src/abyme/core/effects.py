@@ -74,6 +74,8 @@ class Result(Struct, frozen=True, kw_only=True):
     failure: Failure | None = None
     confidence: float | None = None
     """Of an item of `llm_map`, from 0 to 1: by log-probabilities, or the share of its votes."""
+    asked: str = ""
+    """How its prompt begins, where it is given back to a guest that has forgotten it."""
 
 
 class Budget(Struct, frozen=True, kw_only=True):

@@ -8,6 +8,9 @@ run are paid once, unless `fresh`. A failure is a `Result.failure`, never a text
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
+
+from msgspec import structs
 
 from abyme.core import events as ev
 from abyme.core import fences, pricing, shapes, tokens
@@ -39,6 +42,8 @@ class Batch:
     """`recall.key` of each request."""
     results: list[Result | None]
     missing: int
+    prompts: Sequence[str] = ()
+    """How each prompt begins."""
 
     def asked(self) -> Asked:
         """Tell what it brought, once nothing is missing."""
@@ -146,7 +151,12 @@ class Fanout:
     def had(self, node: NodeId) -> list[Result]:
         """Tell what a node's open batches have brought so far: it was paid for."""
         mine = [batch for key, batch in self.batches.items() if key[0] == node]
-        return [result for batch in mine for _, result in batch.had() if result.failure is None]
+        return [
+            result
+            for batch in mine
+            for result in labelled(batch.results, batch.prompts)
+            if result.failure is None
+        ]
 
     def abandon(self, node: NodeId) -> list[CallId]:
         """Forget a node's batches; return the calls in flight that nobody waits for any more."""
@@ -272,6 +282,12 @@ class Fanout:
         key = self._key_of.pop(call, None)
         if key is not None:
             del self._keys[key]
+
+
+def labelled(results: Sequence[Result | None], prompts: Sequence[str]) -> list[Result]:
+    """Say of results what was asked; leave out those that have not come."""
+    pairs = zip_longest(results, prompts)
+    return [structs.replace(one, asked=prompt or "") for one, prompt in pairs if one is not None]
 
 
 class BatchRefused(LimitReached):

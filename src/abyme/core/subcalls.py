@@ -26,7 +26,7 @@ from abyme.core.effects import (
     EndCell,
     Result,
 )
-from abyme.core.fanout import BatchRefused, Fanout, Seat, refusal_failure
+from abyme.core.fanout import BatchRefused, Fanout, Seat, labelled, refusal_failure
 from abyme.core.ids import ROOT, BatchId, CallId, NodeId
 from abyme.core.ledger import NOTHING, Amount
 from abyme.core.machine import Done, Machine, State
@@ -73,7 +73,7 @@ class SubCalls:
         event = wanted.meant(self.started, event)
         keys = recall.keys(event)
         if (known := node.known.whole(keys)) is not None:
-            return [self._reply(node, event.batch, known)]
+            return [self._reply(node, event.batch, known, wanted.beginnings(event))]
         if event.unread:
             return self._refuse(node, event, wanted.UNREAD)
         if not event.requests:
@@ -159,20 +159,21 @@ class SubCalls:
     def answers(self) -> Effects:
         """Answer the batches that miss nothing any more."""
         return [
-            self._reply(self.nodes[batch.node], batch.batch, batch.asked())
+            self._reply(self.nodes[batch.node], batch.batch, batch.asked(), batch.prompts)
             for batch in self.fanout.complete()
         ]
 
     def _admit(self, node: Node, event: ev.CallsRequested) -> Effects:
-        keys = recall.keys(event)
+        keys, effects = recall.keys(event), Effects()
         if event.purpose == "rlm":
-            return self._children(node, event, keys)
-        model = wanted.model_of(self.started, event)
-        if event.task is not None:
+            effects = self._children(node, event, keys)
+        elif event.task is not None:
             self.planned.admit(node.id, event, keys)
-            return []
-        self.fanout.admit(node.id, event, model, keys, node.known)
-        return []
+        else:
+            model = wanted.model_of(self.started, event)
+            self.fanout.admit(node.id, event, model, keys, node.known)
+        self.fanout.batches[node.id, event.batch].prompts = wanted.beginnings(event)
+        return effects
 
     def _price(self, node: Node, event: ev.CallsRequested) -> Amount:
         """Expect a cost for what is not known yet."""
@@ -201,9 +202,12 @@ class SubCalls:
             effects.append(EndCell(node=node.id, why="refused_calls"))
         return effects
 
-    def _reply(self, node: Node, batch: BatchId, asked: Asked) -> AnswerBatch:
+    def _reply(
+        self, node: Node, batch: BatchId, asked: Asked, prompts: Sequence[str] = ()
+    ) -> AnswerBatch:
         node.asked.append(asked)
-        node.results += [result for result in asked.results if result.call != NO_CALL]
+        results = labelled(asked.results, prompts)
+        node.results += [result for result in results if result.call != NO_CALL]
         return AnswerBatch(
             node=node.id,
             batch=batch,

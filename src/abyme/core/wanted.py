@@ -9,6 +9,8 @@ from msgspec import structs
 from abyme.core import events as ev
 from abyme.core import shapes
 
+BEGINNING_CHARS = 200
+"""Of a prompt: enough to know it by."""
 ENDING = ev.Failure(fault="cancelled", message="the run is ending; submit what you hold")
 DECLINED = ev.Failure(
     fault="not_allowed",
@@ -66,6 +68,13 @@ def model_of(started: ev.RunStarted, event: ev.CallsRequested) -> ev.ModelFacts:
     if name is None:
         return root if event.purpose == "rlm" else sub
     return {root.name: root, sub.name: sub}[name]
+
+
+def beginnings(event: ev.CallsRequested) -> list[str]:
+    """Tell how the prompt of each result of a batch begins."""
+    if event.task is not None and event.purpose == "reduce":
+        return [event.task.instruction[:BEGINNING_CHARS]]
+    return [request.prompt[:BEGINNING_CHARS] for request in event.requests]
 
 
 def text_of(request: ev.Request) -> str:

@@ -119,7 +119,7 @@ class Calls:
         self.next_batch = max(self.next_batch, frame["batch"])  # a thread may still wait for one
         self.told(frame["budget"])
         for result in frame["restore"]:
-            self.record("", result)
+            self.record(result["asked"], result)
 
     def told(self, budget: dict[str, Any]) -> None:
         """Remember what the host says is left."""

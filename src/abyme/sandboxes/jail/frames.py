@@ -12,7 +12,7 @@ Host to guest (cut by `told`; `parts` counts the `part` frames right before)::
     keep     cell
     answer   batch, results [result], refused (failure or null), budget, more, parts
 
-    result:  call, text or failure, confidence;  failure: fault, message, ...
+    result:  call, text or failure, confidence, asked;  failure: fault, message, ...
 
 Guest to host: the structs below, tagged by ``t``. A batch of calls is one `Calls`
 frame, or several with ``more``; a prompt or text of millions of characters goes
@@ -300,6 +300,7 @@ def result(given: Result) -> dict[str, Any]:
         "text": given.text,
         "failure": failure(given.failure),
         "confidence": given.confidence,
+        "asked": given.asked,
     }
 
 
