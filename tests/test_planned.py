@@ -6,6 +6,7 @@ import json
 import re
 
 from core_doubles import Run, facts
+from msgspec import structs
 
 from abyme.core import effects as do
 from abyme.core import events as ev
@@ -13,6 +14,7 @@ from abyme.core import history
 from abyme.core.ids import BatchId
 from abyme.core.ledger import Amount
 from abyme.core.limits import Limits
+from abyme.core.tree import MAX_REFUSED_CHARS
 
 PRICE = ev.Price(input_usd_micro=1_250_000, output_usd_micro=10_000_000)
 LABELS = ["fruit", "other"]
@@ -311,3 +313,21 @@ def test_a_price_is_no_result_that_a_roll_back_gives_back():
     run.reply("```repl\nx\n```")
 
     assert run.one(do.RunCell).restore == ()
+
+
+def test_prices_alone_fill_the_journal_only_up_to_a_bound():
+    run = ready()
+    priced = ev.CallsRequested(
+        cell=1,
+        batch=BatchId(1),
+        purpose="map",
+        requests=[ev.Request(prompt="apple " * 200_000)],
+        task=ev.Task(instruction="Is it a fruit?", labels=LABELS, price_only=True),
+    )
+    asked = 0
+    while not run.tree.throws_away("0", priced):
+        run.give(priced)
+        asked += 1
+
+    assert asked == MAX_REFUSED_CHARS // 1_200_000 + 1
+    assert not run.tree.throws_away("0", structs.replace(priced, task=ev.Task(instruction="x")))

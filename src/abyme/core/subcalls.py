@@ -57,7 +57,8 @@ class SubCalls:
     ending: bool = False
     """The run is coming to its end: nothing new may begin."""
     refused_chars: int = 0
-    """Text that was asked for and refused: it costs no money, but room in the journal."""
+    """Text of batches that were refused, or asked for a price alone: it costs no money, but room
+    in the journal."""
     unasked_usd_micro: int = 0
     """What batches since the user's last word are expected to cost."""
     _unconfirmed: dict[tuple[NodeId, BatchId], ev.CallsRequested] = field(default_factory=dict)
@@ -112,6 +113,7 @@ class SubCalls:
         total = sum(plan.amounts, NOTHING)
         price = {"calls": total.calls, "tokens": total.tokens, "usd": total.usd_micro / 1e6}
         told = Result(call=NO_CALL, text=json.dumps(price))
+        self.refused_chars += wanted.chars(event)
         return [self._reply(node, event.batch, Asked(keys=keys, results=(told,)))]
 
     def confirmed(self, node: Node, event: ev.BatchConfirmed) -> Effects:
@@ -129,8 +131,10 @@ class SubCalls:
 
     def would_refuse(self, node: Node, event: ev.CallsRequested) -> bool:
         """Tell whether a batch would be refused if it were taken in now."""
-        known = node.known.has_whole(recall.keys(event))
-        return not known and isinstance(self._admissible(node, event), ev.Failure)
+        if node.known.has_whole(recall.keys(event)):
+            return False
+        only_asks = event.task is not None and event.task.price_only  # it brings no call either
+        return only_asks or isinstance(self._admissible(node, event), ev.Failure)
 
     def _admissible(self, node: Node, event: ev.CallsRequested) -> Amount | ev.Failure:
         """Tell what a batch is expected to cost, or why it may not begin."""
@@ -190,9 +194,7 @@ class SubCalls:
 
     def _refuse(self, node: Node, event: ev.CallsRequested, refused: ev.Failure) -> Effects:
         """Answer a batch with a refusal. A cell that takes no notice of a thousand is ended."""
-        self.refused_chars += sum(
-            len(one.prompt) + len(wanted.text_of(one)) for one in event.requests
-        )
+        self.refused_chars += wanted.chars(event)
         node.refusals += 1
         self.planned.forget(node.id, event.batch)
         effects: Effects = [

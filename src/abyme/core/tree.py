@@ -93,15 +93,15 @@ class Tree:
             return []
         if call.failure is not None:
             return self._of_node(call.node, ev.CallFailed(call=call.call, failure=failure))
-        return self._perform(call.node, node, node.machine.close(str(refusal)))
+        return self._perform(call.node, node, node.machine.close(str(refusal), self._budget(node)))
 
     def node(self, node_id: NodeId) -> Node | None:
         """Look a node up that is not over."""
         return self._nodes.get(node_id)
 
     def throws_away(self, node_id: NodeId, event: ev.CallsRequested) -> bool:
-        """Tell whether a batch is to be recorded without its texts: it would be refused, and
-        the run has filled enough of its journal with what was.
+        """Tell whether a batch is to be recorded without its texts: it would bring no call, and
+        the run has filled enough of its journal with such.
         """
         if self._sub.refused_chars <= MAX_REFUSED_CHARS:
             return False
@@ -283,7 +283,7 @@ class Tree:
             effects += self._sub.cancel(ROOT, [call.call for call in self.book.of(ROOT)])
         elif root.machine.state is State.RUNNING:
             effects.append(EndCell(node=ROOT, why=why))
-        return effects + self._perform(ROOT, root, root.machine.close(reason))
+        return effects + self._perform(ROOT, root, root.machine.close(reason, self._budget(root)))
 
     def _end_now(self, status: Literal["partial", "stopped"], reason: str) -> Effects:
         done = self._nodes[ROOT].machine.cut_short(reason)

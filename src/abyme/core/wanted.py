@@ -18,8 +18,8 @@ DECLINED = ev.Failure(
 )
 UNREAD = ev.Failure(
     fault="limit",
-    message="the run has asked for too much that was refused, and this was not looked at; "
-    "submit what you hold",
+    message="the run has asked for too much that was refused or only priced, and this was not "
+    "looked at; submit what you hold",
 )
 
 
@@ -75,6 +75,11 @@ def beginnings(event: ev.CallsRequested) -> list[str]:
     if event.task is not None and event.purpose == "reduce":
         return [event.task.instruction[:BEGINNING_CHARS]]
     return [request.prompt[:BEGINNING_CHARS] for request in event.requests]
+
+
+def chars(event: ev.CallsRequested) -> int:
+    """Count the characters that a batch brings."""
+    return sum(len(one.prompt) + len(text_of(one)) for one in event.requests)
 
 
 def text_of(request: ev.Request) -> str:
