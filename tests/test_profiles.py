@@ -1,5 +1,8 @@
 """Contract: prompts. Each profile is a data file; its size is pinned, its slots are filled."""
 
+import os
+from pathlib import Path
+
 import pytest
 from core_doubles import Run
 
@@ -30,12 +33,8 @@ def test_the_strong_text_names_the_cut_that_is_made():
 
 
 @pytest.mark.parametrize("name", profiles.names())
-def test_every_slot_of_a_template_is_one_that_is_filled(name):
-    profile = profiles.load(name)
-
-    assert "{question}" in profile.question
-    assert "{output}" in profile.output
-    assert "{reason}" in profile.last_turn
+def test_a_profile_that_comes_along_has_the_slots_it_needs_and_no_others(name):
+    assert profiles.load(name).name == name
 
 
 def test_a_small_local_model_gets_the_plain_prompt():
@@ -77,25 +76,118 @@ def test_a_profile_of_the_users_own_extends_one_and_says_what_differs(tmp_path):
     assert (profile.system, profile.sub.map) == (strong.system, strong.sub.map)
 
 
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ('name = "x"\nextends = "strong"\nsytem = "Hi"', "there is no field sytem"),
-        ('name = "x"\nextends = "strong"\n[sub]\nmpa = "Hi"', "there is no field sub.mpa"),
-        ('name = "x"\nextends = "genius"', "extends 'genius'; it may: reasoning, strong"),
-        ('name = "x"', "missing required field `system`"),
-        ('name = "x"\nextends = "strong"\noutput_chars = "many"', "Expected `int`"),
-        ("name = ", "cannot be read"),
-    ],
-)
-def test_a_file_that_is_no_profile_says_what_is_wrong(tmp_path, text, words):
-    file = tmp_path / "wrong.toml"
+def written(folder, text):
+    file = folder / "own.toml"
     file.write_text(text)
-
-    with pytest.raises(ConfigError, match=words):
-        profiles.load(str(file))
+    return file
 
 
-def test_a_profile_that_is_not_there_is_said(tmp_path):
-    with pytest.raises(ConfigError, match="cannot be read"):
-        profiles.load(str(tmp_path / "none.toml"))
+WRONG = {
+    'sytem = "Hi"': "there is no field sytem",
+    '[sub]\nmpa = "Hi"': "there is no field sub.mpa",
+    "sub = 3": "sub is no table",
+    "sub = [1]": "sub is no table",
+    'sub = "x"': "sub is no table",
+    'output_chars = "many"': "Expected `int`, got `str` - at `$.output_chars`",
+    "output_chars = -3": "Expected `int` >= 1 - at `$.output_chars`",
+    "max_output_tokens = 0": "Expected `int` >= 1 - at `$.max_output_tokens`",
+    "max_output_tokens = 1000000000000": "Expected `int` <= 1000000000 - at `$.max_output_tokens`",
+    "temperature = nan": "Expected `float`",
+    "[sub]\nmap_items = 0": "Expected `int` >= 1 - at `$.sub.map_items`",
+    "models = ['(']": "models: '(' is no regular expression",
+    "models = ['a{99999999999}']": "models: 'a{99999999999}' is no regular expression",
+    'stop = [""]': "stop: an empty text",
+    'examples = [{role = "usre", content = "x"}]': "there is no role 'usre'",
+    'question = "Go on."': "question lacks {question}",
+    'output = "{outptu}"': "output lacks {output}; output has {outptu}, which nothing fills",
+    'last_turn = "now"': "last_turn lacks {reason}",
+    'doubt = "Why {who}?"': "doubt has {who}, which nothing fills; it may have {why}, {question}",
+    '[sub]\nmap = "Judge."': "sub.map lacks {instruction}, {values}",
+    '[sub]\nmap_labels = "one"': "sub.map_labels lacks {labels}",
+    '[sub]\nmap_codes = "one"': "sub.map_codes lacks {labels}",
+    '[sub]\nmap_schema = "JSON"': "sub.map_schema lacks {schema}",
+    '[sub]\nmap_again = "Again."': "sub.map_again lacks {wrong}",
+    '[sub]\nrepair = "Again."': "sub.repair lacks {wrong}",
+    '[sub]\nreduce = "Sum up."': "sub.reduce lacks {instruction}",
+    '[sub]\nreduce_more = "Sum up."': "sub.reduce_more lacks {instruction}",
+    f"system = {'[' * 5000}{']' * 5000}": "cannot be read: it is nested too deep",
+    f"output_chars = {'9' * 5000}": "cannot be read: Exceeds the limit",
+    "name = ": "cannot be read: Invalid value",
+}
+"""What a file says beside what it extends, and what is said of that."""
+
+
+@pytest.mark.parametrize("text", WRONG)
+def test_what_is_wrong_with_a_profile_is_said_and_where(tmp_path, text):
+    file = written(tmp_path, f'extends = "strong"\n{text}')
+
+    with pytest.raises(ConfigError) as wrong:
+        profiles.load(file)
+
+    assert f"the profile {file}" in str(wrong.value)
+    assert WRONG[text] in str(wrong.value)
+
+
+def test_a_profile_extends_one_that_comes_along_or_says_everything(tmp_path):
+    with pytest.raises(ConfigError, match="extends 'genius'; it may: reasoning, strong"):
+        profiles.load(written(tmp_path, 'extends = "genius"'))
+    with pytest.raises(ConfigError, match="missing required field `system`"):
+        profiles.load(written(tmp_path, 'name = "x"'))
+
+
+def test_braces_that_are_no_slots_are_text(tmp_path):
+    own = """extends = "strong"
+system = "Reply {answer} or {}"
+no_code = "{word}"
+question = '{question} as {"a": 1, "b": {}} or {1} or {two words}'
+[sub]
+map = '{instruction} {values} {"1": "x"}'
+"""
+    profile = profiles.load(written(tmp_path, own))
+
+    assert profile.system == "Reply {answer} or {}"
+    assert profile.question == '{question} as {"a": 1, "b": {}} or {1} or {two words}'
+
+
+def test_texts_that_may_be_left_out_need_no_slots(tmp_path):
+    profile = profiles.load(
+        written(tmp_path, 'extends = "weak-local"\ndoubt = ""\n[sub]\nmap_codes = ""')
+    )
+
+    assert (profile.doubt, profile.sub.map_codes) == ("", "")
+
+
+def test_a_profile_without_a_name_has_that_of_its_file(tmp_path):
+    assert profiles.load(written(tmp_path, 'extends = "strong"')).name == "own"
+
+
+def test_a_file_that_cannot_be_a_profile_is_not_waited_for_and_not_read(tmp_path):
+    pipe, link, folder, long = (tmp_path / f"{name}.toml" for name in ("p", "l", "f", "long"))
+    os.mkfifo(pipe)
+    link.symlink_to("/dev/zero")
+    folder.mkdir()
+    long.write_text("#" * (1 << 20) + "\n")
+
+    for path in (pipe, link, folder):
+        with pytest.raises(ConfigError, match="cannot be read: it is no regular file"):
+            profiles.load(path)
+    with pytest.raises(ConfigError, match="it has 1,048,577 bytes, at most 1,048,576 are read"):
+        profiles.load(long)
+    with pytest.raises(ConfigError, match="cannot be read: No such file"):
+        profiles.load(tmp_path / "none.toml")
+
+
+def test_a_profile_is_utf_8_with_or_without_a_mark_before_it(tmp_path):
+    file = tmp_path / "own.toml"
+    file.write_bytes('extends = "strong"\nno_code = "hé"'.encode("utf-8-sig"))
+    assert profiles.load(file).no_code == "hé"
+
+    file.write_bytes('extends = "strong"\nno_code = "hé"'.encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"it is not UTF-8 \(at byte 31\)"):
+        profiles.load(file)
+
+
+@pytest.mark.parametrize("name", [Path("strong"), Path("strong.txt"), 3, None])
+def test_what_is_neither_a_name_nor_a_toml_file_is_said(name):
+    with pytest.raises(ConfigError, match=r"a \.toml file"):
+        profiles.load(name)

@@ -1,6 +1,30 @@
-"""How a kind of root model is spoken to. Data only; `run/profiles` reads the files."""
+"""How a kind of root model is spoken to. Data only; `run/profiles` reads and checks the files.
 
-from msgspec import Struct
+A text with `Slots` is a template: ``{word}`` stands for what the engine puts there. Which
+slots a template has is said here and nowhere else. All other texts, the examples too, are sent
+as they are, braces and all.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, TypeAlias
+
+from msgspec import Meta, Struct
+
+Cap: TypeAlias = Annotated[int, Meta(ge=1, le=1_000_000_000)]
+"""Tokens or characters at most. Beyond a thousand million it is a slip of the pen."""
+
+
+GUESTS_WORDS = ("output", "guest_notes", "changed")
+"""Slots of `Profile.output` that code in the jail fills, and documents through it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """What a template may hold in braces."""
+
+    needs: tuple[str, ...]
+    """Without them something that the model must be told would be lost."""
+    may: tuple[str, ...] = ()
 
 
 class Message(Struct, frozen=True):
@@ -12,34 +36,33 @@ class Message(Struct, frozen=True):
 
 
 class SubPrompts(Struct, frozen=True, kw_only=True):
-    """How a sub-model is spoken to. Slots in braces are filled in one pass."""
+    """How a sub-model is spoken to. Slots are filled in one pass."""
 
     data_remark: str
     """Said after fenced material."""
     json_only: str
     """Said before a JSON Schema that the reply must fit."""
-    repair: str
-    """Said of a reply that does not fit; ``{wrong}``."""
-    map: str
-    """Instruction of a call of `llm_map`; ``{instruction}``, ``{count}``, ``{values}``. The
-    numbered items follow as fenced material."""
-    map_labels: str
-    """Stands for ``{values}`` where there are labels; ``{labels}``."""
-    map_codes: str = ""
+    repair: Annotated[str, Slots(("wrong",))]
+    """Said of a reply that does not fit."""
+    map: Annotated[str, Slots(("instruction", "values"), ("count",))]
+    """Instruction of a call of `llm_map`. The numbered items follow as fenced material."""
+    map_labels: Annotated[str, Slots(("labels",))]
+    """Stands for ``{values}`` of `map` where there are labels."""
+    map_codes: Annotated[str, Slots(("labels",))] = ""
     """The same where labels are long, and each is replied as a letter; empty: never."""
     map_doubt: str = ""
     """Added where labels may be marked by a question mark; empty: they may not."""
-    map_schema: str
-    """Stands for ``{values}`` where there is a schema; ``{schema}``."""
+    map_schema: Annotated[str, Slots(("schema",))]
+    """Stands for ``{values}`` where there is a schema."""
     map_text: str
     """Stands for ``{values}`` where there is neither."""
-    map_again: str
-    """Added when items are asked for again; ``{wrong}``."""
-    map_items: int
+    map_again: Annotated[str, Slots(("wrong",))]
+    """Added when items are asked for again."""
+    map_items: Annotated[int, Meta(ge=1, le=10_000)]
     """Items in one call, at most."""
-    reduce: str
-    """Instruction of a call of `llm_reduce`; ``{instruction}``, ``{count}``."""
-    reduce_more: str
+    reduce: Annotated[str, Slots(("instruction",), ("count",))]
+    """Instruction of a call of `llm_reduce`."""
+    reduce_more: Annotated[str, Slots(("instruction",), ("count",))]
     """The same above the first level, where the texts are results of the level below."""
 
 
@@ -52,14 +75,13 @@ class Profile(Struct, frozen=True, kw_only=True):
     system: str
     examples: list[Message] = []
     """Worked turns, put between the system text and the question."""
-    question: str
-    """Template of the first message: ``{question}``, ``{preview}``, ``{status}``."""
-    output: str
-    """Template of what a cell brought.
-
-    Slots: ``{nonce}``; ``{output}``, ``{guest_notes}``, ``{changed}`` in the guest's words;
-    ``{notes}``, ``{status}`` in the engine's.
-    """
+    question: Annotated[str, Slots(("question",), ("preview", "status"))]
+    """The first message."""
+    output: Annotated[
+        str, Slots(("output",), ("nonce", "guest_notes", "changed", "notes", "status"))
+    ]
+    """What a cell brought: `GUESTS_WORDS`, which ``{nonce}`` fences on both sides, then the
+    engine's ``{notes}`` and ``{status}``."""
     sub: SubPrompts
     """For sub-calls that a model of this kind answers."""
     no_code: str
@@ -67,18 +89,19 @@ class Profile(Struct, frozen=True, kw_only=True):
     no_output: str
     """Stands in for the output of a cell that printed nothing. Where `output` has ``{changed}``,
     only if there is nothing else to tell of the cell."""
-    last_turn: str
-    """Said before the last turn; ``{reason}``."""
+    last_turn: Annotated[str, Slots(("reason",))]
+    """Said before the last turn."""
     prefill: str = ""
     """What the assistant's reply is made to begin with, where the endpoint allows it."""
     look_first: bool = False
     """Take no answer before some output has been seen."""
-    doubt: str = ""
-    """Said, once, of an answer that stands on nothing (`core/grounds`); ``{why}``, and
-    ``{question}`` as a Python literal. Empty: such an answer is taken. Goes with `look_first`."""
-    output_chars: int = 10_000
+    doubt: Annotated[str, Slots((), ("why", "question"))] = ""
+    """Said, once, of an answer that stands on nothing (`core/grounds`); ``{question}``
+    is a Python literal. Empty: such an answer is taken. Goes with `look_first`."""
+    output_chars: Cap = 10_000
     """Of a cell's output, shown to this model."""
-    max_output_tokens: int = 4096
-    temperature: float | None = None
+    max_output_tokens: Cap = 4096
+    """Of a reply, what a model thinks included."""
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     """None leaves it to the endpoint."""
     stop: list[str] = []

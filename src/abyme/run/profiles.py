@@ -2,85 +2,72 @@
 
 A profile is a data file: a new one is a new ``core/prompts/NAME.toml``, which may extend
 another. Its texts go into the run's first record, so that a replay does not depend on the files.
+Invariant: what `load` returns can be used; whatever is wrong with a file is a `ConfigError`
+that names the file and what to change. Does not judge what a text says.
 """
 
 import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 import msgspec
+from msgspec import Struct, structs
 
-from abyme.core.profile import Profile, SubPrompts
+from abyme import files
+from abyme.core.profile import Profile, Slots, SubPrompts
 from abyme.errors import ConfigError
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
 DEFAULT: Final = "strong"
+MOST_FILE_BYTES: Final = 1 << 20
+ROLES: Final = ("user", "assistant")
+"""Of examples."""
+
+_BRACED: Final = re.compile(r"\{([^\W\d]\w*)\}")
+"""What is meant for a slot. Other braces, as JSON has them, are text."""
 
 
-def load(name: str) -> Profile:
+def load(name: str | Path) -> Profile:
     """Read a profile by name, or by the path of a ``.toml`` file.
 
     Raises:
         ConfigError: there is none, or it is not as a profile is; the message says what is wrong.
     """
+    name = known(name)
     try:
-        return _stripped(msgspec.convert(_checked(_data(known(name))), Profile))
+        data = _data(name)
+        profile = _stripped(msgspec.convert(data, Profile))
+        wrong = [*_wrong_texts(profile), *_wrong_slots(profile), *_wrong_slots(profile.sub)]
     except msgspec.ValidationError as error:
         raise ConfigError(f"the profile {name}: {error}") from None
+    if wrong:
+        raise ConfigError(f"the profile {name}: {'; '.join(wrong)}")
+    return profile
 
 
-def _data(name: str) -> dict[str, Any]:
-    """Read a file, over the one that it extends."""
-    own = name in names()
-    try:
-        file = _folder() / f"{name}.toml" if own else Path(name)
-        data = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"the profile {name} cannot be read: {error}") from None
-    below = data.pop("extends", None)
-    if below is None:
-        return data
-    if below not in names():
-        raise ConfigError(f"the profile {name} extends {below!r}; it may: {', '.join(names())}")
-    base = {**_data(below), "models": []}
-    return {**base, **data, "sub": {**base["sub"], **data.get("sub", {})}}
-
-
-def _checked(data: dict[str, Any]) -> dict[str, Any]:
-    """Let no slip of the pen be taken for a setting that is not there."""
-    sub = data.get("sub", {})
-    unknown = data.keys() - set(Profile.__struct_fields__)
-    unknown |= {f"sub.{key}" for key in sub.keys() - set(SubPrompts.__struct_fields__)}
-    if unknown:
-        raise msgspec.ValidationError(f"there is no field {', '.join(sorted(unknown))}")
-    return data
-
-
-def known(name: str) -> str:
+def known(name: str | Path) -> str:
     """Give the name of a profile back, or the path of one.
 
     Raises:
         ConfigError: if there is no such profile; the message lists those there are.
     """
-    if name not in names() and not name.endswith(".toml"):
-        there = ", ".join(names())
-        raise ConfigError(f"no profile {name!r}; there are: {there} (or the path of a .toml file)")
-    return name
+    if not isinstance(name, str | Path):
+        raise ConfigError(f"a profile is a name or the path of a .toml file, not {name!r}")
+    text = str(name)
+    if text.endswith(".toml") or (text in names() and isinstance(name, str)):
+        return text
+    there = ", ".join(names())
+    raise ConfigError(f"no profile {text!r}; there are: {there} (or the path of a .toml file)")
 
 
 def names() -> list[str]:
     """List the profiles there are."""
-    files = (file.name for file in _folder().iterdir())
-    return sorted(name.removesuffix(".toml") for name in files if name.endswith(".toml"))
-
-
-def _folder() -> "Traversable":
-    from importlib import resources  # noqa: PLC0415  10 ms, for a run only
-
-    return resources.files("abyme.core") / "prompts"
+    listed = (file.name for file in _folder().iterdir())
+    return sorted(name.removesuffix(".toml") for name in listed if name.endswith(".toml"))
 
 
 def choose(model: str) -> str:
@@ -97,20 +84,110 @@ def fit(name: str, shape: str) -> str:
     return variant if variant in names() else name
 
 
+# -- reading ---------------------------------------------------------------------
+
+
+def _data(name: str) -> dict[str, Any]:
+    """Read a file, over the one that it extends."""
+    data = _parsed(name)
+    below = data.pop("extends", None)
+    sub = data.get("sub", {})
+    if not isinstance(sub, dict):
+        raise msgspec.ValidationError("sub is no table: write [sub], and its fields below")
+    if unknown := {*_strange(data, Profile), *_strange(sub, SubPrompts, "sub.")}:
+        raise msgspec.ValidationError(f"there is no field {', '.join(sorted(unknown))}")
+    if below is None:
+        return data
+    if below not in names():
+        raise msgspec.ValidationError(f"it extends {below!r}; it may: {', '.join(names())}")
+    base = {**_data(below), "models": [], "name": Path(name).stem}
+    return {**base, **data, "sub": {**base["sub"], **sub}}
+
+
+def _strange(data: dict[str, Any], kind: type[Struct], table: str = "") -> list[str]:
+    """List fields that there are not: no slip of the pen is taken for a setting left out."""
+    return [f"{table}{field}" for field in data if field not in kind.__struct_fields__]
+
+
+def _parsed(name: str) -> dict[str, Any]:
+    try:
+        if name in names():
+            text = (_folder() / f"{name}.toml").read_text(encoding="utf-8")
+        else:
+            text = files.read_whole(Path(name), MOST_FILE_BYTES).decode("utf-8-sig")
+        return tomllib.loads(text)
+    except OSError as error:
+        why = error.strerror or str(error)
+    except UnicodeDecodeError as error:
+        why = f"it is not UTF-8 (at byte {error.start:,})"
+    except RecursionError:
+        why = "it is nested too deep"
+    except ValueError as error:  # of TOML; also of numbers and dates that Python has not
+        why = str(error)
+    raise ConfigError(f"the profile {name} cannot be read: {why}")
+
+
+def _folder() -> "Traversable":
+    from importlib import resources  # noqa: PLC0415  10 ms, for a run only
+
+    return resources.files("abyme.core") / "prompts"
+
+
 def _stripped(profile: Profile) -> Profile:
     """Drop the line breaks that the file's layout puts around texts."""
-    return msgspec.structs.replace(
+    return structs.replace(
         profile,
         system=profile.system.strip(),
         question=profile.question.strip(),
         output=profile.output.strip(),
-        examples=[msgspec.structs.replace(m, content=m.content.strip()) for m in profile.examples],
-        sub=msgspec.structs.replace(
+        examples=[structs.replace(m, content=m.content.strip()) for m in profile.examples],
+        sub=structs.replace(
             profile.sub,
             **{
                 name: text.strip()
-                for name, text in msgspec.structs.asdict(profile.sub).items()
+                for name, text in structs.asdict(profile.sub).items()
                 if isinstance(text, str)
             },
         ),
     )
+
+
+# -- judging ---------------------------------------------------------------------
+
+
+def _wrong_texts(profile: Profile) -> Iterator[str]:
+    """Say what no type can say."""
+    for pattern in profile.models:
+        try:
+            re.compile(pattern)
+        except (re.error, OverflowError, RecursionError) as error:
+            yield f"models: {pattern!r} is no regular expression ({error})"
+    for role in sorted({message.role for message in profile.examples} - set(ROLES)):
+        yield f"examples: there is no role {role!r}; there are: {', '.join(ROLES)}"
+    if "" in profile.stop:
+        yield "stop: an empty text would stop every reply at once"
+
+
+def _wrong_slots(texts: Struct) -> Iterator[str]:
+    """Name slots that a template lacks, and those that do not exist."""
+    table = "sub." if isinstance(texts, SubPrompts) else ""
+    for field in structs.fields(type(texts)):
+        slots = next((one for one in get_args(field.type) if isinstance(one, Slots)), None)
+        text = getattr(texts, field.name)
+        if slots is None or (not text and not field.required):
+            continue
+        held = dict.fromkeys(_BRACED.findall(text))
+        there = slots.needs + slots.may
+        lacks = [slot for slot in slots.needs if slot not in held]
+        if lacks:
+            yield f"{table}{field.name} lacks {_braced(lacks)}"
+        unknown = [slot for slot in held if slot not in there]
+        if unknown:
+            yield (
+                f"{table}{field.name} has {_braced(unknown)}, which nothing fills; "
+                f"it may have {_braced(there)}"
+            )
+
+
+def _braced(slots: list[str] | tuple[str, ...]) -> str:
+    return ", ".join(f"{{{slot}}}" for slot in slots)
