@@ -11,7 +11,7 @@ from abyme.core.transcript import Transcript, differences, status_line
 from abyme.run import profiles
 
 BUDGET = Budget(usd=1.5, calls=9, tokens=1000, seconds=59.6, turns=3, depth=2)
-UNDONE = "and was undone: names are as before it, results of sub-calls are in `calls`"
+UNDONE = ": names are as before it, results of sub-calls are in `calls`"
 
 
 def shown(profile="strong", **finished):
@@ -149,10 +149,13 @@ def test_a_cell_that_raised_and_left_only_such_names_has_kept_nothing_to_speak_o
     [
         (
             "cell_timeout_s",
-            f"passed its limit of computing time (cell_timeout_s) {UNDONE}; do less",
+            f"passed its limit of computing time (cell_timeout_s) and was undone{UNDONE}; do less",
         ),
-        ("memory_bytes", f"passed its limit of memory (memory_bytes) {UNDONE}; hold less at once]"),
-        ("crashed (signal 11)", f"was stopped, crashed (signal 11), {UNDONE}]"),
+        (
+            "memory_bytes",
+            f"passed its limit of memory (memory_bytes) and was undone{UNDONE}; hold less at once]",
+        ),
+        ("crashed (signal 11)", f"was undone (crashed (signal 11)){UNDONE}]"),
     ],
 )
 def test_a_cell_that_was_stopped_is_told_by_which_limit_and_what_to_do(limit, told):
@@ -164,6 +167,55 @@ def test_a_cell_that_was_interrupted_and_keeps_its_state_is_told_so():
         "[the cell passed its limit of computing time (cell_timeout_s) and was interrupted: what "
         "it had bound is kept; do less in one cell]"
     ) in shown(ended="interrupted", limit="cell_timeout_s")
+
+
+@pytest.mark.parametrize(
+    ("why", "told"),
+    [
+        ("stopped", "the user stops the run"),
+        ("timeout_s", "the time of the run is nearly over (timeout_s)"),
+    ],
+)
+def test_a_cell_that_ends_with_its_run_is_told_why(why, told):
+    kept = "the cell was interrupted: what it had bound is kept"
+    assert f"\n[{told}; {kept}]\n" in shown(ended="interrupted", limit=why)
+    assert f"\n[{told}; the cell was undone{UNDONE}]\n" in shown(ended="rolled_back", limit=why)
+
+
+def test_the_last_turn_is_not_told_that_there_are_more():
+    run = Run(limits=Limits(max_turns=2, max_calls=3))
+    run.ready()
+    assert "[1 more turn after this one" in run.one(do.AskModel).messages[-1].content
+    run.code()
+    run.done("1")
+    told = run.one(do.AskModel).messages[-1].content
+
+    assert "\n[turn 2 of 2 · left: 1 model call, 20M tokens, 3,600 s]\n[LAST TURN (2 of 2)" in told
+    assert "submit soon" not in told
+
+
+def test_the_closing_turn_is_told_what_is_left_now_and_not_that_there_are_more():
+    run = Run(limits=Limits(max_calls=2))
+    run.ready()
+    run.code()
+    run.at_s = 50.0
+    run.done("1")
+    told = run.one(do.AskModel).messages[-1].content
+
+    assert "\n[turn 2 of 30 · left: 0 model calls, 20M tokens, 3,550 s]\n[LAST TURN (max_c" in told
+    assert "submit soon" not in told
+
+
+def test_a_stop_while_the_model_thinks_renews_what_is_left():
+    run = Run()
+    run.ready()
+    run.at_s = 100.0
+    run.give(ev.StopRequested())
+    told = run.one(do.AskModel).messages[-1].content
+
+    assert "[turn 1 of 30 · left: 9,998 model calls, 20M tokens, 3,500 s · a cell may " in told
+    assert "[LAST TURN (stopped by the user)" in told
+    assert run.tree.node("0").machine.turn == 1
 
 
 def resumed(run, *differs):

@@ -21,7 +21,14 @@ from abyme.core.folding import Room
 from abyme.core.ids import NodeId
 from abyme.core.profile import Message, Profile
 from abyme.core.slots import fill
-from abyme.core.transcript import Transcript, answer_shape, differences, status_line, went_on
+from abyme.core.transcript import (
+    Transcript,
+    answer_shape,
+    differences,
+    end_nears,
+    status_line,
+    went_on,
+)
 
 
 class State(Enum):
@@ -180,10 +187,11 @@ class Machine:
             raise IllegalTransition(f"{type(event).__name__} led to {self.state.name}")
         return step
 
-    def close(self, reason: str) -> Step | None:
+    def close(self, reason: str, budget: Budget) -> Step | None:
         """Meet a limit: ask for the closing turn, or end when it has been had.
 
-        While a cell runs nothing can be asked: the turn after it will be the closing one.
+        A turn that was to be asked is not had: the closing one stands in its place. While a
+        cell runs nothing can be asked: the turn after it will be the closing one.
         """
         if self.state is State.DONE:
             return None
@@ -192,7 +200,11 @@ class Machine:
         self.closing = reason
         if self.state is State.OPENING and self.turn == 0:
             return self._end("partial", reason)
-        return self._think() if self.state is State.THINKING else None
+        if self.state is not State.THINKING:
+            return None
+        self._transcript.restate(self._status(budget, self.turn))
+        self.turn -= 1
+        return self._think()
 
     def cut_short(self, reason: str) -> Done:
         """End now with what is held."""
@@ -408,12 +420,12 @@ class Machine:
         return Think(self._transcript.messages, closing=self._closing_asked)
 
     def _status(self, budget: Budget, turn: int) -> str:
-        turn = min(turn, self.max_turns)
-        most = self.max_turns
+        turn, most = min(turn, self.max_turns), self.max_turns
         if turn > 1:
-            return status_line(budget, turn=turn, max_turns=most)
-        # what holds for all turns is said in the first, which stands
-        return status_line(budget, turn=turn, max_turns=most, sub=self.sub, cell_s=self.cell_s)
+            line = status_line(budget, turn=turn, max_turns=most)
+        else:  # what holds for all turns is said in the first, which stands
+            line = status_line(budget, turn=turn, max_turns=most, sub=self.sub, cell_s=self.cell_s)
+        return line if self.closing is not None else line + end_nears(budget, most - turn)
 
     def _end(self, status: Literal["answered", "partial", "failed"], reason: str | None) -> Done:
         self.state = State.DONE

@@ -237,7 +237,7 @@ def status_line(
     if budget.usd is not None:
         left.append(f"${budget.usd:.2f}" if budget.usd >= DIME else f"${budget.usd:.4f}")
     if budget.calls is not None:
-        left.append(f"{budget.calls:,} model calls")
+        left.append(f"{budget.calls:,} model call{'s' * (budget.calls != 1)}")
     if budget.tokens is not None:
         left.append(f"{_short(budget.tokens)} tokens")
     if budget.seconds is not None:
@@ -249,13 +249,17 @@ def status_line(
         parts.append(f"a cell may compute {cell_s:g} s")
     if sub is not None and budget.depth > 0:
         parts.append(_sub_model(sub))
-    line = "[" + " · ".join(parts) + "]"
-    more = max_turns - turn
-    if 0 < more <= WARN_TURNS:
-        line += f"\n[{more} more turn{'s' * (more != 1)} after this one: submit soon]"
-    elif budget.running_out is not None:
-        line += f"\n[{budget.running_out} leaves about {WARN_TURNS} more turns: submit soon]"
-    return line
+    return "[" + " · ".join(parts) + "]"
+
+
+def end_nears(budget: Budget, more_turns: int) -> str:
+    """Say that few turns are left after this one; nothing where there are many, or none."""
+    if 0 < more_turns <= WARN_TURNS:
+        turns = f"{more_turns} more turn{'s' * (more_turns != 1)}"
+        return f"\n[{turns} after this one: submit soon]"
+    if more_turns > 0 and budget.running_out is not None:
+        return f"\n[{budget.running_out} leaves about {WARN_TURNS} more turns: submit soon]"
+    return ""
 
 
 def _counted(text: str) -> int:
@@ -298,29 +302,42 @@ PASSED = {
     "refused_calls": ("the limit of refused sub-calls", "make fewer of them, see budget()"),
 }
 """By the limit that ended a cell: its words, and what to do."""
+RUN_ENDS = {
+    "stopped": "the user stops the run",
+    "timeout_s": "the time of the run is nearly over (timeout_s)",
+}
+"""By what ended a cell together with its run."""
 CALLS_KEPT = "results of sub-calls are in `calls`"
 
 
 def _endings(finished: CellFinished, changed: str) -> list[str]:
     """Say how a cell ended by force, what that means for its names, and what to do."""
-    limit = finished.limit or ""
-    why, to_do = f"the cell was stopped, {limit}," if limit else "the cell was stopped", ""
-    if limit in PASSED:
-        passed, advice = PASSED[limit]
-        why, to_do = f"the cell passed {passed} ({limit})", f"; {advice}"
+    limit = words.plain(finished.limit or "", MAX_NOTE_CHARS)
     match finished.ended:
         case "raised" if changed:
             return ["the cell raised; what it had bound is kept"]
         case "interrupted":
-            return [f"{why} and was interrupted: what it had bound is kept{to_do}"]
+            why, to_do = _cause(limit, "interrupted")
+            return [f"{why}: what it had bound is kept{to_do}"]
         case "rolled_back":
-            return [f"{why} and was undone: names are as before it, {CALLS_KEPT}{to_do}"]
+            why, to_do = _cause(limit, "undone")
+            return [f"{why}: names are as before it, {CALLS_KEPT}{to_do}"]
         case "lost":
             lost = f"the session was lost: {limit}" if limit else "the session was lost"
             back = "a new one has run the cells before this one again"
-            return [f"{lost}; {back}; {CALLS_KEPT}{to_do}"]
+            return [f"{lost}; {back}; {CALLS_KEPT}"]
         case _:
             return []
+
+
+def _cause(limit: str, came_to: str) -> tuple[str, str]:
+    """Say why a cell came to its end, and what to do about it."""
+    if limit in PASSED:
+        passed, advice = PASSED[limit]
+        return f"the cell passed {passed} ({limit}) and was {came_to}", f"; {advice}"
+    if limit in RUN_ENDS:
+        return f"{RUN_ENDS[limit]}; the cell was {came_to}", ""
+    return f"the cell was {came_to}" + (f" ({limit})" if limit else ""), ""
 
 
 def went_on(differs: Sequence[Difference]) -> str:
