@@ -8,11 +8,7 @@ as they are, braces and all.
 from dataclasses import dataclass
 from typing import Annotated, TypeAlias
 
-from msgspec import Meta, Struct
-
-Cap: TypeAlias = Annotated[int, Meta(ge=1, le=1_000_000_000)]
-"""Tokens or characters at most. Beyond a thousand million it is a slip of the pen."""
-
+from msgspec import Struct
 
 GUESTS_WORDS = ("output", "guest_notes", "changed")
 """Slots of `Profile.output` that code in the jail fills, and documents through it."""
@@ -25,6 +21,22 @@ class Slots:
     needs: tuple[str, ...]
     """Without them something that the model must be told would be lost."""
     may: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """What a number in a file may be, ends included. A journal's may be any: old ones have 0."""
+
+    least: int
+    most: int
+
+    def holds(self, number: float) -> bool:
+        """Tell whether a number lies in it; what is no number does not."""
+        return self.least <= number <= self.most
+
+
+Cap: TypeAlias = Annotated[int, Range(1, 1_000_000_000)]
+"""Tokens or characters at most. Beyond a thousand million it is a slip of the pen."""
 
 
 class Message(Struct, frozen=True):
@@ -58,7 +70,7 @@ class SubPrompts(Struct, frozen=True, kw_only=True):
     """Stands for ``{values}`` where there is neither."""
     map_again: Annotated[str, Slots(("wrong",))]
     """Added when items are asked for again."""
-    map_items: Annotated[int, Meta(ge=1, le=10_000)]
+    map_items: Annotated[int, Range(1, 10_000)]
     """Items in one call, at most."""
     reduce: Annotated[str, Slots(("instruction",), ("count",))]
     """Instruction of a call of `llm_reduce`."""
@@ -102,6 +114,6 @@ class Profile(Struct, frozen=True, kw_only=True):
     """Of a cell's output, shown to this model."""
     max_output_tokens: Cap = 4096
     """Of a reply, what a model thinks included."""
-    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    temperature: Annotated[float | None, Range(0, 2)] = None
     """None leaves it to the endpoint."""
     stop: list[str] = []

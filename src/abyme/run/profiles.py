@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Struct, structs
 
 from abyme import files
-from abyme.core.profile import Profile, Slots, SubPrompts
+from abyme.core.profile import Profile, Range, Slots, SubPrompts
 from abyme.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def load(name: str | Path) -> Profile:
     try:
         data = _data(name)
         profile = _stripped(msgspec.convert(data, Profile))
-        wrong = [*_wrong_texts(profile), *_wrong_slots(profile), *_wrong_slots(profile.sub)]
+        wrong = [*_wrong_texts(profile), *_wrong_fields(profile), *_wrong_fields(profile.sub)]
     except msgspec.ValidationError as error:
         raise ConfigError(f"the profile {name}: {error}") from None
     if wrong:
@@ -168,25 +168,27 @@ def _wrong_texts(profile: Profile) -> Iterator[str]:
         yield "stop: an empty text would stop every reply at once"
 
 
-def _wrong_slots(texts: Struct) -> Iterator[str]:
+def _wrong_fields(of: Profile | SubPrompts) -> Iterator[str]:
+    """Say what does not fit the marks that `core/profile` puts on a field."""
+    table = "sub." if isinstance(of, SubPrompts) else ""
+    for field in structs.fields(type(of)):
+        value = getattr(of, field.name)
+        for mark in get_args(field.type):
+            if isinstance(mark, Slots) and (value or field.required):
+                yield from _wrong_slots(f"{table}{field.name}", value, mark)
+            elif isinstance(mark, Range) and not (value is None or mark.holds(value)):
+                ends = f"from {mark.least} to {mark.most:,}"
+                yield f"{table}{field.name} must be a number {ends}, it is {value}"
+
+
+def _wrong_slots(field: str, text: str, slots: Slots) -> Iterator[str]:
     """Name slots that a template lacks, and those that do not exist."""
-    table = "sub." if isinstance(texts, SubPrompts) else ""
-    for field in structs.fields(type(texts)):
-        slots = next((one for one in get_args(field.type) if isinstance(one, Slots)), None)
-        text = getattr(texts, field.name)
-        if slots is None or (not text and not field.required):
-            continue
-        held = dict.fromkeys(_BRACED.findall(text))
-        there = slots.needs + slots.may
-        lacks = [slot for slot in slots.needs if slot not in held]
-        if lacks:
-            yield f"{table}{field.name} lacks {_braced(lacks)}"
-        unknown = [slot for slot in held if slot not in there]
-        if unknown:
-            yield (
-                f"{table}{field.name} has {_braced(unknown)}, which nothing fills; "
-                f"it may have {_braced(there)}"
-            )
+    held = dict.fromkeys(_BRACED.findall(text))
+    there = slots.needs + slots.may
+    if lacks := [slot for slot in slots.needs if slot not in held]:
+        yield f"{field} lacks {_braced(lacks)}"
+    if unknown := [slot for slot in held if slot not in there]:
+        yield f"{field} has {_braced(unknown)}, which nothing fills; it may have {_braced(there)}"
 
 
 def _braced(slots: list[str] | tuple[str, ...]) -> str:
