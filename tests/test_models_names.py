@@ -11,6 +11,7 @@ from abyme.errors import ConfigError
 from abyme.models.names import LOCAL_AT_ONCE, resolve
 from abyme.models.presets import PRESETS, Preset
 from abyme.models.prices import FREE, parse_price
+from abyme.run import profiles
 from abyme.run.spec import Settings, settle
 
 OPENAI = {"OPENAI_API_KEY": "sk-openai"}
@@ -264,5 +265,7 @@ def test_how_many_calls_a_local_model_takes_at_once_is_known_and_of_others_not()
     spec = settle(Settings(model="local:coder-1.5b"), {})
     other = settle(Settings(model="m", base_url="http://127.0.0.1:1/v1"), {})
 
-    assert spec.facts(spec.sub).at_once == LOCAL_AT_ONCE == 1
-    assert other.facts(other.sub).at_once is None
+    strong = profiles.load("strong")
+
+    assert spec.facts(spec.sub, strong).at_once == LOCAL_AT_ONCE == 1
+    assert other.facts(other.sub, strong).at_once is None

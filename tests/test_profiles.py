@@ -6,9 +6,16 @@ from pathlib import Path
 import pytest
 from core_doubles import Run
 
+from abyme import RLM
 from abyme.core import effects as do
 from abyme.errors import ConfigError
 from abyme.run import profiles
+from abyme.run.spec import Settings, settle
+from abyme.testing import ScriptedEndpoint, ScriptedModel
+
+
+def code(*lines):
+    return "```repl\n" + "\n".join(lines) + "\n```"
 
 
 @pytest.mark.parametrize(
@@ -89,11 +96,11 @@ WRONG = {
     "sub = [1]": "sub is no table",
     'sub = "x"': "sub is no table",
     'output_chars = "many"': "Expected `int`, got `str` - at `$.output_chars`",
-    "output_chars = -3": "Expected `int` >= 1 - at `$.output_chars`",
-    "max_output_tokens = 0": "Expected `int` >= 1 - at `$.max_output_tokens`",
-    "max_output_tokens = 1000000000000": "Expected `int` <= 1000000000 - at `$.max_output_tokens`",
-    "temperature = nan": "Expected `float`",
-    "[sub]\nmap_items = 0": "Expected `int` >= 1 - at `$.sub.map_items`",
+    "output_chars = -3": "output_chars must be a number from 1 to 1,000,000,000, it is -3",
+    "max_output_tokens = 0": "max_output_tokens must be a number from 1 to",
+    "max_output_tokens = 1000000000000": "must be a number from 1 to 1,000,000,000",
+    "temperature = nan": "temperature must be a number from 0 to 2, it is nan",
+    "[sub]\nmap_items = 0": "sub.map_items must be a number from 1 to 10,000, it is 0",
     "models = ['(']": "models: '(' is no regular expression",
     "models = ['a{99999999999}']": "models: 'a{99999999999}' is no regular expression",
     'stop = [""]': "stop: an empty text",
@@ -191,3 +198,74 @@ def test_a_profile_is_utf_8_with_or_without_a_mark_before_it(tmp_path):
 def test_what_is_neither_a_name_nor_a_toml_file_is_said(name):
     with pytest.raises(ConfigError, match=r"a \.toml file"):
         profiles.load(name)
+
+
+# -- the cap on output
+
+
+def caps(model, profile=None, **given):
+    """Tell the caps of a turn and of a sub-call, as `build` takes them from the settings."""
+    url = "http://127.0.0.1:1/v1"
+    free = {"price": (0, 0), "sub_price": (0, 0) if "sub_model" in given else None}
+    if not model.startswith("local:"):
+        given = {"base_url": url, **free, **given}
+    spec = settle(Settings(model=model, profile=profile, **given), {})
+    return tuple(
+        spec.facts(endpoint, profiles.load(name)).max_output_tokens
+        for endpoint, name in ((spec.root, spec.profile), (spec.sub, spec.sub_profile))
+    )
+
+
+def test_the_profile_that_a_models_name_chooses_caps_its_replies():
+    assert caps("m") == (4096, 4096)
+    assert caps("gpt-5") == (16384, 16384)
+    assert caps("m", sub_model="gpt-5") == (4096, 16384)
+    assert caps("local:coder-1.5b") == (1024, 1024)
+
+
+def test_a_profile_that_the_user_names_caps_the_replies_of_its_model(tmp_path):
+    file = written(tmp_path, 'extends = "strong"\nmax_output_tokens = 1234')
+
+    assert caps("m", "reasoning") == (16384, 16384)
+    assert caps("gpt-5", "strong") == (4096, 4096)
+    assert caps("gpt-5", "strong", sub_model="o3") == (4096, 16384)
+    assert caps("m", file) == (1234, 1234)
+
+
+def test_a_local_model_writes_no_more_than_it_can_whatever_its_profile_says(tmp_path):
+    file = written(tmp_path, 'extends = "weak-local"\nmax_output_tokens = 300')
+
+    assert caps("local:coder-1.5b", "strong") == (1024, 1024)
+    assert caps("local:coder-1.5b", file) == (300, 300)
+
+
+def test_what_the_user_says_of_a_replys_length_goes_before_any_profile():
+    assert caps("m", "reasoning", max_output_tokens=77) == (77, 77)
+    assert caps("m", "strong", max_output_tokens=9000, sub_model="gpt-5") == (9000, 9000)
+    assert caps("local:coder-1.5b", max_output_tokens=2000) == (2000, 2000)
+
+
+def test_no_cap_is_set_that_the_journal_could_not_give_back():
+    with pytest.raises(ConfigError, match="max_output_tokens must be at most 1,000,000,000"):
+        caps("m", max_output_tokens=10**30)
+
+
+@pytest.mark.parametrize(("profile", "cap"), [("reasoning", 16384), (None, 4096)])
+def test_the_cap_of_a_profile_is_what_the_endpoint_is_sent(tmp_path, profile, cap):
+    with (
+        ScriptedEndpoint([code("submit(4)")]) as endpoint,
+        RLM("m", base_url=endpoint.url, runs_dir=tmp_path, profile=profile) as rlm,
+    ):
+        rlm.ask("What?", "text")
+
+    assert endpoint.requests[0]["max_tokens"] == cap
+
+
+def test_turns_and_sub_calls_have_the_cap_of_a_file_that_is_given_as_a_path(tmp_path):
+    file = written(tmp_path, 'extends = "strong"\nmax_output_tokens = 1234')
+    model = ScriptedModel([code("llm_query('Who?', context)", "submit(1)"), "Nobody."])
+    with RLM(model=model, runs_dir=tmp_path, profile=file) as rlm:
+        answer = rlm.ask("What?", "text")
+
+    assert answer.value == 1
+    assert [request.max_output_tokens for request in model.requests] == [1234, 1234]

@@ -51,8 +51,9 @@ class RLM:
         price: dollars per million tokens of the root model, ``(input, output)`` or
             ``(input, output, cached input)``, where the table has none.
         sub_price: the same of the sub-model, where it is another model.
-        max_output_tokens: of one reply, reasoning included; by default 4,096, of models that
-            reason 16,384, of local ones 1,024; never more than half of the window.
+        max_output_tokens: of one reply, reasoning included; by default what the profile says
+            (4,096, for models that reason 16,384, for local ones 1,024); never more than half of
+            the window.
         window_tokens: prompt and reply of the root model together, where the table does not know
             it: near it older turns are folded. `sub_window_tokens`: the same of another sub-model.
         limits: ceilings of each run.
@@ -82,7 +83,7 @@ class RLM:
         runs_dir: Path | str | None = None,
         sandbox: str | Sandbox = "jail",
         warm: int = 1,
-        profile: str | None = None,
+        profile: str | Path | None = None,
         seed: int | None = None,
         max_output_tokens: int | None = None,
         window_tokens: int | None = None,

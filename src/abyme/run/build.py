@@ -125,7 +125,9 @@ class Parts:
 
         models = await self._ready_models()
         spec = self.spec
-        profile = self._profile(spec.profile, context.shape, spec.root)
+        profile = profiles.load(profiles.fit(spec.profile, context.shape))
+        subs = profiles.load(profiles.fit(spec.sub_profile, context.shape))
+        root, sub = spec.facts(spec.root, profile), spec.facts(spec.sub, subs)
         limits = _as_shown(spec.limits, profile)
         sandbox = await self._ready_sandbox().begin(context=context, limits=limits)
         try:
@@ -135,10 +137,10 @@ class Parts:
                 context_chars=context.chars,
                 context_documents=context.documents,
                 limits=spec.limits,
-                root=spec.facts(spec.root),
-                sub=spec.facts(spec.sub),
-                profile=profile,
-                sub_profile=self._sub_profile(context.shape),
+                root=root,
+                sub=sub,
+                profile=_capped(profile, root),
+                sub_profile=None if spec.sub_profile == spec.profile else _capped(subs, sub),
                 seed=seed,
                 hash_seed=sandbox.hash_seed,
                 started_at=now.isoformat(timespec="seconds"),
@@ -214,20 +216,6 @@ class Parts:
             identity = f"{endpoint.name} {endpoint.base_url}"
             model = Cached(model, self.spec.cache_dir / "replies", identity)
         return model
-
-    def _sub_profile(self, shape: str) -> Profile | None:
-        """Load the profile for children that the sub-model leads, where it is another one."""
-        if self.spec.sub_profile == self.spec.profile:
-            return None
-        return self._profile(self.spec.sub_profile, shape, self.spec.sub)
-
-    def _profile(self, name: str, shape: str, endpoint: Endpoint) -> Profile:
-        """Load a profile. The cap on output is the model's, where that is not the usual one."""
-        profile = profiles.load(profiles.fit(name, shape))
-        cap = self.spec.facts(endpoint).max_output_tokens
-        if self.spec.max_output_tokens is None and cap <= profile.max_output_tokens:
-            return profile
-        return structs.replace(profile, max_output_tokens=cap)
 
     def _ready_sandbox(self) -> Sandbox:
         if self._sandbox is None:
@@ -328,6 +316,11 @@ def _check_first_turn(started: ev.RunStarted) -> None:
         tree.step(ev.Record(seq=seq, at_s=0.0, node=ROOT, event=event))
     if tree.finished is not None:
         raise ConfigError(f"the limits allow no turn: {tree.finished.reason}")
+
+
+def _capped(profile: Profile, model: ev.ModelFacts) -> Profile:
+    """Let a profile say what is sent: what the user set may be more than it says."""
+    return structs.replace(profile, max_output_tokens=model.max_output_tokens)
 
 
 def _as_shown(limits: Limits, profile: Profile) -> Limits:

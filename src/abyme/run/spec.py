@@ -13,6 +13,7 @@ from pathlib import Path
 
 from abyme.core.events import ModelFacts, Price
 from abyme.core.limits import Limits
+from abyme.core.profile import Profile
 from abyme.errors import ConfigError
 from abyme.models.names import Endpoint, origin, resolve
 from abyme.models.presets import CUSTOM, PRESETS
@@ -23,7 +24,10 @@ HOME_VARIABLE = "ABYME_HOME"
 """A folder for runs and cache in place of the user's own."""
 
 LOCAL_OUTPUT_TOKENS = 1024
-"""Cap on one reply. A small model that goes on longer repeats itself."""
+"""Of one reply, whatever the profile says. A small model that goes on longer repeats itself."""
+
+MOST_TOKENS = 1_000_000_000
+"""Of a setting. What is more is a slip of the pen."""
 
 LEAST_WINDOW_TOKENS = 1024
 """Below it there is no room for the shortest prompt and a reply."""
@@ -46,7 +50,7 @@ class Settings:
     sub_price: str | tuple[float, ...] | None = None
     """The same of the sub-model, where it is another model."""
     max_output_tokens: int | None = None
-    """Of one reply, reasoning included."""
+    """Of one reply, reasoning included. None: what the profile says."""
     window_tokens: int | None = None
     """Of the root model: prompt and reply together. None: what is known of it."""
     sub_window_tokens: int | None = None
@@ -54,7 +58,7 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     runs_dir: Path | None = None
     sandbox: str = "jail"
-    profile: str | None = None
+    profile: str | Path | None = None
     """Name of a profile, or path of a ``.toml`` file; None: by the model's name."""
     seed: int | None = None
     cache: bool = False
@@ -78,13 +82,16 @@ class Spec:
     cache: bool
     max_output_tokens: int | None
 
-    def facts(self, endpoint: Endpoint) -> ModelFacts:
-        """Tell what ledger and prompts must know of a model."""
+    def facts(self, endpoint: Endpoint, profile: Profile) -> ModelFacts:
+        """Tell what ledger and prompts must know of a model that is spoken to by a profile."""
+        cap = self.max_output_tokens or profile.max_output_tokens
+        if endpoint.local and self.max_output_tokens is None:
+            cap = min(cap, LOCAL_OUTPUT_TOKENS)
         return ModelFacts(
             name=endpoint.name,
             price=endpoint.price,
             window_tokens=endpoint.window_tokens,
-            max_output_tokens=self.max_output_tokens or _output_tokens(endpoint),
+            max_output_tokens=cap,
             at_once=endpoint.at_once,
         )
 
@@ -120,13 +127,13 @@ def _profile(settings: Settings, root: Endpoint) -> str:
     if settings.profile is None:
         return profiles.choose(root.name)
     profiles.load(settings.profile)  # what is wrong with it is said now
-    return settings.profile
+    return str(settings.profile)
 
 
 def _sub_profile(settings: Settings, root: Endpoint, sub: Endpoint) -> str:
     """Choose how the sub-model is spoken to: a profile that the user names is the root's."""
     if settings.profile is not None and sub.name == root.name:
-        return settings.profile
+        return str(settings.profile)
     return profiles.choose(sub.name)
 
 
@@ -193,17 +200,13 @@ def _sub_endpoint(settings: Settings, root: Endpoint, env: Mapping[str, str]) ->
     return sub if price else replace(sub, price=root.price, price_source=root.price_source)
 
 
-def _output_tokens(endpoint: Endpoint) -> int:
-    if endpoint.local:
-        return LOCAL_OUTPUT_TOKENS
-    return profiles.load(profiles.choose(endpoint.name)).max_output_tokens
-
-
 def _at_least(least: int, tokens: int | None, setting: str) -> int | None:
     if tokens is None:
         return None
     if not isinstance(tokens, int) or isinstance(tokens, bool) or tokens < least:
         raise ConfigError(f"{setting} must be a whole number >= {least}, got {tokens!r}")
+    if tokens > MOST_TOKENS:
+        raise ConfigError(f"{setting} must be at most {MOST_TOKENS:,}, got {tokens:,}")
     return tokens
 
 
