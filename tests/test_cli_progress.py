@@ -154,6 +154,7 @@ def lines_of(*events: ev.AnyEvent) -> list[str]:
     shown = Lines(target)
     for seq, event in enumerate(events):
         shown.record(ev.Record(seq=seq, at_s=0.0, node=ROOT, event=event))
+    shown.close()
     return [line.partition("root: ")[2] for line in said(target)]
 
 
@@ -222,6 +223,77 @@ def test_a_slow_loop_has_a_line_every_half_minute() -> None:
 
     assert [line.partition("asked for ")[2] for line in said(target)[1:]] == [
         *("2 sub-calls", "4 sub-calls", "7 sub-calls"),
+    ]
+
+
+def mapping(items: int, *, batch: int = 1, price_only: bool = False) -> ev.CallsRequested:
+    task = ev.Task(instruction="kind?", price_only=price_only)
+    requests = [ev.Request(prompt="p")] * items
+    return ev.CallsRequested(
+        cell=1, batch=BatchId(batch), purpose="map", requests=requests, task=task
+    )
+
+
+def sub(call: int) -> ev.CallReserved:
+    return ev.CallReserved(
+        call=CallId(call),
+        attempt=1,
+        model="m",
+        purpose="sub",
+        worst_usd_micro=0,
+        worst_tokens=0,
+        batch=BatchId(1),
+        position=0,
+    )
+
+
+def brought(call: int) -> ev.CallSettled:
+    return ev.CallSettled(call=CallId(call), text="{}", finish="stop", usage=ev.Usage())
+
+
+def test_what_is_asked_for_a_price_is_not_told_as_asked_for() -> None:
+    began = ev.CellStarted(cell=1, code="1")
+
+    assert lines_of(began, mapping(200, price_only=True), mapping(100, batch=2))[1:] == [
+        "cell 1 asks for 100 items to be mapped"
+    ]
+
+
+def test_a_long_map_has_a_line_every_half_minute() -> None:
+    target = pipe()
+    shown = Lines(target)
+    steps: list[tuple[float, ev.AnyEvent]] = [
+        (100.0, ev.CellStarted(cell=1, code="llm_map(items)")),
+        (100.0, mapping(200)),
+        *[(100.0, sub(call)) for call in range(1, 10)],
+        *[(100.0 + 10 * call, brought(call)) for call in range(1, 8)],
+        (175.0, failed(8, "server")),
+        (176.0, brought(9)),
+        (177.0, ev.CellFinished(cell=1, output="", ended="clean")),
+    ]
+    for seq, (at_s, event) in enumerate(steps):
+        shown.record(ev.Record(seq=seq, at_s=at_s, node=ROOT, event=event))
+
+    assert said(target)[2:] == [
+        "[  130.0 s] root: cell 1: 200 items to map: 3 calls done, 6 under way",
+        "[  160.0 s] root: cell 1: 200 items to map: 6 calls done, 3 under way",
+        "[  175.0 s] root: a call failed: busy",
+        "[  177.0 s] root: cell 1 ok in 1 min 17 s, 200 items to map: 8 calls done, 1 failed",
+    ]
+
+
+def test_calls_that_are_cancelled_together_are_told_in_one_line() -> None:
+    assert lines_of(
+        *map(sub, range(1, 16)),
+        ev.StopRequested(),
+        *[failed(call, "cancelled") for call in range(1, 8)],
+        brought(8),
+        *[failed(call, "cancelled") for call in range(9, 16)],
+        ev.DeadlinePassed(),
+    ) == [
+        "finishing with what is there; Ctrl-C again stops now",
+        "14 calls are cancelled",
+        "closing: timeout_s is nearly over",
     ]
 
 

@@ -273,3 +273,19 @@ def test_what_was_declined_and_what_had_the_wrong_shape_is_counted() -> None:
     assert texts(cut, width=120)[1] == (
         f"└ 1 labels = llm_query_batched(parts)  wrong shape  {told} · 8.0 s"
     )
+
+
+def test_of_a_map_only_calls_are_counted_because_values_are_not_in_the_records() -> None:
+    items = asks(*"abcdef", batch=1, purpose="map")
+    failure = ev.Failure(fault="server", message="down")
+    failed = (ROOT, ev.CallFailed(call=settled(3).call, failure=failure))
+
+    assert counters(items) == "6 items to map: no calls"
+    assert counters(items, *made(1, 1, 0)) == "6 items to map: 1 call done"
+    assert counters(items, *made(1, 1, 0), *made(2, 1, 2), made(3, 1, 4)[0], failed) == (
+        "6 items to map: 2 calls done, 1 failed"
+    )
+    texts_ = asks("a", "b", batch=2, purpose="reduce")
+    assert counters(items, texts_, made(1, 1, 0)[0], *made(2, 2, 0)) == (
+        "6 items to map: 0 calls done, 1 under way, 2 texts to reduce: 1 call done"
+    )

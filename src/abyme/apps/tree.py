@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 
 from abyme.apps.amounts import count, duration, money, tokens, usd
 from abyme.apps.safe_text import safe_line
-from abyme.apps.view import CallView, CellView, NodeView, Resumed, RunView, first_line
+from abyme.apps.view import CallState, CallView, CellView, NodeView, Resumed, RunView, first_line
 from abyme.core import events as ev
 from abyme.core.ids import ROOT, NodeId
 
@@ -87,7 +87,9 @@ def differing(node: NodeId, difference: ev.Difference) -> str:
 
 
 def describe_calls(cell: CellView) -> str:
-    """Sub-calls of a cell as counters; empty if there were none."""
+    """Sub-calls of a cell as counters; empty if there were none. How many items have got a value
+    is not in the records, nor how many calls are still to be made.
+    """
     asked, children = cell.asked("llm"), cell.asked("rlm")
     items, texts = cell.asked("map"), cell.asked("reduce")
     parts = []
@@ -95,14 +97,9 @@ def describe_calls(cell: CellView) -> str:
         same = f", {cell.answered_before:,} the same" if cell.answered_before else ""
         parts.append(f"{count(asked, 'sub-call')}: {_ended(cell.made('llm'), same)}")
     if items:
-        calls = cell.made("map")
-        parts.append(
-            f"{count(items, 'item')} mapped in {count(len(calls), 'call')}: {_ended(calls)}"
-        )
+        parts.append(f"{count(items, 'item')} to map: {_made(cell.made('map'))}")
     if texts:
-        calls = cell.made("reduce")
-        words = f"{count(texts, 'text')} reduced in {count(len(calls), 'call')}"
-        parts.append(f"{words}: {_ended(calls)}")
+        parts.append(f"{count(texts, 'text')} to reduce: {_made(cell.made('reduce'))}")
     if children:
         begun = len(cell.children)
         some = begun < children
@@ -117,8 +114,22 @@ def describe_calls(cell: CellView) -> str:
 
 
 def _ended(calls: Sequence[CallView], more: str = "") -> str:
-    done, failed = (sum(call.state == state for call in calls) for state in ("done", "failed"))
+    done, failed = _in_state(calls, "done"), _in_state(calls, "failed")
     return f"{done:,} done{more}" + (f", {failed:,} failed" if failed else "")
+
+
+def _made(calls: Sequence[CallView]) -> str:
+    """Count the calls of a task, which are not as many as its items."""
+    if not calls:
+        return "no calls"
+    done, failed = _in_state(calls, "done"), _in_state(calls, "failed")
+    words = f"{count(done, 'call')} done" + (f", {failed:,} failed" if failed else "")
+    under_way = _in_state(calls, "open")
+    return words + (f", {under_way:,} under way" if under_way else "")
+
+
+def _in_state(calls: Sequence[CallView], state: CallState) -> int:
+    return sum(call.state == state for call in calls)
 
 
 def how_it_ended(cell: CellView) -> tuple[str, Style]:

@@ -32,16 +32,19 @@ ASKED: Final = {
 class Asked:
     """What a cell has asked for: told at once, then whenever it has doubled, or is due.
 
-    A loop that asks for one sub-call at a time would fill a log.
+    A loop that asks for one sub-call at a time would fill a log. What is asked for a price only
+    is not asked for.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, at_s: float) -> None:
         self._all: Counter[str] = Counter()
         self._told: Counter[str] = Counter()
-        self._told_s = 0.0
+        self._told_s = at_s
 
     def take(self, event: ev.CallsRequested, at_s: float) -> str:
         """Take a batch in; the words, if it is time for some."""
+        if event.task is not None and event.task.price_only:
+            return ""
         kind = event.purpose
         self._all[kind] += len(event.requests) + event.unread
         now, told = self._all[kind], self._told[kind]
@@ -50,6 +53,13 @@ class Asked:
         self._told[kind], self._told_s = now, at_s
         verb = "has asked" if told else "asks"
         return f"cell {event.cell} {verb} for {count(now, *ASKED[kind])}"
+
+    def is_due(self, at_s: float) -> bool:
+        """Tell whether nothing has been told for long; it is taken to be told now."""
+        if at_s < self._told_s + OFTEN_S:
+            return False
+        self._told_s = at_s
+        return True
 
 
 class Lines:
@@ -66,9 +76,13 @@ class Lines:
         """What running cells have asked for."""
         self._said: dict[NodeId, str] = {}
         """Last replies of which no cell has come yet."""
+        self._cancelled: Counter[NodeId] = Counter()
+        """Calls of which it is to be said that they are: a stop cancels many at once."""
+        self._cancelled_s = 0.0
 
     def note(self, text: str) -> None:
         """Print it."""
+        self._say_cancelled()
         if self._held is None:
             self._terminal.say(text)
         else:
@@ -95,10 +109,14 @@ class Lines:
     def record(self, record: ev.Record) -> None:
         """Print what a reader of a log wants of it."""
         self.view.add(record)
-        words = self._words(record.node, record.event)
+        event = record.event
+        if isinstance(event, ev.CallFailed) and event.failure.fault == "cancelled":
+            self._cancelled[record.node] += 1
+            self._cancelled_s = record.at_s
+            return
+        words = self._words(record.node, event)
         if words:
-            line = f"[{record.at_s:7.1f} s] {named(record.node)}: {words}"
-            self.note(safe_line(line, self._terminal.width))
+            self._say(record.at_s, record.node, words)
 
     def text(self, node: NodeId, piece: str) -> None:
         """Print nothing: the cell will be printed when it runs."""
@@ -115,7 +133,17 @@ class Lines:
 
     def close(self) -> None:
         """Say what was kept."""
+        self._say_cancelled()
         self.go_on()
+
+    def _say(self, at_s: float, node: NodeId, words: str) -> None:
+        self.note(safe_line(f"[{at_s:7.1f} s] {named(node)}: {words}", self._terminal.width))
+
+    def _say_cancelled(self) -> None:
+        cancelled, self._cancelled = self._cancelled, Counter()
+        for node, calls in cancelled.items():
+            words = "a call is cancelled" if calls == 1 else f"{calls:,} calls are cancelled"
+            self._say(self._cancelled_s, node, words)
 
     def _is_next_tenth(self, done: int, total: int | None) -> bool:
         tenth = 10 * done // total if total else -1
@@ -147,7 +175,7 @@ class Lines:
         match event:
             case ev.CellStarted():
                 self._said.pop(node, None)
-                self._asked[node] = Asked()
+                self._asked[node] = Asked(self.view.at_s)
                 return f"cell {event.cell}: {first_line(event.code)}"
             case ev.CellFinished():
                 cell = self.view.nodes[node].cells[-1]
@@ -157,12 +185,11 @@ class Lines:
                     f", {calls}" if calls else ""
                 )
             case ev.CallsRequested():
-                return self._asked.setdefault(node, Asked()).take(event, self.view.at_s)
+                at_s = self.view.at_s
+                return self._asked.setdefault(node, Asked(at_s)).take(event, at_s)
 
     def _of_call(self, node: NodeId, event: ev.AnyEvent) -> str:
         match event:
-            case ev.CallFailed() if event.failure.fault == "cancelled":
-                return "a call is cancelled"
             case ev.CallFailed():
                 self._failed[event.call] = event.failure
                 return f"a call failed: {event.failure.message}"
@@ -173,8 +200,17 @@ class Lines:
             case ev.CallSettled() if self.view.is_turn(event.call):
                 self._said[node] = event.text
                 return ""
+            case ev.CallSettled():
+                return self._so_far(node)
             case _:
                 return ""
+
+    def _so_far(self, node: NodeId) -> str:
+        """Tell of a cell that waits for many calls, now and then."""
+        asked, cells = self._asked.get(node), self.view.nodes[node].cells
+        if asked is None or not cells or cells[-1].finished or not asked.is_due(self.view.at_s):
+            return ""
+        return f"cell {cells[-1].number}: {describe_calls(cells[-1])}"
 
     def _of_run(self, event: ev.AnyEvent) -> str:  # noqa: PLR0911 - one a case
         match event:
