@@ -1,13 +1,17 @@
 """Contract: prompts. Each profile is a data file; its size is pinned, its slots are filled."""
 
 import os
+import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from core_doubles import Run
+from msgspec import structs
 
 from abyme import RLM
 from abyme.core import effects as do
+from abyme.core.profile import Profile, Slots, SubPrompts
 from abyme.errors import ConfigError
 from abyme.run import profiles
 from abyme.run.spec import Settings, settle
@@ -42,6 +46,20 @@ def test_the_strong_text_names_the_cut_that_is_made():
 @pytest.mark.parametrize("name", profiles.names())
 def test_a_profile_that_comes_along_has_the_slots_it_needs_and_no_others(name):
     assert profiles.load(name).name == name
+
+
+def test_only_the_profiles_for_small_local_models_show_output_without_a_fence():
+    """They answered fewer questions with one (docs/concepts/security.md)."""
+    bare = [name for name in profiles.names() if not profiles.fences(profiles.load(name).output)]
+
+    assert bare == ["weak-local", "weak-local-text"]
+
+
+def test_a_file_that_fences_output_in_its_own_way_is_taken(tmp_path):
+    own = "output = '[{nonce}]{output}{guest_notes}{changed}[{nonce}]{notes}{status}'"
+    profile = profiles.load(written(tmp_path, f'extends = "weak-local"\n{own}'))
+
+    assert profile.output.startswith("[{nonce}]{output}")
 
 
 def test_a_small_local_model_gets_the_plain_prompt():
@@ -106,6 +124,10 @@ WRONG = {
     'stop = [""]': "stop: an empty text",
     'examples = [{role = "usre", content = "x"}]': "there is no role 'usre'",
     'question = "Go on."': "question lacks {question}",
+    'output = "{output}"': "output lets a document speak to the model as the engine does",
+    'output = "<{nonce}>{output}"': "put {nonce} before and after",
+    'output = "{guest_notes}<{nonce}>{output}</{nonce}>"': "put {nonce} before and after",
+    'output = "<{nonce}>{output}</{nonce}>{changed}"': "put {nonce} before and after",
     'output = "{outptu}"': "output lacks {output}; output has {outptu}, which nothing fills",
     'last_turn = "now"': "last_turn lacks {reason}",
     'doubt = "Why {who}?"': "doubt has {who}, which nothing fills; it may have {why}, {question}",
@@ -154,6 +176,23 @@ map = '{instruction} {values} {"1": "x"}'
 
     assert profile.system == "Reply {answer} or {}"
     assert profile.question == '{question} as {"a": 1, "b": {}} or {1} or {two words}'
+
+
+def test_the_guide_lists_the_slots_that_there_are():
+    guide = Path(__file__).parents[1] / "docs/guides/models.md"
+    table = guide.read_text().partition("| field | must have |")[2].partition("\n\n")[0]
+    listed = {}
+    for row in table.splitlines()[2:]:
+        fields, needs, may = (re.findall(r"`\{?([\w.]+)\}?`", cell) for cell in row.split("|")[1:4])
+        listed |= {field: ({*needs, *may} - {"nonce"}) for field in fields}
+    marked = {}
+    for kind, before in ((Profile, ""), (SubPrompts, "sub.")):
+        for field in structs.fields(kind):
+            for mark in get_args(field.type):
+                if isinstance(mark, Slots):
+                    marked[before + field.name] = {*mark.needs, *mark.may} - {"nonce"}
+
+    assert listed == marked
 
 
 def test_texts_that_may_be_left_out_need_no_slots(tmp_path):

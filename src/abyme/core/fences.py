@@ -2,8 +2,10 @@
 
 REPL output and document text reach a model between tags that carry a nonce,
 fresh for each hop and derived from the run's seed, which no guest is told. So a
-document cannot close the fence it stands in. Does not stop a model from being
-persuaded by what it reads (design section 2).
+document cannot close the fence it stands in. The fence is a part of a profile's
+template of output: those for small local models (`weak-local`) have none there
+(docs/concepts/security.md); what sub-models read is fenced whatever the profile.
+Does not stop a model from being persuaded by what it reads (design section 2).
 """
 
 import hashlib

@@ -3,7 +3,8 @@
 A prefix does not change while the prompt fits its model's window, so that provider and
 llama.cpp prompt caches hit; when it does not, older turns are folded in one big step
 (`folding`). The system text, the examples, the question and the last turn always stand.
-Everything that comes from a REPL stands between data fences, in bounds.
+Everything that comes from a REPL stands where the profile's template puts it, in bounds: between
+data fences, but for `weak-local` (`fences` says why), whose model sees output as bare text.
 Templates are filled in one pass, never by `str.format`: texts hold braces.
 """
 
@@ -24,6 +25,7 @@ MAX_NOTE_CHARS = 300
 MAX_CHANGED = 40
 MAX_DIFFERENCES = 8
 """Bounds on what a guest can put into a prompt beside its output."""
+PREVIEW_CUT = "\n[the rest of this description is left out: the window is small]"
 LEAST_CHARS = 400
 """Of the last output, and of the reply that asked for it, however small the window."""
 SHRUNK_SHARE = 10
@@ -75,6 +77,10 @@ class Told:
         """Show less of the output, and of the error."""
         self.output_chars, self.error_chars = chars, min(chars, self.error_chars)
         self._text = None
+
+    def fill(self, **slots: str) -> None:
+        """Say something else in some slots."""
+        self.slots, self._text = self.slots | slots, None
 
 
 @dataclass(slots=True)
@@ -131,13 +137,18 @@ class Transcript:
     @property
     def tokens(self) -> int:
         """How long the prompt is, estimated."""
+        return self._fixed + sum(turn.tokens for turn in self._turns)
+
+    @property
+    def _fixed(self) -> int:
+        """How much of it is not turns."""
         if self._head_tokens is None:
             head = [*(message.content for message in self._head), self._profile.prefill]
             self._head_tokens = sum(map(_counted, head))
         opened = self._opened()
         if self._opened_counted[0] != opened:
             self._opened_counted = opened, _counted(opened)
-        return self._head_tokens + self._opened_counted[1] + sum(t.tokens for t in self._turns)
+        return self._head_tokens + self._opened_counted[1]
 
     def question(self, question: str, preview: str, status: str) -> None:
         """Open the conversation."""
@@ -181,7 +192,8 @@ class Transcript:
         prefix then stands for many turns.
         """
         if room_tokens is not None and self.tokens > room_tokens:
-            self._fold(room_tokens // 2, room_tokens)
+            beside = room_tokens - self._fixed
+            self._fold(max(room_tokens // 2, self._fixed + beside // 4), room_tokens)
 
     def halve(self) -> bool:
         """Fold to half of what was sent; tell whether that has made it shorter."""
@@ -191,22 +203,37 @@ class Transcript:
 
     def _fold(self, target: int, most: int) -> None:
         """Fold the oldest turns down to `target` tokens. The last one stays; only if it alone
-        makes the prompt longer than `most` the middle of its output goes, then of its reply.
+        makes the prompt longer than `most` it is cut, and then the preview.
         """
+        lines = max(0, min(most, 2 * (most - self._fixed)))
         while len(self._turns) > 1 and self.tokens > target:
-            self._folded.add(self._turns.pop(0).trace, most)
-        if not self._turns:
-            return
-        last = self._turns[-1]
-        if last.told is not None and last.told.finished is not None:
-            chars = len(last.told.text)
+            self._folded.add(self._turns.pop(0).trace, lines)
+        if self._turns:
+            self._cut_last(self._turns[-1], most)
+        self.cut_preview(most)
+
+    def _cut_last(self, last: Turn, most: int) -> None:
+        """Cut the middle of a turn's output, then of its reply, then what else a guest says."""
+        cell = last.told if last.told is not None and last.told.finished is not None else None
+        if cell is not None:
+            chars = len(cell.text)
             while self.tokens > most and chars > LEAST_CHARS:
                 chars = max(LEAST_CHARS, chars * 3 // 4)
-                last.told.cut(chars)
+                cell.cut(chars)
         whole, chars = last.reply, len(last.reply)
         while self.tokens > most and chars > LEAST_CHARS:
             chars = max(LEAST_CHARS, chars * 3 // 4)
             last.reply = cut(whole, chars)
+        if cell is not None and self.tokens > most:
+            said = {name: cell.slots[name] for name in ("guest_notes", "changed")}
+            cell.fill(**{name: cut(text, LEAST_CHARS // 2) for name, text in said.items()})
+
+    def cut_preview(self, most: int) -> None:
+        """Leave lines at the end of the preview out while the prompt is longer than `most`."""
+        lines = self._opening.slots.get("preview", "").removesuffix(PREVIEW_CUT).splitlines()
+        while self.tokens > most and len(lines) > 1:
+            del lines[len(lines) * 3 // 4 :]
+            self._opening.fill(preview="\n".join(lines) + PREVIEW_CUT)
 
     def _opened(self) -> str:
         """Give the first message: the question, and after it what is folded."""

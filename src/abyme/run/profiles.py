@@ -3,7 +3,8 @@
 A profile is a data file: a new one is a new ``core/prompts/NAME.toml``, which may extend
 another. Its texts go into the run's first record, so that a replay does not depend on the files.
 Invariant: what `load` returns can be used; whatever is wrong with a file is a `ConfigError`
-that names the file and what to change. Does not judge what a text says.
+that names the file and what to change; and a user's own file fences what a cell brought.
+Does not judge what a text says.
 """
 
 import re
@@ -16,7 +17,7 @@ import msgspec
 from msgspec import Struct, structs
 
 from abyme import files
-from abyme.core.profile import Profile, Range, Slots, SubPrompts
+from abyme.core.profile import GUESTS_WORDS, Profile, Range, Slots, SubPrompts
 from abyme.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -29,6 +30,11 @@ ROLES: Final = ("user", "assistant")
 
 _BRACED: Final = re.compile(r"\{([^\W\d]\w*)\}")
 """What is meant for a slot. Other braces, as JSON has them, are text."""
+
+UNFENCED: Final = (
+    "output lets a document speak to the model as the engine does: put {nonce} before and after "
+    "what comes from a cell, as in <data {nonce}>, then {output}, then </data {nonce}>"
+)
 
 
 def load(name: str | Path) -> Profile:
@@ -96,6 +102,8 @@ def _data(name: str) -> dict[str, Any]:
         raise msgspec.ValidationError("sub is no table: write [sub], and its fields below")
     if unknown := {*_strange(data, Profile), *_strange(sub, SubPrompts, "sub.")}:
         raise msgspec.ValidationError(f"there is no field {', '.join(sorted(unknown))}")
+    if name not in names() and not fences(str(data.get("output", ""))):
+        raise msgspec.ValidationError(UNFENCED)
     if below is None:
         return data
     if below not in names():
@@ -166,6 +174,13 @@ def _wrong_texts(profile: Profile) -> Iterator[str]:
         yield f"examples: there is no role {role!r}; there are: {', '.join(ROLES)}"
     if "" in profile.stop:
         yield "stop: an empty text would stop every reply at once"
+
+
+def fences(template: str) -> bool:
+    """Tell whether all that a guest words stands between two ``{nonce}``."""
+    first, last = template.find("{nonce}"), template.rfind("{nonce}")
+    theirs = (slot.start() for slot in _BRACED.finditer(template) if slot[1] in GUESTS_WORDS)
+    return all(first < start < last for start in theirs)
 
 
 def _wrong_fields(of: Profile | SubPrompts) -> Iterator[str]:
