@@ -76,8 +76,8 @@ class Asked:
     "--max-output-tokens",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Of one reply, reasoning included; 4,096 if not given, 16,384 of models that reason, "
-    "1,024 of local ones.",
+    help="Of one reply, reasoning included; if not given, what the profile says: 4,096, 16,384 of "
+    "models that reason, 1,024 of local ones.",
 )
 @click.option(
     "--window",
