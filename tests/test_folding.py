@@ -153,6 +153,77 @@ def test_a_reply_may_take_half_of_the_window_at_most():
     assert run.one(do.AskModel).max_output_tokens == 2_500
 
 
+LINES = "\n".join(f"| line {number} of the preview" for number in range(40))
+
+
+@pytest.mark.parametrize("window", [1_500, 1_700, 2_048, 3_000, 4_096])
+@pytest.mark.parametrize("words", [2, 100, 500, 2_000])
+def test_prompt_and_reply_fit_a_small_window_and_the_question_is_whole(window, words):
+    question = ("what is it? " * words)[: 5 * words]
+    run = Run(root=facts("test:root", window_tokens=window), question=question, preview=LINES)
+    run.ready()
+    notes = ["a note of the REPL " * 10] * 20
+    names = [ev.Name(name=f"a_name_of_{i}", type="list", size=i) for i in range(60)]
+    if run.tree.finished is not None:
+        assert tokens.estimate(STRONG.system + question) + 896 > window - 200
+        return
+    for cell in range(1, 12):
+        asked = run.one(do.AskModel)
+        prompt = sum(tokens.estimate(m.content) + 4 for m in asked.messages)
+        assert prompt + asked.max_output_tokens <= window
+        assert question in asked.messages[1].content
+        assert asked.max_output_tokens >= folding.LEAST_REPLY_TOKENS
+        run.code(f"x = {cell}\n# {prose(2_000)}")
+        run.done(prose(10_000), cell=cell, changed=names, notes=notes)
+
+
+def test_a_large_question_leaves_less_to_a_reply_but_not_less_than_the_least():
+    def reply(words):
+        run = Run(root=facts("test:root", window_tokens=8_192), question="word " * words)
+        run.ready()
+        return run.one(do.AskModel).max_output_tokens
+
+    caps = [reply(words) for words in (10, 1_000, 3_000, 4_000, 5_000)]
+    assert caps[:2] == [4_096, 4_096]
+    assert caps == sorted(caps, reverse=True)
+    assert folding.LEAST_REPLY_TOKENS <= caps[-1] < 1_000
+
+
+def test_a_preview_is_left_out_from_its_end_before_a_window_is_too_small():
+    run = Run(root=facts("test:root", window_tokens=1_800), preview=LINES)
+    run.ready()
+    told = run.one(do.AskModel).messages[1].content
+
+    assert "\n| line 0 of the preview\n" in told
+    assert "\n[the rest of this description is left out: the window is small]\n" in told
+    assert "line 39" not in told
+
+
+def test_a_question_that_can_never_fit_is_refused_before_anything_is_spent(tmp_path):
+    model = ScriptedModel(["```repl\nsubmit(1)\n```"])
+    rlm = RLM(model=model, window_tokens=4_096, runs_dir=tmp_path, warm=0)
+    needed = (
+        r"has 4,096 tokens; .* take about [678],\d\d\d, a turn and a reply 896 more; ask a short"
+    )
+    with rlm, pytest.raises(ConfigError, match=needed):
+        rlm.ask("word " * 6_000, "a text")
+
+    assert model.requests == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_child_whose_question_can_never_fit_fails_and_its_parent_goes_on():
+    run = Run(sub=facts("test:sub", window_tokens=4_096))
+    run.ready()
+    run.code()
+    run.ask("word " * 6_000, purpose="rlm", text="a text", model="test:sub")
+    run.ready("0.0")
+    (result,) = run.one(do.AnswerBatch).results
+
+    assert result.failure.fault == "child_failed"
+    assert "the window of test:sub is too small" in result.failure.message
+
+
 def test_without_a_known_window_nothing_is_folded():
     _, asked = run_turns(30, window_tokens=None)
 

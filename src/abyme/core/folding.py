@@ -1,7 +1,8 @@
 """Folding: older turns shrink to a line each when a prompt nears its model's window.
 
-Decides how many tokens a reply and a prompt may have, and what is left of a turn: what ran,
-what it left in which names, how it ended, how much it printed. The REPL keeps everything.
+Decides how many tokens a reply and a prompt may have (a large first message leaves less to
+both), and what is left of a turn: what ran, what it left in which names, how it ended, how much
+it printed. The REPL keeps everything.
 
 Invariants: all lines stand inside one data fence, and what a guest has worded in them (names,
 types, a class of error) is bounded and cannot break a line; lines are only ever added, or the
@@ -21,6 +22,12 @@ LEARNED_SHARE = 8
 """A prompt that a provider found too long is taken to be so much over."""
 LINES_SHARE = 6
 """Of the room, the part that folded lines may take; then the oldest are joined, to half of it."""
+LEAST_REPLY_TOKENS = 256
+"""That a reply may have, however full the window."""
+LEAST_TURN_TOKENS = 640
+"""That a turn takes of the next prompt when all that can be cut of it is."""
+TURNS_TOKENS = 1_024
+"""Kept for turns rather than for a reply where the first message leaves little."""
 CODE_CHARS = 80
 MAX_NAMES = 12
 """In one line."""
@@ -48,6 +55,9 @@ class Room:
 
     most: int | None
     """By the window; None: it is not known."""
+    window: int | None = None
+    reply: int = 0
+    """Tokens that a reply may have."""
     _counted: tokens.Calibration = field(default_factory=tokens.Calibration)
 
     @classmethod
@@ -55,8 +65,33 @@ class Room:
         """Make that of a model's turns."""
         if model is None or model.window_tokens is None:
             return cls(None)
-        window = model.window_tokens
-        return cls(max(1, window - reply_tokens(profile, model) - window // MARGIN_SHARE))
+        window, reply = model.window_tokens, reply_tokens(profile, model)
+        return cls(max(1, window - reply - window // MARGIN_SHARE), window, reply)
+
+    @property
+    def first(self) -> int | None:
+        """Tokens that a first prompt may have, so that a reply and a turn after it fit."""
+        if self.window is None:
+            return None
+        return self.window - LEAST_REPLY_TOKENS - LEAST_TURN_TOKENS
+
+    def begins(self, first: int) -> None:
+        """Make replies shorter where a first prompt of so many tokens leaves too little beside."""
+        if self.window is None:
+            return
+        usable = self.window - self.window // MARGIN_SHARE
+        left = usable - first
+        least = min(self.reply, LEAST_REPLY_TOKENS)
+        self.reply = max(least, min(self.reply, left - min(TURNS_TOKENS, left // 2)))
+        self.most = max(1, usable - self.reply)
+
+    def reply_beside(self, prompt: int) -> int | None:
+        """Tokens that the reply to a prompt may have; None: the window does not say."""
+        if self.window is None:
+            return None
+        usable = self.window - self.window // MARGIN_SHARE
+        left = usable - self._counted.expected("", prompt)
+        return min(self.reply, max(LEAST_REPLY_TOKENS, left))
 
     @property
     def tokens(self) -> int | None:

@@ -15,7 +15,7 @@ from enum import Enum, auto
 from typing import Any, Final, Literal, TypeAlias
 
 from abyme.core import events as ev
-from abyme.core import grounds, replies
+from abyme.core import folding, grounds, replies
 from abyme.core.effects import Budget
 from abyme.core.folding import Room
 from abyme.core.ids import NodeId
@@ -73,6 +73,8 @@ class Think:
     messages: tuple[Message, ...]
     closing: bool
     """The last one: it may use what the ledger has set aside."""
+    reply_tokens: int | None = None
+    """That the model's window leaves for the reply; None: it is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,11 +254,28 @@ class Machine:
                 return None
 
     def _opened(self, event: ev.SessionOpened, budget: Budget) -> Step:
-        self.state = State.THINKING
         status = self._status(budget, self.turn + 1)
         question = self.question + answer_shape(self.schema)
         self._transcript.question(question, event.preview or self.preview, status)
+        if (most := self._room.first) is not None:
+            self._transcript.cut_preview(most)
+            if self._transcript.tokens > most:
+                return self._end("failed", self._too_small())
+            self._room.begins(self._transcript.tokens)
+        self.state = State.THINKING
         return self._think()
+
+    def _too_small(self) -> str:
+        """Say that the window cannot take the first message, and what to do."""
+        assert self.model is not None
+        least = folding.LEAST_REPLY_TOKENS + folding.LEAST_TURN_TOKENS
+        need = self._transcript.tokens
+        return (
+            f"the window of {self.model.name} is too small: it has {self.model.window_tokens:,} "
+            "tokens; the system text, the question and the least that is said of the context take "
+            f"about {need:,}, a turn and a reply {least:,} more; ask a shorter question, declare "
+            "the model's real window (--window, window_tokens), or take a model with a larger one"
+        )
 
     def _rebuilt(self, event: ev.SessionRebuilt, budget: Budget) -> Step:
         """Go on where the REPL was lost, or the run cut off."""
@@ -417,7 +436,8 @@ class Machine:
     def _asked(self) -> Think:
         """Send what the transcript has, as much of it as the model's window takes."""
         self._transcript.fit(self._room.tokens)
-        return Think(self._transcript.messages, closing=self._closing_asked)
+        reply = self._room.reply_beside(self._transcript.tokens)
+        return Think(self._transcript.messages, self._closing_asked, reply)
 
     def _status(self, budget: Budget, turn: int) -> str:
         turn, most = min(turn, self.max_turns), self.max_turns

@@ -192,7 +192,7 @@ class Tree:
             purpose="turn",
             model=model,
             messages=step.messages,
-            max_output_tokens=_output_tokens(profile, model, closing=step.closing),
+            max_output_tokens=_output_tokens(profile, model, step),
             temperature=profile.temperature,
             prefill=profile.prefill,
             stop=tuple(profile.stop),
@@ -333,6 +333,8 @@ class Tree:
         return self.book.ledger.short_of(turn + turn + turn)  # the next one, and two more
 
 
-def _output_tokens(profile: Profile, model: ev.ModelFacts, *, closing: bool) -> int:
+def _output_tokens(profile: Profile, model: ev.ModelFacts, step: Think) -> int:
     most = folding.reply_tokens(profile, model)
-    return min(most, pricing.closing_tokens(model)) if closing else most
+    if step.reply_tokens is not None:
+        most = min(most, step.reply_tokens)
+    return min(most, pricing.closing_tokens(model)) if step.closing else most

@@ -304,16 +304,18 @@ def open_sandbox(warm: int) -> Sandbox:
 
 
 def _check_first_turn(started: ev.RunStarted) -> None:
-    """See whether the limits allow a first turn at all.
+    """See whether the limits and the model's window allow a first turn at all.
 
     Raises:
-        ConfigError: which limit does not, and what it would have to be at least.
+        ConfigError: what does not, and what it would have to be at least.
     """
     tree = Tree(started)
     opened = ev.SessionOpened(python="", snapshots=False, layers=[])
     events: tuple[ev.AnyEvent, ...] = (started, opened)
     for seq, event in enumerate(events):
         tree.step(ev.Record(seq=seq, at_s=0.0, node=ROOT, event=event))
+    if tree.finished is not None and tree.finished.status == "failed":
+        raise ConfigError(str(tree.finished.reason))
     if tree.finished is not None:
         raise ConfigError(f"the limits allow no turn: {tree.finished.reason}")
 
