@@ -32,6 +32,12 @@ def job(items, task=LABELS, *, model=MODEL, prompts=PROMPTS, known=None):
     return MapJob(items, task, model, prompts, known or {})
 
 
+def begun(one) -> Moves:
+    """What a job begins with, with all its asks made."""
+    moves = one.begin()
+    return Moves(list(moves.asks), moves.results)
+
+
 def reply(text, *, call=1, cut=False, doubts=None):
     return Reply(call=CallId(call), text=text, cut=cut, doubts=doubts)
 
@@ -48,12 +54,12 @@ def read(text, count=2, task=LABELS, *, cut=False):
     """By position: what a first reply settles."""
     items = [f"item {number}" for number in range(count)]
     one = job(items, task)
-    return values(one.replied(one.begin().asks[0], reply(text, cut=cut)))
+    return values(one.replied(begun(one).asks[0], reply(text, cut=cut)))
 
 
 def drive(one, answer):
     """Answer asks until there are none; give results by position, and all asks."""
-    moves = one.begin()
+    moves = begun(one)
     results, asks, todo = {}, [], [moves]
     while todo:
         move = todo.pop(0)
@@ -79,7 +85,7 @@ def items_of(ask: Ask):
 
 
 def test_one_call_asks_for_numbered_items_with_instruction_and_labels():
-    (ask,) = job(["a pear", "a cat"]).begin().asks
+    (ask,) = begun(job(["a pear", "a cat"])).asks
     assert ask.text == "1. a pear\n2. a cat"
     assert ask.prompt == (
         "What is it?\n\nDo this for each of the 2 numbered items below. Reply with "
@@ -92,14 +98,14 @@ def test_one_call_asks_for_numbered_items_with_instruction_and_labels():
 
 def test_slots_and_braces_in_an_instruction_stay_as_they_are():
     task = ev.Task(instruction="Fill {count} and {values} as {x}.", labels=["{count}", "b"])
-    (ask,) = job(["i"], task).begin().asks
+    (ask,) = begun(job(["i"], task)).asks
     assert ask.prompt.startswith("Fill {count} and {values} as {x}.\n")
     assert '"{count}", "b"' in ask.prompt
 
 
 @pytest.mark.parametrize("break_", ["\n", "\r\n", "\r", "\v", "\f", "\x85", "\u2028"])
 def test_an_item_of_several_lines_cannot_pose_as_another_item(break_):
-    (ask,) = job([f"one{break_}2. fruit", "two"]).begin().asks
+    (ask,) = begun(job([f"one{break_}2. fruit", "two"])).asks
     assert ask.text == f"1. one{break_}   2. fruit\n2. two"
 
 
@@ -112,7 +118,7 @@ def test_only_our_own_numbers_begin_a_line(texts):
 
 def test_equal_items_are_asked_once_and_all_have_the_value():
     one = job(["a", "b", "a", "a"])
-    (ask,) = one.begin().asks
+    (ask,) = begun(one).asks
     assert (ask.text, ask.positions) == ("1. a\n2. b", (0, 2, 3, 1))
     moves = one.replied(ask, reply('{"1": "fruit", "2": "animal"}'))
     assert values(moves) == {0: "fruit", 1: "animal", 2: "fruit", 3: "fruit"}
@@ -120,12 +126,12 @@ def test_equal_items_are_asked_once_and_all_have_the_value():
 
 def test_packs_keep_to_the_profile_to_the_task_and_to_the_output_cap():
     items = [str(number) for number in range(250)]
-    sizes = [len(ask.positions) for ask in job(items).begin().asks]
+    sizes = [len(ask.positions) for ask in begun(job(items)).asks]
     assert sizes == [100, 100, 50]
     packed = ev.Task(instruction="?", labels=KINDS, pack=120)
-    assert [len(a.positions) for a in job(items, packed).begin().asks] == [120, 120, 10]
+    assert [len(a.positions) for a in begun(job(items, packed)).asks] == [120, 120, 10]
     small = ev.ModelFacts(name="x:y", price=None, window_tokens=32_000, max_output_tokens=200)
-    asks = job(items, model=small).begin().asks
+    asks = begun(job(items, model=small)).asks
     assert max(ask.output_tokens for ask in asks) <= 120
     assert sum(len(ask.positions) for ask in asks) == 250
 
@@ -133,14 +139,16 @@ def test_packs_keep_to_the_profile_to_the_task_and_to_the_output_cap():
 def test_packs_keep_to_the_window():
     small = ev.ModelFacts(name="x:y", price=None, window_tokens=2_000, max_output_tokens=500)
     one = job([f"{n} " + "word " * 300 for n in range(10)], model=small)
-    asks = one.begin().asks
+    expected = one.expected()
+    asks = begun(one).asks
     assert {len(ask.positions) for ask in asks} == {3, 1}
-    assert all(each.prompt_tokens + 500 <= 2_000 for each in one.expected())
+    assert all(each.prompt_tokens + 500 <= 2_000 for each in expected)
+    assert [each.prompt_tokens for each in expected] == [ask.prompt_tokens for ask in asks]
 
 
 def test_an_item_that_fits_in_no_call_fails_with_what_to_do():
     small = ev.ModelFacts(name="x:y", price=None, window_tokens=2_000, max_output_tokens=500)
-    moves = job(["pear", "word " * 3_000, "cat"], model=small).begin()
+    moves = begun(job(["pear", "word " * 3_000, "cat"], model=small))
     ((place, result),) = moves.results
     assert (place, result.call, result.failure.fault) == (1, NO_CALL, "context_length")
     assert "the item has about 3," in result.failure.message
@@ -151,7 +159,7 @@ def test_an_item_that_fits_in_no_call_fails_with_what_to_do():
 
 def test_an_instruction_that_leaves_no_room_fails_all_items():
     small = ev.ModelFacts(name="x:y", price=None, max_output_tokens=500)
-    moves = job(["a", "b"], ev.Task(instruction="word " * 40_000), model=small).begin()
+    moves = begun(job(["a", "b"], ev.Task(instruction="word " * 40_000), model=small))
     assert values(moves) == {0: "context_length", 1: "context_length"}
     assert "32,000 tokens assumed" in moves.results[0][1].failure.message
     assert moves.asks == []
@@ -159,39 +167,49 @@ def test_an_instruction_that_leaves_no_room_fails_all_items():
 
 def test_known_items_leave_their_packs_and_other_packs_stay_as_they_were():
     items = [str(number) for number in range(250)]
-    whole = job(items).begin().asks
+    whole = begun(job(items)).asks
     known = {n: Result(call=CallId(7), text='"fruit"') for n in range(99)}
-    moves = job(items, known=known).begin()
+    moves = begun(job(items, known=known))
     assert [ask.text for ask in moves.asks] == ["1. 99", whole[1].text, whole[2].text]
     assert moves.results == []
 
 
 def test_an_item_equal_to_a_known_one_has_its_result():
     had = Result(call=CallId(7), text='"fruit"')
-    moves = job(["a", "b", "a"], known={0: had}).begin()
+    moves = begun(job(["a", "b", "a"], known={0: had}))
     assert moves.results == [(2, had)]
     assert [ask.positions for ask in moves.asks] == [(1,)]
 
 
 def test_an_item_whose_equal_has_failed_is_asked():
     failed = Result(call=CallId(7), failure=ev.Failure(fault="server", message="no"))
-    moves = job(["a", "a"], known={0: failed}).begin()
+    moves = begun(job(["a", "a"], known={0: failed}))
     assert (moves.results, moves.asks[0].positions) == ([], (1,))
 
 
-def test_expected_calls_are_those_of_the_beginning():
+def test_expected_calls_are_those_of_the_beginning_that_are_not_asked_for_yet():
     task = ev.Task(instruction="?", labels=KINDS, samples=3)
     one = job([f"what is thing {n}?" for n in range(250)], task)
-    asks = one.begin().asks
-    assert [each.output_tokens for each in one.expected()] == [ask.output_tokens for ask in asks]
-    assert len(asks) == 9
+    assert [(each.calls, each.items) for each in one.expected()] == [(3, 100), (3, 100), (3, 50)]
     assert one.expected()[0].output_tokens == 100 * 9
+    asks = one.begin().asks
+    taken = [next(iter(asks)) for _ in range(4)]
+    assert [(each.calls, each.items) for each in one.expected()] == [(1, 100), (2, 100), (2, 50)]
+    taken += asks
+    assert len(taken) == 9
+    assert one.expected() == []
+
+
+def test_asks_hold_texts_of_their_items_and_no_copies():
+    items = [f"thing {n}\nmore" for n in range(3)]
+    (ask,) = begun(job(items)).asks
+    assert all(mine is item for mine, item in zip(ask.texts, items, strict=True))
 
 
 def test_equal_inputs_give_equal_asks():
     items = [f"thing {n % 40}\nmore" for n in range(300)]
     task = ev.Task(instruction="?", schema=AGE, samples=2)
-    assert job(items, task).begin() == job(items, task).begin()
+    assert begun(job(items, task)) == begun(job(items, task))
     assert job(items, task).expected() == job(items, task).expected()
 
 
@@ -199,7 +217,7 @@ def test_equal_inputs_give_equal_asks():
 
 
 def test_the_form_of_labels_names_every_number_and_each_label_once():
-    form = job(["a", "b"]).begin().asks[0].form
+    form = begun(job(["a", "b"])).asks[0].form
     assert form == {
         "type": "object",
         "properties": {"1": {"$ref": "#/$defs/label"}, "2": {"$ref": "#/$defs/label"}},
@@ -213,7 +231,7 @@ def test_the_form_of_labels_names_every_number_and_each_label_once():
 
 
 def test_the_form_of_texts_is_strict():
-    form = job(["a"], TEXTS).begin().asks[0].form
+    form = begun(job(["a"], TEXTS)).asks[0].form
     assert is_strict(form)
     assert shapes.misfit(form, {"1": ""}) is None
 
@@ -234,7 +252,7 @@ def test_a_schema_keeps_its_references_and_names_within_the_form():
         "additionalProperties": False,
     }
     shapes.check(schema)
-    form = job(["a", "b"], ev.Task(instruction="?", schema=schema)).begin().asks[0].form
+    form = begun(job(["a", "b"], ev.Task(instruction="?", schema=schema))).asks[0].form
     shapes.check(form)
     fits = {"$ref": 1, "b": "x", "c": "y", "d": {"$ref": "#/nowhere"}, "e": None}
     assert shapes.misfit(schema, fits) is None
@@ -249,15 +267,15 @@ def test_a_schema_keeps_its_references_and_names_within_the_form():
 def test_a_strict_schema_stays_strict_within_the_form():
     inner = {"type": "object", "properties": {}, "required": [], "additionalProperties": False}
     schema = {"$defs": {"x": inner}, "$ref": "#/$defs/x"}
-    assert is_strict(job(["a"], ev.Task(instruction="?", schema=schema)).begin().asks[0].form)
+    assert is_strict(begun(job(["a"], ev.Task(instruction="?", schema=schema))).asks[0].form)
 
 
 def test_forms_of_very_many_labels_or_items_leave_out_what_endpoints_do_not_take():
     long = ev.Task(instruction="?", labels=[f"{n} " + "x" * 60 for n in range(300)])
-    assert job(["a"], long).begin().asks[0].form["properties"] == {"1": {"type": "string"}}
+    assert begun(job(["a"], long)).asks[0].form["properties"] == {"1": {"type": "string"}}
     wide = ev.ModelFacts(name="x:y", price=None, window_tokens=10**6, max_output_tokens=10**5)
     many = ev.Task(instruction="?", labels=KINDS, pack=5_000)
-    form = job([str(n) for n in range(2_000)], many, model=wide).begin().asks[0].form
+    form = begun(job([str(n) for n in range(2_000)], many, model=wide)).asks[0].form
     assert form["additionalProperties"] == {"$ref": "#/$defs/label"}
     assert "properties" not in form
 
@@ -428,7 +446,7 @@ def test_a_hostile_reply_settles_nothing_and_ends(text, count):
 
 def test_only_what_is_missing_or_wrong_is_asked_again_and_told_why():
     one = job(["a", "b", "c", "d"])
-    moves = one.replied(one.begin().asks[0], reply('{"1": "fruit", "3": "metal", "4": "steel"}'))
+    moves = one.replied(begun(one).asks[0], reply('{"1": "fruit", "3": "metal", "4": "steel"}'))
     assert values(moves) == {0: "fruit"}
     (again,) = moves.asks
     assert again.text == "1. b\n2. c\n3. d"
@@ -458,7 +476,7 @@ def test_after_two_more_times_an_item_fails_with_what_was_wrong_last():
 def test_the_rest_of_a_cut_reply_is_asked_in_halves():
     one = job([str(n) for n in range(10)])
     text = '{"1": "fruit", "2": "fruit", "3": "fruit", "4": "fru'
-    moves = one.replied(one.begin().asks[0], reply(text, cut=True))
+    moves = one.replied(begun(one).asks[0], reply(text, cut=True))
     assert values(moves) == dict.fromkeys(range(3), "fruit")
     assert [ask.positions for ask in moves.asks] == [(3, 4, 5, 6), (7, 8, 9)]
     assert "1, 2, 3, 4: the reply was cut off before it" in moves.asks[0].prompt
@@ -467,7 +485,7 @@ def test_the_rest_of_a_cut_reply_is_asked_in_halves():
 def test_a_call_that_was_too_large_is_made_in_halves():
     one = job([str(n) for n in range(5)])
     failure = ev.Failure(fault="context_length", message="too long")
-    moves = one.failed(one.begin().asks[0], CallId(1), failure)
+    moves = one.failed(begun(one).asks[0], CallId(1), failure)
     assert [ask.positions for ask in moves.asks] == [(0, 1, 2), (3, 4)]
     assert "been asked before" not in moves.asks[0].prompt
     results, asks = drive(job([str(n) for n in range(8)]), lambda ask, call: failure)
@@ -477,7 +495,7 @@ def test_a_call_that_was_too_large_is_made_in_halves():
 
 def test_a_failed_call_fails_its_items_and_no_others():
     one = job([str(n) for n in range(150)])
-    first, second = one.begin().asks
+    first, second = begun(one).asks
     failure = ev.Failure(fault="server", message="500")
     moves = one.failed(first, CallId(3), failure)
     assert dict(moves.results) == {n: Result(call=CallId(3), failure=failure) for n in range(100)}
@@ -488,7 +506,7 @@ def test_a_failed_call_fails_its_items_and_no_others():
 
 def test_a_reply_that_comes_twice_counts_once():
     one = job(["a"])
-    (ask,) = one.begin().asks
+    (ask,) = begun(one).asks
     assert values(one.replied(ask, reply('{"1": "fruit"}'))) == {0: "fruit"}
     assert one.replied(ask, reply('{"1": "animal"}')) == Moves()
     assert one.replied(ask, reply("")) == Moves()
@@ -499,7 +517,7 @@ def test_a_reply_that_comes_twice_counts_once():
 
 def test_each_sample_asks_for_all_and_odd_ones_in_another_order():
     one = job(["a", "b", "c"], ev.Task(instruction="?", labels=KINDS, samples=3))
-    asks = one.begin().asks
+    asks = begun(one).asks
     assert [(ask.sample, items_of(ask)) for ask in asks] == [
         (0, ["a", "b", "c"]),
         (1, ["a", "c", "b"]),
@@ -512,7 +530,7 @@ def test_each_sample_asks_for_all_and_odd_ones_in_another_order():
 def vote(samples, replies):
     task = ev.Task(instruction="?", labels=KINDS, samples=samples)
     one = job(["a"], task)
-    asks, results = one.begin().asks, []
+    asks, results = begun(one).asks, []
     for number, came in replies:
         moves = (
             one.failed(asks[number], CallId(number), came)
@@ -547,7 +565,7 @@ def test_a_failed_sample_lowers_the_share_and_fails_nothing():
 
 def test_a_sample_is_asked_again_under_its_own_number():
     one = job(["a"], ev.Task(instruction="?", labels=KINDS, samples=3))
-    asks = one.begin().asks
+    asks = begun(one).asks
     (again,) = one.replied(asks[1], reply("?")).asks
     (more,) = one.replied(again, reply("?")).asks
     assert (again.sample, more.sample) == (4, 7)
@@ -559,7 +577,7 @@ def test_a_sample_is_asked_again_under_its_own_number():
 def test_values_are_the_same_by_what_they_are_as_json():
     task = ev.Task(instruction="?", schema={"type": "object"}, samples=2)
     one = job(["a"], task)
-    first, second = one.begin().asks
+    first, second = begun(one).asks
     one.replied(first, reply('{"1": {"a": 1, "b": 2}}'))
     ((_, result),) = one.replied(second, reply('{"1": {"b": 2, "a": 1}}')).results
     assert (result.text, result.confidence) == ('{"a": 1, "b": 2}', 1.0)
@@ -567,7 +585,7 @@ def test_values_are_the_same_by_what_they_are_as_json():
 
 def sure(text, doubts, count=1):
     one = job([str(n) for n in range(count)])
-    moves = one.replied(one.begin().asks[0], reply(text, doubts=doubts))
+    moves = one.replied(begun(one).asks[0], reply(text, doubts=doubts))
     return {place: result.confidence for place, result in moves.results}
 
 
@@ -589,7 +607,7 @@ def test_confidence_is_the_product_of_the_unsure_tokens_that_tell_a_label_from_o
     other = '{"1": "x", "2": "human being"}'
     alike = ev.Task(instruction="What?", labels=["human beast", "human being", "x"])
     one = job(["a", "b"], alike)
-    (ask,) = one.begin().asks
+    (ask,) = begun(one).asks
     results = one.replied(ask, reply(other, doubts=doubts_of(other, "x"))).results
     assert dict(results)[1].confidence == math.exp(-0.75)
 
@@ -598,7 +616,7 @@ def test_confidence_is_not_known_without_log_probabilities():
     assert sure('{"1": "fruit"}', None) == {0: None}
     assert sure('{"1": "fruit"}', []) == {0: ev.SURE}
     one = job(["a"], AGES)
-    (ask,) = one.begin().asks
+    (ask,) = begun(one).asks
     assert not ask.logprobs
     ((_, result),) = one.replied(ask, reply('{"1": {"age": 3}}', doubts=[])).results
     assert result.confidence is None
@@ -633,7 +651,7 @@ def test_every_position_gets_one_result_and_calls_stay_in_bounds(task, items, re
         return ev.Failure(fault=ending, message="no")
 
     one = job(items, task)
-    first = len(one.begin().asks)
+    first = len(begun(one).asks)
     results, asks = drive(job(items, task), answer)
     assert sorted(results) == list(range(len(items)))
     assert len(asks) <= first * (2 ** (MOST_AGAIN + 1) - 1)
@@ -694,7 +712,7 @@ LONG = ["a concept or a description of one", "a human being or a group of them",
 
 def test_long_labels_are_replied_as_letters_and_come_back_as_labels():
     one = job(["x", "y", "z"], ev.Task(instruction="What?", labels=LONG))
-    (ask,) = one.begin().asks
+    (ask,) = begun(one).asks
 
     assert 'A = "a concept or a description of one", B = ' in ask.prompt
     assert ask.form["$defs"]["label"]["enum"] == ["A", "B", "C", "A?", "B?", "C?"]
@@ -704,7 +722,7 @@ def test_long_labels_are_replied_as_letters_and_come_back_as_labels():
 
 def test_a_profile_without_words_for_codes_and_doubts_has_labels_as_they_are():
     plain = msgspec.structs.replace(PROMPTS, map_codes="", map_doubt="")
-    (ask,) = job(["x"], ev.Task(instruction="What?", labels=LONG), prompts=plain).begin().asks
+    (ask,) = begun(job(["x"], ev.Task(instruction="What?", labels=LONG), prompts=plain)).asks
 
     assert ask.form["$defs"]["label"]["enum"] == LONG
     assert "doubt" not in ask.prompt
@@ -712,7 +730,7 @@ def test_a_profile_without_words_for_codes_and_doubts_has_labels_as_they_are():
 
 def test_a_label_that_is_marked_as_doubtful_has_half_the_confidence():
     one = job(["x", "y", "z"])
-    (ask,) = one.begin().asks
+    (ask,) = begun(one).asks
     results = dict(
         one.replied(ask, reply('{"1": "fruit", "2": "animal?", "3": "fruit ?"}')).results
     )
@@ -723,7 +741,7 @@ def test_a_label_that_is_marked_as_doubtful_has_half_the_confidence():
 
 def test_a_doubtful_code_is_its_label():
     one = job(["x", "y"], ev.Task(instruction="What?", labels=LONG))
-    (ask,) = one.begin().asks
+    (ask,) = begun(one).asks
     results = dict(one.replied(ask, reply('{"1": "A?", "2": "B"}')).results)
 
     assert (json.loads(results[0].text), results[0].confidence) == (LONG[0], 0.5)
@@ -732,7 +750,7 @@ def test_a_doubtful_code_is_its_label():
 
 def test_a_label_that_ends_in_a_question_mark_is_no_doubt():
     one = job(["x"], ev.Task(instruction="What?", labels=["yes", "really?"]))
-    (ask,) = one.begin().asks
+    (ask,) = begun(one).asks
     ((_, result),) = one.replied(ask, reply('{"1": "really?"}')).results
 
     assert (json.loads(result.text), result.confidence) == ("really?", None)

@@ -14,6 +14,7 @@ from abyme.core import history
 from abyme.core.ids import BatchId
 from abyme.core.ledger import Amount
 from abyme.core.limits import Limits
+from abyme.core.planned import MOST_OUT
 from abyme.core.tree import MAX_REFUSED_CHARS
 
 PRICE = ev.Price(input_usd_micro=1_250_000, output_usd_micro=10_000_000)
@@ -331,3 +332,205 @@ def test_prices_alone_fill_the_journal_only_up_to_a_bound():
 
     assert asked == MAX_REFUSED_CHARS // 1_200_000 + 1
     assert not run.tree.throws_away("0", structs.replace(priced, task=ev.Task(instruction="x")))
+
+
+def test_calls_of_a_large_map_are_made_as_others_settle_and_the_rest_stays_promised():
+    run = ready(root=facts("a:root", PRICE), sub=facts("a:sub", PRICE), limits=Limits(max_usd=100))
+    items = [f"apple {number}" for number in range(MOST_OUT + 2)]
+    ask(run, *items, pack=1)
+    asked = run.all(do.AskModel)
+
+    assert len(asked) == MOST_OUT
+    assert run.tree.book.expected_open().calls == MOST_OUT + 2
+    answer(run, asked[0])
+    asked += run.all(do.AskModel)
+    assert items_of(asked[-1]) == [f"apple {MOST_OUT}"]
+    for number in range(1, MOST_OUT + 2):
+        answer(run, asked[number])
+        asked += run.all(do.AskModel)
+    assert values(run) == ["fruit"] * len(items)
+    assert run.tree.book.expected_open() == Amount()
+
+
+def test_a_cell_that_ends_takes_back_what_its_map_had_promised():
+    run = ready()
+    ask(run, *(f"apple {number}" for number in range(MOST_OUT + 2)), pack=1)
+    assert run.tree.book.expected_open().calls == MOST_OUT + 2
+    run.done()
+
+    assert run.tree.book.expected_open().calls == MOST_OUT  # which are cancelled, not settled
+
+
+def test_a_map_that_is_cut_off_leaves_its_question_to_whoever_asks_it_again():
+    run = ready()
+    ask(run, "apple")
+    first = run.one(do.AskModel).reserved.call
+    run.done()
+    run.reply("```repl\nx\n```")
+    ask(run, "apple", batch=2, cell=2)
+    again = run.one(do.AskModel)
+
+    assert again.reserved.call != first
+    answer(run, again)
+    assert values(run) == ["fruit"]
+
+
+def test_a_map_goes_on_for_the_other_thread_that_asks_the_same():
+    run = ready()
+    ask(run, "apple", "stone", pack=1)
+    first, second = run.all(do.AskModel)
+    answer(run, first)
+    assert ask(run, "apple", "stone", pack=1, batch=2) == []
+    answer(run, second)
+
+    assert [len(one.results) for one in run.all(do.AnswerBatch)] == [2, 2]
+
+
+def test_samples_that_two_threads_ask_for_at_different_times_are_paid_once():
+    run = ready()
+    ask(run, "apple", samples=3)
+    first, *others = run.all(do.AskModel)
+    answer(run, first)
+    assert ask(run, "apple", samples=3, batch=2) == []
+    for effect in others:
+        answer(run, effect)
+
+    assert [one.batch for one in run.all(do.AnswerBatch)] == [1, 2]
+
+
+def test_a_map_that_was_refused_counts_an_item_once_and_only_with_all_its_votes():
+    run = ready(
+        root=facts("a:root", PRICE), sub=facts("a:sub", PRICE), limits=Limits(max_usd="0.30")
+    )
+    items = [f"{number} " + "apple " * 200 for number in range(300)]
+    ask(run, *items, samples=3, pack=10)
+    refused = run.one(do.AnswerBatch).refused
+    assert refused.message.startswith("nothing was sent: 300 items in 90 calls are expected")
+    fit = refused.refusal.fit
+    assert fit % 10 == 0
+
+    ask(run, *items[: fit + 10], samples=3, pack=10, batch=2)
+    assert run.one(do.AnswerBatch).refused is not None
+    ask(run, *items[:fit], samples=3, pack=10, batch=3)
+    assert run.all(do.AnswerBatch) == []
+
+
+def test_more_votes_than_a_million_are_refused_in_words():
+    run = ready()
+    ask(run, *(str(number) for number in range(10_102)), samples=99, price_only=True)
+
+    assert run.one(do.AnswerBatch).refused.message == (
+        "10,102 items and 99 samples of each are 1,000,098 values to ask for, more than "
+        "1,000,000: give fewer"
+    )
+
+
+def fail_twice_more(run: Run, effect: do.AskModel, text: str) -> None:
+    answer(run, effect, text)
+    while effects := run.all(do.AskModel):
+        answer(run, effects[0], text)
+
+
+def test_an_item_that_failed_is_asked_anew_when_it_comes_again():
+    run = ready()
+    ask(run, "apple", "stone", samples=2)
+    for effect in run.all(do.AskModel):
+        fail_twice_more(run, effect, '{"9": "fruit"}')
+    assert values(run) == [None, None]
+    ask(run, "apple", "stone", samples=2, batch=2)
+    asked = run.all(do.AskModel)
+
+    assert [effect.fresh for effect in asked] == [True, True]
+    for effect in asked:
+        answer(run, effect)
+    assert values(run) == ["fruit", "other"]
+
+
+def test_a_reply_that_was_cut_does_not_answer_a_later_map():
+    run = ready()
+    ask(run, "apple")
+    for _ in range(3):
+        call = run.one(do.AskModel).reserved.call
+        run.give(ev.CallSettled(call=call, text='{"1": "fr', finish="length", usage=ev.Usage()))
+    assert values(run) == [None]
+    ask(run, "apple", batch=2)
+
+    answer(run, run.one(do.AskModel))
+    assert values(run) == ["fruit"]
+
+
+def test_what_was_asked_again_before_a_kill_is_asked_again_after_it_and_not_from_the_start():
+    run = ready()
+    ask(run, "apple", "stone")
+    answer(run, run.one(do.AskModel), '{"1": "fruit", "2": "pebble"}')
+    again = run.one(do.AskModel)
+    restarted(run)
+    ask(run, "apple", "stone")
+    effect = run.one(do.AskModel)
+
+    assert "'pebble' is none of the labels" in effect.messages[0].content
+    assert items_of(effect) == items_of(again) == ["stone"]
+    answer(run, effect)
+    assert values(run) == ["fruit", "other"]
+
+
+def test_a_price_after_a_kill_is_that_of_what_is_left():
+    run = ready()
+    ask(run, "apple", "stone", "plum", "rock", pack=1, samples=2)
+    for effect in run.all(do.AskModel)[:3]:
+        answer(run, effect)
+    restarted(run)
+    ask(run, "apple", "stone", "plum", "rock", pack=1, samples=2, batch=2, price_only=True)
+    assert json.loads(run.one(do.AnswerBatch).results[0].text)["calls"] == 5
+    ask(run, "apple", "stone", "plum", "rock", pack=1, samples=2)
+
+    assert len(run.all(do.AskModel)) == 5
+
+
+def test_equal_items_in_calls_of_another_size_are_not_paid_again():
+    run = ready()
+    ask(run, "apple", "stone", pack=2)
+    answer(run, run.one(do.AskModel))
+
+    ask(run, "apple", "stone", pack=1, batch=2)
+    assert values(run) == ["fruit", "other"]
+
+
+def test_prices_of_calls_of_another_size_are_told_apart_after_a_kill():
+    one = ready()
+    ask(one, "apple", "stone", pack=2, price_only=True)
+    ask(one, "apple", "stone", pack=1, batch=2, price_only=True)
+    restarted(one)
+    ask(one, "apple", "stone", pack=1, price_only=True)
+
+    assert json.loads(one.one(do.AnswerBatch).results[0].text)["calls"] == 2
+
+
+def test_an_equal_reduction_is_not_paid_again():
+    run = ready()
+    ask(run, "a", "b", purpose="reduce", instruction="Sum it up.")
+    answer(run, run.one(do.AskModel), "ab")
+    ask(run, "a", "b", purpose="reduce", instruction="Sum it up.", batch=2)
+
+    (result,) = run.one(do.AnswerBatch).results
+    assert result.text == "ab"
+
+
+def test_a_reduction_that_failed_on_its_last_level_does_not_pay_the_first_again():
+    run = ready(sub=facts("a:sub", window_tokens=2_000))
+    texts = [f"{number} " + "word " * 500 for number in range(6)]
+    ask(run, *texts, purpose="reduce", instruction="Sum it up.", price_only=True)
+    calls = json.loads(run.one(do.AnswerBatch).results[0].text)["calls"]
+    ask(run, *texts, purpose="reduce", instruction="Sum it up.")
+    first = run.all(do.AskModel)
+    for effect in first:
+        answer(run, effect, "a part")
+    run.fail(run.one(do.AskModel).reserved.call, "bad_request")
+    assert run.one(do.AnswerBatch).results[0].failure.fault == "bad_request"
+    ask(run, *texts, purpose="reduce", instruction="Sum it up.", batch=2, price_only=True)
+    left = json.loads(run.one(do.AnswerBatch).results[0].text)["calls"]
+    assert left == calls - len(first) > 0
+    ask(run, *texts, purpose="reduce", instruction="Sum it up.", batch=3)
+
+    assert len(first) > 1
+    assert run.one(do.AskModel).messages[0].content.count(". a part") == len(first)

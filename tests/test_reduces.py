@@ -27,13 +27,19 @@ def job(texts, task=TASK, *, model=MODEL):
     return ReduceJob(texts, task, model, PROMPTS)
 
 
+def begun(one) -> Moves:
+    """What a job begins with, with all its asks made."""
+    moves = one.begin()
+    return Moves(list(moves.asks), moves.results)
+
+
 def reply(text, call=1, *, cut=False):
     return Reply(call=CallId(call), text=text, cut=cut)
 
 
 def drive(one, answer, most=1_000):
     """Answer asks until there are none; give the results and all asks."""
-    todo, results, asks = [one.begin()], [], []
+    todo, results, asks = [begun(one)], [], []
     while todo:
         move = todo.pop(0)
         results += move.results
@@ -65,13 +71,13 @@ def material(ask):
 
 def test_texts_that_fit_are_one_call():
     one = job(["a", "b\nc"])
-    (ask,) = one.begin().asks
+    (ask,) = begun(one).asks
     assert (
         ask.prompt
         == "Sum it up.\n\nDo this over all of the 2 numbered texts below together: one result."
     )
     assert (ask.text, ask.positions, ask.form) == ("1. a\n2. b\n   c", (0,), None)
-    assert len(one.expected()) == 1
+    assert (len(job(["a", "b\nc"]).expected()), one.expected()) == (1, [])
     assert one.replied(ask, reply("ab")) == Moves(results=[(0, Result(call=CallId(1), text="ab"))])
 
 
@@ -95,7 +101,7 @@ def test_texts_that_do_not_fit_are_reduced_level_by_level_in_order():
 
 def test_replies_count_by_their_place_and_not_by_their_arrival():
     one = job([f"{n} {WORDS}" for n in range(5)])
-    asks = one.begin().asks
+    asks = begun(one).asks
     assert one.replied(asks[2], reply("c", 1)) == Moves()
     assert one.replied(asks[0], reply("a", 2)) == Moves()
     assert one.replied(asks[1], reply("b", 3)).asks[0].text == "1. a\n2. b\n3. c"
@@ -124,9 +130,10 @@ def test_a_text_that_fits_in_no_call_is_split_and_nothing_is_lost(texts):
     one = job(texts, model=model)
     pieces = one._pieces
     assert "".join(pieces) == "".join(texts)
-    asks = one.begin().asks
+    expected = one.expected()
+    asks = begun(one).asks
     assert all(tokens.estimate(ask.text) <= one._room for ask in asks)
-    assert all(each.prompt_tokens + 200 <= 500 for each in one.expected()[: len(asks)])
+    assert all(each.prompt_tokens + 200 <= 500 for each in expected[: len(asks)])
 
 
 def test_a_text_is_split_behind_paragraphs_then_lines_then_words():
@@ -150,7 +157,7 @@ def test_very_much_text_is_planned_from_samples():
 
 
 def test_an_instruction_that_leaves_no_room_fails():
-    moves = job(["a"], ev.Task(instruction="word " * 3_000)).begin()
+    moves = begun(job(["a"], ev.Task(instruction="word " * 3_000)))
     ((place, result),) = moves.results
     assert (place, result.call, result.failure.fault) == (0, NO_CALL, "context_length")
     assert result.failure.message == (
@@ -161,8 +168,9 @@ def test_an_instruction_that_leaves_no_room_fails():
 
 def test_expected_calls_cover_all_levels():
     one = job([f"{n} {WORDS}" for n in range(40)])
-    _, asks = drive(one, lambda ask, call: reply(f"{call} " + "word " * 370, call))
     expected = one.expected()
+    _, asks = drive(one, lambda ask, call: reply(f"{call} " + "word " * 370, call))
+    assert one.expected() == []
     assert len(expected) == len(asks) == 27
     assert {each.output_tokens for each in expected} == {400}
     assert all(each.prompt_tokens <= 2_000 for each in expected)
@@ -170,7 +178,7 @@ def test_expected_calls_cover_all_levels():
 
 def test_equal_inputs_give_equal_asks():
     texts = [f"{n} {WORDS}" for n in range(9)]
-    assert job(texts).begin() == job(texts).begin()
+    assert begun(job(texts)) == begun(job(texts))
     assert job(texts).expected() == job(texts).expected()
 
 

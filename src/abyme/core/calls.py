@@ -133,8 +133,12 @@ class CallBook:
         return sent, refused
 
     def expected_open(self) -> Amount:
-        """Tell what the calls in flight and in line are expected to cost."""
+        """Tell what the calls in flight, in line and promised are expected to cost."""
         return self._expected
+
+    def promise(self, amount: Amount) -> None:
+        """Expect more, or less, of calls that are not in line yet."""
+        self._expected += amount
 
     def enqueue(self, call: Call, *, first: bool = False) -> None:
         """Put a call in line; turns and repeated attempts go first."""

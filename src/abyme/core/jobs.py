@@ -2,14 +2,17 @@
 
 A job (`maps`, `reduces`) plans the calls of one `llm_map` or `llm_reduce`. Invariant: a job is
 pure, and every seat of its batch gets exactly one result in the end, whatever replies say.
-Does not make calls or spend: that is `planned`.
+Asks hold texts of their items, and no copies: laid out they are when their call is made, so
+that what is only priced or waits takes little room. Does not make calls or spend: that is
+`planned`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from abyme.core import events as ev
+from abyme.core import slots
 from abyme.core.effects import Result
 from abyme.core.ids import CallId
 
@@ -22,15 +25,24 @@ class Ask:
     """Seats of the batch that wait for it."""
     prompt: str
     """The instruction, without the material."""
-    text: str
-    """The material; it is fenced on its way."""
+    texts: tuple[str, ...]
+    """The material."""
     form: dict[str, Any] | None = None
     """JSON Schema for `response_format`; the job itself checks what comes."""
     logprobs: bool = False
     sample: int = 0
     """Number of the vote; equal asks of one sample are one call."""
+    again: bool = False
+    """It stands in for one that brought nothing of use: what a price does not count."""
+    prompt_tokens: int
+    """To expect of instruction and material."""
     output_tokens: int
     """To expect of the reply."""
+
+    @property
+    def text(self) -> str:
+        """Lay the material out; it is fenced on its way."""
+        return slots.numbered(self.texts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,26 +59,34 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Moves:
-    """What follows from a reply."""
+    """What follows from a reply, or stands at the beginning."""
 
-    asks: list[Ask] = field(default_factory=list)
+    asks: Iterable[Ask] = field(default_factory=list)
+    """Those of the beginning are made one by one as they are taken, and taken once."""
     results: list[tuple[int, Result]] = field(default_factory=list)
     """By seat; each seat once in a job's life."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What one call of a job is expected to take, beside what its model adds."""
+    """What calls of a job are expected to take, beside what their model adds."""
 
     prompt_tokens: int
+    """Of one of them."""
     output_tokens: int
+    form: dict[str, Any] | None = None
+    """As in `Ask`."""
+    calls: int = 1
+    """Equal ones: the votes over the same items."""
+    items: int = 1
+    """That they serve."""
 
 
 class Job(Protocol):
     """A plan. Pure: same replies in, same moves out."""
 
     def expected(self) -> list[Expected]:
-        """Say which calls to expect of the whole, in order, if every reply is of use."""
+        """Say which calls to expect beside those already asked for, if every reply is of use."""
 
     def begin(self) -> Moves:
         """Say what can be asked at once; items that fit in no call have their failure."""

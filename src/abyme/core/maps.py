@@ -11,7 +11,7 @@ Does not make calls (`planned`), nor read replies (`listed`) or say what a value
 import json
 import math
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -74,31 +74,33 @@ class MapJob:
         have = {self._item_at[seat] for seat, _ in self._results}
         open_ = [[i for i in pack if self._seats[i] and i not in have] for pack in packs]
         self._open = [pack for pack in open_ if pack]
+        self._asked = 0
+        """Of the first asks of all samples."""
 
     # -- the plan ----------------------------------------------------------------
 
     def expected(self) -> list[Expected]:
-        """Say which calls to expect, in the order of `begin`."""
-        each = [
-            Expected(
-                self._instruction_tokens
-                + slots.FENCE_TOKENS
-                + sum(self._tokens[item] for item in pack),
-                self._output_tokens(pack),
-            )
-            for pack in self._open
-        ]
-        return each * self._task.samples
+        """Say which votes to expect that are not asked for yet, a pack each."""
+        packs, found = len(self._open), []
+        for place, pack in enumerate(self._open):
+            calls = self._task.samples - (self._asked + packs - 1 - place) // packs
+            if calls:
+                form = self._values.form(len(pack))
+                prompt, output = self._prompt_tokens(pack), self._output_tokens(pack)
+                found.append(Expected(prompt, output, form, calls, len(pack)))
+        return found
 
     def begin(self) -> Moves:
         """Ask for all items once a sample: the first votes of all, then the second..."""
-        asks = []
+        return Moves(self._first(), list(self._results))
+
+    def _first(self) -> Iterator[Ask]:
         for sample in range(self._task.samples):
             for pack in self._open:
                 turn = len(pack) * sample // self._task.samples
                 turned = pack[turn:] + pack[:turn]
-                asks.append(self._ask(turned[::-1] if sample % 2 else turned, sample))
-        return Moves(asks, list(self._results))
+                self._asked += 1
+                yield self._ask(turned[::-1] if sample % 2 else turned, sample)
 
     def _packs(self, model: ev.ModelFacts) -> tuple[list[list[int]], list[tuple[int, ev.Failure]]]:
         """Fill calls in order, by number, window and output. Known items take their place too:
@@ -146,6 +148,10 @@ class MapJob:
             values=self._values.words,
         ) + (f" {self._prompts.map_doubt}" if self._values.may_be_doubtful else "")
 
+    def _prompt_tokens(self, items: Sequence[int]) -> int:
+        material = sum(self._tokens[item] for item in items)
+        return self._instruction_tokens + slots.FENCE_TOKENS + material
+
     def _output_tokens(self, items: Sequence[int]) -> int:
         return sum(self._outputs[item] for item in items)
 
@@ -156,10 +162,12 @@ class MapJob:
         return Ask(
             positions=tuple(seat for item in items for seat in self._seats[item]),
             prompt=prompt,
-            text=slots.numbered([self._texts[item] for item in items]),
+            texts=tuple(self._texts[item] for item in items),
             form=self._values.form(len(items)),
             logprobs=self._by_tokens,
             sample=sample,
+            again=sample >= self._task.samples,
+            prompt_tokens=self._prompt_tokens(items) + (WRONG_TOKENS if wrong else 0),
             output_tokens=self._output_tokens(items),
         )
 
@@ -174,26 +182,23 @@ class MapJob:
         """Take the values that fit; ask again for the others, in halves if the reply was cut."""
         items = self._items_of(ask)
         found = read(reply, len(items), self._values)
-        moves, missing = Moves(), {}
+        results, missing = [], {}
         for number, item in enumerate(items, 1):
             one = found[number]
             if isinstance(one, str):
                 missing[item] = one
             else:
-                self._vote(moves, item, ask, self._vote_of(one, reply))
-        self._again(moves, ask, missing, reply.call, halved=reply.cut)
-        return moves
+                results += self._vote(item, ask, self._vote_of(one, reply))
+        moves = self._again(ask, missing, reply.call, halved=reply.cut)
+        return Moves(moves.asks, results + moves.results)
 
     def failed(self, ask: Ask, call: CallId, failure: ev.Failure) -> Moves:
         """Give the items of a call its failure; of one that was too large ask for halves."""
         items = self._items_of(ask)
-        moves = Moves()
         if failure.fault in TOO_LARGE and len(items) > 1 and self._times(ask) < MOST_AGAIN:
-            self._again(moves, ask, dict.fromkeys(items, ""), call, halved=True)
-            return moves
-        for item in items:
-            self._vote(moves, item, ask, _Vote(call, failure=failure))
-        return moves
+            return self._again(ask, dict.fromkeys(items, ""), call, halved=True)
+        vote = _Vote(call, failure=failure)
+        return Moves(results=[one for item in items for one in self._vote(item, ask, vote)])
 
     def _items_of(self, ask: Ask) -> list[int]:
         return list(dict.fromkeys(self._item_at[position] for position in ask.positions))
@@ -202,22 +207,21 @@ class MapJob:
         """Tell how often the items of an ask had been asked before."""
         return ask.sample // self._task.samples
 
-    def _again(
-        self, moves: Moves, ask: Ask, missing: dict[int, str], call: CallId, *, halved: bool
-    ) -> None:
-        sample = ask.sample % self._task.samples
+    def _again(self, ask: Ask, missing: dict[int, str], call: CallId, *, halved: bool) -> Moves:
+        sample, moves = ask.sample % self._task.samples, Moves()
         open_ = [item for item in missing if sample not in self._votes[item]]
         if self._times(ask) >= MOST_AGAIN:
             for item in open_:
                 message = f"{missing[item]} (asked {MOST_AGAIN + 1} times)"
                 failure = ev.Failure(fault="bad_shape", message=message)
-                self._vote(moves, item, ask, _Vote(call, failure=failure))
-            return
+                moves.results.extend(self._vote(item, ask, _Vote(call, failure=failure)))
+            return moves
         middle = (len(open_) + 1) // 2 if halved else len(open_)
-        for part in (open_[:middle], open_[middle:]):
-            if part:
-                wrong = _said_of([missing[item] for item in part])
-                moves.asks.append(self._ask(part, ask.sample + self._task.samples, wrong))
+        times = ask.sample + self._task.samples
+        parts = [part for part in (open_[:middle], open_[middle:]) if part]
+        wrong = [_said_of([missing[item] for item in part]) for part in parts]
+        asks = [self._ask(part, times, said) for part, said in zip(parts, wrong, strict=True)]
+        return Moves(asks)
 
     def _vote_of(self, found: Found, reply: Reply) -> "_Vote":
         text = json.dumps(found.value, ensure_ascii=False)
@@ -228,12 +232,13 @@ class MapJob:
             sure = IN_DOUBT if sure is None else min(sure, IN_DOUBT)
         return _Vote(reply.call, text=text, same=same, confidence=sure)
 
-    def _vote(self, moves: Moves, item: int, ask: Ask, vote: "_Vote") -> None:
+    def _vote(self, item: int, ask: Ask, vote: "_Vote") -> list[tuple[int, Result]]:
         """Count a vote; with the last one the item has its result."""
         votes, samples = self._votes[item], self._task.samples
-        if votes.setdefault(ask.sample % samples, vote) is vote and len(votes) == samples:
-            result = _elected([votes[sample] for sample in range(samples)])
-            moves.results.extend((seat, result) for seat in self._seats[item])
+        if votes.setdefault(ask.sample % samples, vote) is not vote or len(votes) < samples:
+            return []
+        result = _elected([votes[sample] for sample in range(samples)])
+        return [(seat, result) for seat in self._seats[item]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,21 +110,23 @@ def keys(event: ev.CallsRequested) -> tuple[bytes, ...]:
     each, task = item_keys(event), event.task
     if task is None or (event.purpose == "map" and not task.price_only):
         return each
-    what = b"price" if task.price_only else b"whole"
+    what = b"price %d" % task.pack if task.price_only else b"whole"
     return (hashlib.blake2b(what + b"".join(each), digest_size=16).digest(),)
 
 
 def item_keys(event: ev.CallsRequested) -> tuple[bytes, ...]:
     """Digest each request of a batch, with what is to be done with it."""
-    task = ""
-    if event.task is not None:
-        plain = msgspec.structs.replace(event.task, fresh=False, price_only=False)
-        task = _hex(msgspec.json.encode(plain, order="deterministic"))
-    return tuple(key(event.purpose + task, request) for request in event.requests)
-
-
-def _hex(data: bytes) -> str:
-    return hashlib.blake2b(data, digest_size=16).hexdigest()
+    if event.task is None:
+        return tuple(key(event.purpose, request) for request in event.requests)
+    plain = msgspec.structs.replace(event.task, pack=0, fresh=False, price_only=False)
+    begun = hashlib.blake2b(event.purpose.encode(), digest_size=16)
+    begun.update(msgspec.json.encode(plain, order="deterministic"))
+    found = []
+    for request in event.requests:  # which are a prompt each, and may be very many
+        digest = begun.copy()
+        digest.update(request.prompt.encode("utf-8", "surrogatepass"))
+        found.append(digest.digest())
+    return tuple(found)
 
 
 def key(purpose: str, request: ev.Request) -> bytes:

@@ -48,6 +48,8 @@ class ReduceJob:
         self._task = task
         self._model = model
         self._prompts = prompts
+        self._instructions: dict[tuple[str, int], str] = {}
+        """By template and number of texts: many asks have the same."""
         self._shape = ""
         if task.schema is not None:
             schema = json.dumps(task.schema, ensure_ascii=False)
@@ -62,9 +64,10 @@ class ReduceJob:
         self._level = 0
         self._texts: list[str | None] = []
         """Of the level above the one that is asked: replies, in order."""
-        self._waiting: dict[tuple[str, str], list[int]] = {}
+        self._waiting: dict[tuple[str, tuple[str, ...]], list[int]] = {}
         """By prompt and material: places in `_texts` that an ask is for."""
         self._last_prompt = ""
+        self._begun = False
         self._done = False
         self._pieces: list[str] = []
         self._sizes: list[int] = []
@@ -72,26 +75,34 @@ class ReduceJob:
             self._pieces, self._sizes = _pieces(texts, self._room)
 
     def expected(self) -> list[Expected]:
-        """Say which calls to expect on all levels, if replies are of ordinary length. Those of the
-        first are in the order of `begin`.
+        """Say which calls to expect on all levels that are not asked for yet, if replies are of
+        ordinary length.
         """
-        beside = self._own_tokens + slots.FENCE_TOKENS
-        output = self._output_tokens
-        sizes, found = self._sizes, []
-        groups = _grouped(sizes, self._room)
-        distinct: dict[tuple[str, ...], range] = {}
-        for group in groups:
-            distinct.setdefault(tuple(self._pieces[i] for i in group), group)
-        asked = list(distinct.values())
-        while asked:
-            found += [Expected(beside + sum(sizes[i] for i in group), output) for group in asked]
-            sizes = [output + slots.NUMBER_TOKENS] * len(groups)
-            groups = self._groups_above(sizes)
-            asked = [group for group in groups if len(group) > 1]
+        beside, output = self._own_tokens + slots.FENCE_TOKENS, self._output_tokens
+        found: list[Expected] = []
+        level = 0 if self._done else len(self._texts)
+        if not self._begun:
+            groups = _grouped(self._sizes, self._room)
+            distinct = {tuple(self._pieces[i] for i in group): group for group in groups}
+            found += [
+                Expected(beside + sum(self._sizes[i] for i in group), output)
+                for group in distinct.values()
+            ]
+            level = len(groups)
+        while level > 1:
+            size = output + slots.NUMBER_TOKENS
+            groups = self._groups_above([size] * level)
+            if len(groups) == level:
+                break  # no two fit together
+            found += [
+                Expected(beside + size * len(group), output) for group in groups if len(group) > 1
+            ]
+            level = len(groups)
         return found
 
     def begin(self) -> Moves:
         """Ask for the first level; each equal ask once."""
+        self._begun = True
         if not self._pieces:
             message = slots.too_large("the instruction", 0, 0, self._model)
             return self._fail(NO_CALL, ev.Failure(fault="context_length", message=message))
@@ -99,14 +110,14 @@ class ReduceJob:
 
     def replied(self, ask: Ask, reply: Reply) -> Moves:
         """Take a reply in; with the last of a level the next one begins, or all is done."""
-        places = self._waiting.get((ask.prompt, ask.text), [])
+        places = self._waiting.get((ask.prompt, ask.texts), [])
         if self._done or not places:
             return Moves()
         if reply.cut or not reply.text.strip():
             return self._fail(reply.call, _CUT if reply.cut else _EMPTY)
         if ask.form is not None:
             return self._shaped(ask, reply)
-        del self._waiting[ask.prompt, ask.text]
+        del self._waiting[ask.prompt, ask.texts]
         for place in places:
             self._texts[place] = reply.text
         texts = [text for text in self._texts if text is not None]
@@ -118,7 +129,7 @@ class ReduceJob:
 
     def failed(self, ask: Ask, call: CallId, failure: ev.Failure) -> Moves:
         """End with the failure of a call that belongs to it."""
-        if self._done or (ask.prompt, ask.text) not in self._waiting:
+        if self._done or (ask.prompt, ask.texts) not in self._waiting:
             return Moves()
         return self._fail(call, failure)
 
@@ -154,31 +165,36 @@ class ReduceJob:
         """Ask for each group; above the first level a text alone in one goes up as it is."""
         self._texts = [None] * len(groups)
         self._waiting = {}
-        moves = Moves()
+        asks: list[Ask] = []
         for place, group in enumerate(groups):
             if self._level and len(group) == 1:
                 self._texts[place] = texts[group[0]]
                 continue
-            ask = self._ask([texts[i] for i in group], last=len(groups) == 1)
-            waiting = self._waiting.setdefault((ask.prompt, ask.text), [])
+            ask = self._ask(tuple(texts[i] for i in group), last=len(groups) == 1)
+            waiting = self._waiting.setdefault((ask.prompt, ask.texts), [])
             if not waiting:
-                moves.asks.append(ask)
+                asks.append(ask)
             waiting.append(place)
-        return moves
+        return Moves(asks)
 
-    def _ask(self, texts: Sequence[str], *, last: bool) -> Ask:
+    def _ask(self, texts: tuple[str, ...], *, last: bool) -> Ask:
         template = self._prompts.reduce_more if self._level else self._prompts.reduce
         self._last_prompt = self._instruction(template, len(texts)) + (self._shape if last else "")
         return Ask(
             positions=(SEAT,),
             prompt=self._last_prompt,
-            text=slots.numbered(texts),
+            texts=texts,
             form=self._task.schema if last else None,
+            prompt_tokens=self._own_tokens + slots.FENCE_TOKENS + sum(_sizes(texts)),
             output_tokens=self._output_tokens,
         )
 
     def _instruction(self, template: str, count: int) -> str:
-        return slots.fill(template, instruction=self._task.instruction, count=str(count))
+        key = template, count
+        if key not in self._instructions:
+            filled = slots.fill(template, instruction=self._task.instruction, count=str(count))
+            self._instructions[key] = filled
+        return self._instructions[key]
 
     def _shaped(self, ask: Ask, reply: Reply) -> Moves:
         """Check the last reply; one that does not fit is asked for again, with the reason."""
@@ -194,12 +210,14 @@ class ReduceJob:
         again = Ask(
             positions=ask.positions,
             prompt=f"{self._last_prompt}\n\n{repair}",
-            text=ask.text,
+            texts=ask.texts,
             form=ask.form,
             sample=ask.sample + 1,
+            again=True,
+            prompt_tokens=ask.prompt_tokens + WRONG_TOKENS,
             output_tokens=ask.output_tokens,
         )
-        self._waiting = {(again.prompt, again.text): [SEAT]}
+        self._waiting = {(again.prompt, again.texts): [SEAT]}
         return Moves([again])
 
     def _finish(self, result: Result) -> Moves:

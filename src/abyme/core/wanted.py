@@ -11,6 +11,8 @@ from abyme.core import shapes
 
 BEGINNING_CHARS = 200
 """Of a prompt: enough to know it by."""
+MAX_VOTES = 1_000_000
+"""Items of a task times its samples."""
 ENDING = ev.Failure(fault="cancelled", message="the run is ending; submit what you hold")
 DECLINED = ev.Failure(
     fault="not_allowed",
@@ -46,6 +48,13 @@ def refusal(started: ev.RunStarted, depth: int, event: ev.CallsRequested) -> ev.
         message = f"depth {started.limits.depth} allows {what}"
         return ev.Failure(fault="depth", message=message)
     names = {started.sub.name, started.root.name}
+    votes = len(event.requests) * event.task.samples if event.task else 0
+    if event.task and votes > MAX_VOTES:
+        message = (
+            f"{len(event.requests):,} items and {event.task.samples} samples of each are "
+            f"{votes:,} values to ask for, more than {MAX_VOTES:,}: give fewer"
+        )
+        return ev.Failure(fault="not_allowed", message=message)
     asking = [event.task] if event.task else event.requests
     models = {one.model for one in asking}
     if not models <= {None, *names} or len(models) > 1:

@@ -21,6 +21,8 @@ MAX_INSTRUCTION_CHARS: Final = 64 << 10
 MAX_LABELS: Final = 1_000
 MAX_LABEL_CHARS: Final = 200
 MAX_SAMPLES: Final = 99
+MAX_VOTES: Final = 1_000_000
+"""Items times samples."""
 MAX_PACK: Final = 10_000
 MAX_NOTES: Final = 5
 FREE: Final = {"calls": 0, "tokens": 0, "usd": 0.0}
@@ -100,10 +102,16 @@ class Maps:
 
         Raises:
             BatchFailed: no item has a value.
+            ValueError: all items are empty, or there are too many for so many samples.
             LimitReached: the host refused the whole, before anything was sent.
         """
         items = self._texts(given, "items")
         asked = [position for position, item in enumerate(items) if item.strip()]
+        if len(asked) * task["samples"] > MAX_VOTES:
+            raise ValueError(
+                f"{len(asked):,} items and samples={task['samples']} are more than "
+                f"{MAX_VOTES:,} values to ask for: give fewer"
+            )
         if items and not asked:
             raise ValueError(f"all {len(items):,} items are empty")
         requests = [_request(items[position]) for position in asked]
