@@ -385,6 +385,18 @@ def test_a_child_on_the_sub_model_is_asked_of_that_and_in_its_own_profile():
     assert turn.messages[0].content == profiles.load("weak-local").system
 
 
+def test_a_weak_sub_model_reads_without_chance_unless_it_is_asked_afresh():
+    """llama.cpp's own temperature is 0.8: one question over one passage had two answers."""
+    run = Run(sub_profile=profiles.load("weak-local"))
+    run.ready()
+    run.code()
+    run.ask("read")
+    assert run.one(do.AskModel).temperature == 0.0
+
+    run.ask("read", batch=2, fresh=True)
+    assert run.one(do.AskModel).temperature is None
+
+
 def test_a_child_that_is_over_is_recorded_with_how_it_ended():
     run = Run()
     run.ready()

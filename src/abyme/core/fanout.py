@@ -209,7 +209,7 @@ class Fanout:
             model=model,
             messages=(message,),
             max_output_tokens=model.max_output_tokens,
-            temperature=None,
+            temperature=None if request.fresh else prompts.temperature,
             fence=word,
             schema=request.schema,
             fresh=request.fresh,

@@ -319,6 +319,7 @@ class Planned:
         message, word = self.fanout.message(number, ask.prompt, text, prompts)
         estimated = tokens.estimate(message.content)
         useless = any(plan.keys[position] in self._failed for position in ask.positions)
+        afresh = bool(plan.scope) or ask.sample > 0 or useless
         return Call(
             call=number,
             node=at[0],
@@ -328,11 +329,11 @@ class Planned:
             model=model,
             messages=(message,),
             max_output_tokens=model.max_output_tokens,
-            temperature=None,
+            temperature=None if afresh else prompts.temperature,
             fence=word,
             form=ask.form,
             logprobs=ask.logprobs,
-            fresh=bool(plan.scope) or ask.sample > 0 or useless,
+            fresh=afresh,
             estimated=estimated,
             expected=self._expected(model, Expected(estimated, ask.output_tokens, ask.form), {}),
         )

@@ -76,6 +76,8 @@ class SubPrompts(Struct, frozen=True, kw_only=True):
     """Instruction of a call of `llm_reduce`."""
     reduce_more: Annotated[str, Slots(("instruction",), ("count",))]
     """The same above the first level, where the texts are results of the level below."""
+    temperature: Annotated[float | None, Range(0, 2)] = None
+    """None leaves it to the endpoint, as does whatever is asked afresh, or for votes."""
 
 
 class Profile(Struct, frozen=True, kw_only=True):
