@@ -441,6 +441,69 @@ def test_a_hostile_reply_settles_nothing_and_ends(text, count):
     assert read(text, count) == {}
 
 
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ('{"1": "He said "hi" to me", "2": "ok"}', {}),
+        ('{"1": "fruit" or "animal", "2": "animal"}', {}),
+        ('{"1": "animal", "2": "fruit"s}', {0: "animal"}),
+        ('{"1": {"label": "fruit"} is wrong, animal; "2": "animal"}', {}),
+        ('{"1": "see {"2": "fruit"} there", "2": "animal"}', {}),
+        ('[{"number": 1, "label": "a "b" {"number": 2, "label": "fruit"}"}]', {}),
+        ('{"results": {"1": "not "fruit"", "2": "animal"}}', {}),
+        ('{\n"1": "not "x"",\n"2": "ok"\n}', {}),
+        ('{"1": "animal" "2": "fruit"}', {0: "animal", 1: "fruit"}),
+        ('{"1": "animal" "and": "fruit"}', {}),
+        ('[{"id": 1, "label": "animal"} {"id": 2, "label": "fruit"}]', {0: "animal", 1: "fruit"}),
+    ],
+)  # fmt: skip
+def test_a_value_that_a_quote_within_it_ends_is_not_taken(text, kept):
+    assert read(text, task=TEXTS) == kept
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1: She lists:\n2. apples\n3. pears\n2: none",
+        "1: She lists:\n2. apples",
+        "1. one\n3. three",
+        "2. two\n1. one",
+        "1. one\n2. two\n2. more",
+        "1. one",
+        "1, 2: fruit",
+        "item 1: a; item 2: b",
+        "1: a; 2: b",
+    ],
+)
+def test_lines_that_may_belong_to_another_text_settle_nothing(text):
+    assert read(text, task=TEXTS).keys() <= (
+        {0} if "hope" in text else {1} if "=" in text else set()
+    )
+
+
+def test_texts_on_lines_have_all_their_paragraphs_and_no_word_at_the_end():
+    text = "1. eins\n\nmehr\n2. zwei"
+    assert read(text, task=TEXTS) == {0: "eins\n\nmehr", 1: "zwei"}
+    assert read(f"{text}\n\nI hope that helps.", task=TEXTS) == {0: "eins\n\nmehr"}
+    assert read("1. eins\n2. zwei\n\nDone.", task=TEXTS) == {0: "eins", 1: "zwei"}
+    assert read("1: eins\n2: zwei\n3: dr", 4, TEXTS, cut=True) == {0: "eins", 1: "zwei"}
+
+
+def test_an_item_is_not_given_the_value_of_another_one():
+    assert read('{"1": {"2": "fruit"}, "2": "animal"}') == {1: "animal"}
+    assert read('{"1": [{"2": "fruit"}]}', task=TEXTS) == {}
+    assert read("1, 2: fruit") == read("item 1: fruit; item 2: animal") == {}
+    assert read('{"1.5": "fruit"}') == {}
+    anything = ev.Task(instruction="?", schema={"type": "string"})
+    assert read("item 1: a; item 2: b\n1: c", task=anything) == {}
+    assert read('1: "a"\n2: "b"', task=anything) == {0: "a", 1: "b"}
+
+
+def test_a_number_stands_for_its_text_but_none_that_is_out_of_range():
+    assert read('{"1": 1.5, "2": true}', task=TEXTS) == {0: "1.5", 1: "true"}
+    assert read('{"1": NaN, "2": 1e999}', task=TEXTS) == {}
+
+
 # -- asking again ------------------------------------------------------------------
 
 
@@ -612,6 +675,69 @@ def test_confidence_is_the_product_of_the_unsure_tokens_that_tell_a_label_from_o
     assert dict(results)[1].confidence == math.exp(-0.75)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"1": "fruit"}',
+        '{"1": "Fruit."}',
+        '{"1": " **fruit**"}',
+        '{"1": {"label": "fruit"}}',
+        '{"1": {"label": "fruit", "why": "it is sweet"}}',
+        '{"1": ["fruit"]}',
+        '[{"number": 1, "label": "fruit"}]',
+        '{"id": "1", "label": "fruit"}',
+        '{"label": "fruit"}',
+        '["fruit"]',
+        "1: fruit",
+        '1: "fruit"',
+        "| 1 | **fruit** |",
+        "fruit",
+        '"fruit"',
+        "**fruit**",
+        "```\nfruit\n```",
+        'Sure:\n```json\n{"1": "fruit"}\n```',
+    ],
+)
+def test_confidence_is_that_of_the_labels_own_token_wherever_it_stands(text):
+    at = text.lower().index("fruit")
+    doubts = [
+        ev.Doubt(start=0, end=at, logprob=-1.0),
+        ev.Doubt(start=at, end=at + 5, logprob=-2.0),
+        ev.Doubt(start=at + 5, end=at + 6, logprob=-3.0),
+    ]
+    assert sure(text, doubts[at == 0 :]) == {0: math.exp(-2.0)}
+
+
+@pytest.mark.parametrize(
+    "text", ['{"1": {"text": "fruit", "label": "fruit"}}', '{"1": "fru\\u0069t"}', '"\\u0066ruit"']
+)
+def test_confidence_is_not_known_where_the_labels_token_is_not(text):
+    assert sure(text, [ev.Doubt(start=0, end=len(text), logprob=-2.0)]) == {0: None}
+
+
+@pytest.mark.parametrize(
+    "text", ['{"1": "b"}', '{"1": "B = %s"}', '{"1": "**B**: %s"}', "1: B) %s"]
+)
+def test_confidence_of_a_code_is_that_of_its_letter(text):
+    text = text.replace("%s", LONG[1])
+    at = text.lower().index("b")
+    one = job(["x"], ev.Task(instruction="What?", labels=LONG))
+    doubts = [
+        ev.Doubt(start=at, end=at + 1, logprob=-2.0),
+        ev.Doubt(start=at + 1, end=len(text), logprob=-3.0),
+    ]
+    ((_, result),) = one.replied(begun(one).asks[0], reply(text, doubts=doubts)).results
+    assert (json.loads(result.text), result.confidence) == (LONG[1], math.exp(-2.0))
+
+
+@pytest.mark.parametrize(
+    "said", ["A human being", "A = a place on earth", "D", "AB", "A, B", "B or C"]
+)
+def test_a_code_beside_something_else_is_none(said):
+    task = ev.Task(instruction="What?", labels=LONG)
+    assert read(json.dumps({"1": said}), 1, task) == {}
+
+
 def test_confidence_is_not_known_without_log_probabilities():
     assert sure('{"1": "fruit"}', None) == {0: None}
     assert sure('{"1": "fruit"}', []) == {0: ev.SURE}
@@ -717,7 +843,7 @@ def test_long_labels_are_replied_as_letters_and_come_back_as_labels():
     assert 'A = "a concept or a description of one", B = ' in ask.prompt
     assert ask.form["$defs"]["label"]["enum"] == ["A", "B", "C", "A?", "B?", "C?"]
     moves = one.replied(ask, reply('{"1": "B", "2": "c", "3": "a place on earth"}'))
-    assert values(moves) == {0: LONG[1], 2: LONG[2]}
+    assert values(moves) == {0: LONG[1], 1: LONG[2], 2: LONG[2]}
 
 
 def test_a_profile_without_words_for_codes_and_doubts_has_labels_as_they_are():
@@ -746,6 +872,17 @@ def test_a_doubtful_code_is_its_label():
 
     assert (json.loads(results[0].text), results[0].confidence) == (LONG[0], 0.5)
     assert (json.loads(results[1].text), results[1].confidence) == (LONG[1], None)
+
+
+def test_a_doubt_has_no_mark_where_a_label_ends_in_it():
+    one = job(["x", "y"], ev.Task(instruction="What?", labels=["fruit", "fruit?"]))
+    (ask,) = begun(one).asks
+    assert "doubt" not in ask.prompt
+    assert ask.form["$defs"]["label"]["enum"] == ["fruit", "fruit?"]
+    results = one.replied(ask, reply('{"1": "fruit?", "2": "fruit??"}')).results
+    assert [(n, json.loads(one.text), one.confidence) for n, one in results] == [
+        (0, "fruit?", None)
+    ]
 
 
 def test_a_label_that_ends_in_a_question_mark_is_no_doubt():

@@ -285,10 +285,11 @@ def _sure_of(found: Found, telling_chars: int, doubts: Sequence[ev.Doubt] | None
     may seem unlikely. Those above `events.SURE` are not listed: where all are, that is what is
     said, being the least that each of them had.
     """
-    if doubts is None:
+    if doubts is None or found.own is None:
         return None
-    end = min(found.end, found.start + telling_chars)
-    at = bisect_right(doubts, found.start, key=lambda doubt: doubt.end)
+    start, end = found.own
+    end = min(end, start + telling_chars)
+    at = bisect_right(doubts, start, key=lambda doubt: doubt.end)
     total = 0.0
     while at < len(doubts) and doubts[at].start < end:
         total += doubts[at].logprob

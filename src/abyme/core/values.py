@@ -1,13 +1,16 @@
 """What a value of `llm_map` may be: in words, as a form, in tokens, and whether one is.
 
 Decides which value a reply's text or JSON stands for. Invariant: a value that fits is taken and
-nothing else is, so that an item is never given one by a guess: a label as it was given, its code,
-or what differs from it in case and marks alone; JSON that fits the schema; or a text.
+nothing else is, so that an item is never given one by a guess: a label as it was given, its code
+(alone, or before the very label), or what differs from these in case and marks alone; JSON that
+fits the schema; or a text. Where a text is due, a number or a truth value counts as its JSON.
 
 Does not find values in a reply: that is `listed`.
 """
 
 import json
+import math
+import re
 import string
 from itertools import pairwise
 from typing import Any, Final
@@ -48,8 +51,11 @@ class Values:
         self._defs: dict[str, Any] = {}
         self._inner: dict[str, Any] = {"type": "string"}
         self._tokens: int | None = None
-        self.may_be_doubtful = bool(prompts.map_doubt and task.labels and task.samples == 1)
-        """A label may be marked by `DOUBT`."""
+        marked = any(label.rstrip().endswith(DOUBT) for label in task.labels or ())
+        self.may_be_doubtful = bool(
+            prompts.map_doubt and task.labels and task.samples == 1 and not marked
+        )
+        """A label may be marked by `DOUBT`; not where one of them ends in it anyway."""
         self._codes: dict[str, str] = {}
         if task.labels is not None:
             if prompts.map_codes and _are_long(task.labels):
@@ -130,7 +136,7 @@ class Values:
         """
         inner = _unwrapped(value)
         if self._labels is not None:
-            return self._label(inner)
+            return self._label(_text_of(inner))[0]
         if self._schema is None:
             return _text_of(inner)
         wrong = self._misfit(value)
@@ -147,7 +153,7 @@ class Values:
     def is_doubtful(self, value: Any) -> bool:
         """Tell whether a label was marked as one that is in doubt."""
         text = _unwrapped(value)
-        if not self.may_be_doubtful or not isinstance(text, str) or text in self._exact:
+        if not self.may_be_doubtful or not isinstance(text, str):
             return False
         return text.rstrip(MARKS.replace(DOUBT, "")).endswith(DOUBT)
 
@@ -163,17 +169,32 @@ class Values:
         assert self._schema is not None
         return shapes.misfit(self._schema, value, steps_per_value=shapes.STEPS_PER_REPLIED_VALUE)
 
-    def _label(self, value: Any) -> str:
-        text = _text_of(value)
+    def own(self, value: Any) -> tuple[str, int, int]:
+        """Give the text that a value is, and where in it its label, or its code, stands.
+
+        Raises:
+            Unfit: it is no label.
+        """
+        text = _text_of(_unwrapped(value))
+        return text, *self._label(text)[1:]
+
+    def _label(self, text: str) -> tuple[str, int, int]:
+        """Find the label that a text is, and where in it the label stands, or its code."""
         if text in self._exact:
-            return text
-        code = text.strip().removesuffix(DOUBT).strip(MARKS)
-        if code in self._codes:
-            return self._codes[code]
+            return text, 0, len(text)
+        start = len(text) - len(text.lstrip(MARKS))
         if len(text) <= 2 * self._longest + MOST_SHOWN_CHARS:
             label = self._alike.get(_alike(text))
             if label is not None:
-                return label
+                return label, start, len(text.rstrip(MARKS))
+        label = self._codes.get(text[start : start + 1].upper())
+        if label is not None:
+            behind = text[start + 1 :]
+            alone = not behind.strip(MARKS)
+            if alone or (
+                _CODE_END.match(behind) and _alike(behind[1:].lstrip("= ")) == _alike(label)
+            ):
+                return label, start, start + 1
         some = " ".join(text[: 2 * MOST_SHOWN_CHARS].split())
         shown = "".join(c if c.isprintable() else "?" for c in some)
         raise Unfit(f"'{cut(shown, MOST_SHOWN_CHARS)}' is none of the labels")
@@ -199,6 +220,13 @@ MARKS: Final = (
     "\u2018\u2019\u201a\u201c\u201d\u201e\u00ab\u00bb\u2026\u3002\u300c\u300d"
 )
 """Put around labels by those who write them. Signs that tell one from another (+ - # < %) stay."""
+_CODE_END: Final = re.compile(r"[*`\"']{0,3}[ \t]*[=:.)-]")
+"""Between a code and the label that it stands for."""
+_NUMBER: Final = re.compile(
+    r"[\[(#]{0,2}(?:item|number|no\.?)? ?[\[(#]{0,2}(\d{1,6})(?!\d)(?:[\])]|[.:)](?!\d)|$)",
+    re.IGNORECASE,
+)
+"""A key that begins with a number; the item may stand behind it."""
 VALUE_NAMES: Final = ("value", "label", "answer", "result", "category", "class", "output")
 
 
@@ -212,14 +240,24 @@ def _text_of(value: Any) -> str:
         return value
     if value is None or isinstance(value, dict | list):
         raise Unfit(f"must be a string, not {schemas.kind_of(value)}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise Unfit("must be a string, not a number out of range")
     return json.dumps(value)
 
 
+def number_of(key: str) -> int | None:
+    """Tell which item's number a key is."""
+    found = _NUMBER.match(key.strip())
+    return None if found is None else int(found[1])
+
+
 def _unwrapped(value: Any) -> Any:
-    """Take the one value out of an object or array around it."""
+    """Take the one value out of an object or array around it; not one that is of a number."""
     if isinstance(value, list) and len(value) == 1:
         return value[0]
     if isinstance(value, dict) and value:
+        if any(number_of(name) is not None for name in value):
+            return value
         named = [value[name] for name in VALUE_NAMES if name in value]
         if len(named) == 1 or len(value) == 1:
             return named[0] if named else next(iter(value.values()))
