@@ -1,5 +1,7 @@
 """One small run as records, for tests of what is shown. Hostile text where a model had a hand."""
 
+import msgspec
+
 from abyme.core import events as ev
 from abyme.core.ids import ROOT, BatchId, CallId, NodeId
 from abyme.core.limits import Limits
@@ -11,7 +13,8 @@ PRICED = ev.ModelFacts(
 )
 WORDS = dict.fromkeys(("system", "question", "output", "no_code", "no_output", "last_turn"), "")
 SUB = SubPrompts(
-    **{name: "" for name in SubPrompts.__struct_fields__ if name != "map_items"}, map_items=1
+    **{one.name: "" for one in msgspec.structs.fields(SubPrompts) if one.required}
+    | {"map_items": 1}
 )
 CHILD = NodeId("0.0")
 

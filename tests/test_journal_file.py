@@ -10,6 +10,7 @@ import sys
 import tracemalloc
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,7 +26,8 @@ from abyme.journals.writer import JournalWriter
 FREE = ev.ModelFacts(name="scripted:m", price=ev.Price(input_usd_micro=0, output_usd_micro=0))
 WORDS = dict.fromkeys(("system", "question", "output", "no_code", "no_output", "last_turn"), "")
 SUB = SubPrompts(
-    **{name: "" for name in SubPrompts.__struct_fields__ if name != "map_items"}, map_items=1
+    **{one.name: "" for one in msgspec.structs.fields(SubPrompts) if one.required}
+    | {"map_items": 1}
 )
 
 

@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
+from msgspec import structs
+
 from abyme.core.events import SCHEMA, Record, RunResumed, RunStarted
 from abyme.core.limits import Limits
 from abyme.core.profile import SubPrompts
@@ -49,8 +51,8 @@ def _profiles_speak_to_sub_models(line: dict[str, Any]) -> dict[str, Any]:
     if event.get("kind") == "run_started":
         for profile in (event["profile"], event.get("sub_profile")):
             if profile is not None:
-                texts = dict.fromkeys(SubPrompts.__struct_fields__, "")
-                profile["sub"] = {**texts, "map_items": 0}
+                needed = (field.name for field in structs.fields(SubPrompts) if field.required)
+                profile["sub"] = {**dict.fromkeys(needed, ""), "map_items": 0}
     return line
 
 
