@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from abyme.core import events as ev
-from abyme.core import schemas, shapes, slots
+from abyme.core import schemas, shapes, slots, tokens
 from abyme.core.effects import Result
 from abyme.core.ids import CallId
 from abyme.core.jobs import Ask, Moves, Reply
@@ -144,6 +144,13 @@ def test_packs_keep_to_the_window():
     assert {len(ask.positions) for ask in asks} == {3, 1}
     assert all(each.prompt_tokens + 500 <= 2_000 for each in expected)
     assert [each.prompt_tokens for each in expected] == [ask.prompt_tokens for ask in asks]
+
+
+def test_numbers_of_items_count_as_a_part_of_the_prompt():
+    items = [chr(0x100 + number) for number in range(2_000)]
+    asks = begun(job(items, ev.Task(instruction="?", labels=KINDS, pack=1_000))).asks
+    real = [tokens.estimate(f"{ask.prompt}\n{ask.text}") for ask in asks]
+    assert all(one <= ask.prompt_tokens <= 2 * one for one, ask in zip(real, asks, strict=True))
 
 
 def test_an_item_that_fits_in_no_call_fails_with_what_to_do():

@@ -534,3 +534,17 @@ def test_a_reduction_that_failed_on_its_last_level_does_not_pay_the_first_again(
 
     assert len(first) > 1
     assert run.one(do.AskModel).messages[0].content.count(". a part") == len(first)
+
+
+def test_a_call_that_nobody_waits_for_any_more_is_owned_by_no_job():
+    run = ready()
+    ask(run, "apple", "stone", pack=1)
+    first, second = run.all(do.AskModel)
+    planned = run.tree._sub.planned
+    assert planned.owns(first.reserved.call)
+    run.done()
+
+    assert not planned.owns(first.reserved.call)
+    assert not planned.owns(second.reserved.call)
+    answer(run, first)  # late
+    assert run.effects == []

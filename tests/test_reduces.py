@@ -166,6 +166,26 @@ def test_an_instruction_that_leaves_no_room_fails():
     assert moves.asks == []
 
 
+def test_a_call_needs_room_for_some_characters_of_any_script():
+    def room(window_tokens):
+        model = ev.ModelFacts(
+            name="x:y", price=None, window_tokens=window_tokens, max_output_tokens=9
+        )
+        one = job(["\U00012000" * 99], model=model)
+        return one._room, begun(one)
+
+    window = 1_000 - room(1_000)[0] + 64
+    assert (room(window)[0], room(window - 1)[0]) == (64, 63)
+    assert room(window)[1].asks != []
+    assert room(window - 1)[1].results[0][1].failure.fault == "context_length"
+
+
+def test_numbers_of_texts_count_as_a_part_of_the_prompt():
+    (ask,) = begun(job(["a"] * 150)).asks
+    real = tokens.estimate(f"{ask.prompt}\n{ask.text}")
+    assert real <= ask.prompt_tokens <= 2 * real
+
+
 def test_expected_calls_cover_all_levels():
     one = job([f"{n} {WORDS}" for n in range(40)])
     expected = one.expected()

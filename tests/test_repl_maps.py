@@ -485,6 +485,45 @@ def test_doubtful_values_that_decide_the_answer_are_told_from_the_others(repl):
     assert repl.out(code) == ("[2, 1] [3]\n[2, 1, 3]\n[1] []\n['no', 'no', 'no', None]\n")
 
 
+def decided(repl, items, sure, code):
+    """Print what `code` says of a map `g` whose values are all "no"."""
+    repl.bring = lambda number, request: value(number, "no", sure.get(request.prompt, 0.9))
+    return repl.out(f"g = llm_map({items!r}, 'Which?', labels=['yes', 'no', 'may'])\nprint({code})")
+
+
+def test_equal_items_are_tried_together(repl):
+    code = "g.deciding(lambda labels: 'no' in labels[:2])"
+    assert decided(repl, ["a", "a", "b", "c"], {"a": 0.5, "c": 0.4}, code) == "[0, 1]\n"
+
+
+def test_doubtful_values_that_hide_each_other_are_all_deciding(repl):
+    sure = {"a": 0.5, "b": 0.4, "c": 0.6}
+    code = "g.deciding(lambda labels: 'no' in labels[:2])"
+    assert decided(repl, ["a", "b", "c", "d"], sure, code) == "[1, 0, 2]\n"
+    code = "g.deciding(lambda labels: (labels[2], 'no' in labels[:2]))"
+    assert decided(repl, ["a", "b", "c", "d"], sure, code) == "[1, 0, 2]\n"
+
+
+def test_doubtful_values_that_change_nothing_together_are_not_deciding(repl):
+    sure = {"a": 0.5, "b": 0.4}
+    code = "g.deciding(lambda labels: 'no' in labels)"
+    assert decided(repl, ["a", "b", "c"], sure, code) == "[]\n"
+
+
+def test_what_only_leaving_values_out_would_change_is_deciding_too(repl):
+    code = "g.deciding(lambda labels: None in labels)"
+    assert decided(repl, ["a", "b"], {"a": 0.5}, code) == "[0]\n"
+    code = "g.deciding(lambda labels: sorted(labels)[9:])"
+    assert decided(repl, ["a", "b"], {"a": 0.5}, code) == "[]\n"
+
+
+def test_too_many_doubtful_values_are_all_deciding_and_few_answers_are_made(repl):
+    items = [f"n{number}" for number in range(700)]
+    code = "g.deciding(lambda labels: tries.append(1)) == g.unsure, len(tries)"
+    repl.cell("tries = []")
+    assert decided(repl, items, dict.fromkeys(items, 0.5), code) == "True 1333\n"
+
+
 def test_values_without_labels_have_no_others_to_try(repl):
     assert last_line(repl.cell("llm_map(['a'], 'Which?').deciding(len)")) == (
         "ValueError: deciding() tries other labels: give llm_map labels="

@@ -28,6 +28,10 @@ MAX_NOTES: Final = 5
 FREE: Final = {"calls": 0, "tokens": 0, "usd": 0.0}
 EMPTY: Final = ModelError("the item is empty", "empty")
 MAX_REASON_CHARS: Final = 300
+MOST_TRIED: Final = 2_000
+MOST_TRIED_VALUES: Final = 5_000_000
+"""Of answers that `Mapped.deciding` makes, and of values in all the lists that it gives: seconds.
+No clock, so that a cell comes out the same when it is run again."""
 SURE: Final = 0.8
 """Confidence from which on a value is not worth a look."""
 
@@ -41,6 +45,8 @@ class Mapped(list[Any]):
     """Of each value, from 0 to 1; None where nothing is known."""
     labels: list[str]
     """That a value could be; empty where there were none."""
+    equals: list[int]
+    """Of each item, the position of the first one that is equal to it."""
 
     def __init__(
         self,
@@ -48,11 +54,13 @@ class Mapped(list[Any]):
         confidence: Iterable[float | None] = (),
         errors: Mapping[int, ModelError] | None = None,
         labels: Iterable[str] = (),
+        equals: Iterable[int] = (),
     ) -> None:
         super().__init__(values)
         self.confidence = list(confidence)
         self.errors = dict(errors or {})
         self.labels = list(labels)
+        self.equals = list(equals)
 
     @property
     def unresolved(self) -> list[int]:
@@ -66,25 +74,52 @@ class Mapped(list[Any]):
         return [n for sure, n in sorted(known) if sure < SURE]
 
     def deciding(self, answer: Callable[[list[Any]], Any]) -> list[int]:
-        """Positions among `.unsure` and `.unresolved` where another label would change the answer.
+        """Positions among `.unsure` and `.unresolved` where other labels would change the answer.
 
         ``labels.deciding(lambda labels: labels.count("red"))``
 
         `answer` makes the answer of a list of labels. It is tried with every other label at
-        each of these positions, one position at a time.
+        each of these positions, equal items together; then with the positions that change
+        nothing by themselves, all at once: without a label (None), and with each. If that does,
+        they are given too, since some of them hide each other. Where there is too much to try,
+        all positions are given. So none means that no such change makes another answer.
         """
         if not self.labels:
             raise ValueError("deciding() tries other labels: give llm_map labels=")
+        doubtful = [*self.unsure, *self.unresolved]
+        groups: dict[int, list[int]] = {}
+        for position in doubtful:
+            first = self.equals[position] if position < len(self.equals) else position
+            groups.setdefault(first, []).append(position)
         given, as_it_is = list(self), answer(list(self))
-        found = []
-        for position in (*self.unsure, *self.unresolved):
-            for label in self.labels:
-                tried = list(given)
+        left = min(MOST_TRIED, MOST_TRIED_VALUES // (len(given) or 1))
+
+        def changes(positions: Sequence[int], label: str | None) -> bool:
+            tried = list(given)
+            for position in positions:
                 tried[position] = label
-                if label != given[position] and answer(tried) != as_it_is:
-                    found.append(position)
-                    break
-        return found
+            return tried != given and bool(answer(tried) != as_it_is)
+
+        found: set[int] = set()
+        for number, group in enumerate(groups.values(), 1):
+            if number * len(self.labels) > left:
+                return doubtful
+            if any(changes(group, label) for label in self.labels):
+                found.update(group)
+        rest = [position for position in doubtful if position not in found]
+        if any(changes(rest, label) for label in self.labels) or self._hides(changes, rest):
+            return doubtful
+        return [position for position in doubtful if position in found]
+
+    @staticmethod
+    def _hides(changes: Callable[[Sequence[int], None], bool], rest: Sequence[int]) -> bool:
+        """Tell whether leaving positions out changes the answer; one that cannot do without a
+        label says nothing of it.
+        """
+        try:
+            return changes(rest, None)
+        except Exception:
+            return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +154,9 @@ class Maps:
             return self._price("map", requests, task)
         results = self.calls.ask("map", requests, task) if requests else []
         nothing = [None] * len(items)
-        mapped = Mapped(nothing, nothing, labels=task["labels"] or ())
+        first: dict[str, int] = {}
+        equals = [first.setdefault(item, position) for position, item in enumerate(items)]
+        mapped = Mapped(nothing, nothing, labels=task["labels"] or (), equals=equals)
         errors = {n: EMPTY for n, item in enumerate(items) if not item.strip()}
         for position, result in zip(asked, results, strict=True):
             self.calls.record(items[position], result)
