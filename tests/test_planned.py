@@ -11,7 +11,7 @@ from msgspec import structs
 from abyme.core import effects as do
 from abyme.core import events as ev
 from abyme.core import history
-from abyme.core.ids import BatchId
+from abyme.core.ids import ROOT, BatchId
 from abyme.core.ledger import Amount
 from abyme.core.limits import Limits
 from abyme.core.planned import MOST_OUT
@@ -29,6 +29,7 @@ def ready(**more) -> Run:
 
 
 def ask(run: Run, *items: str, purpose: str = "map", batch: int = 1, cell: int = 1, **task):
+    node = task.pop("node", ROOT)
     if purpose == "map":
         task = {"labels": LABELS, **task}
     event = ev.CallsRequested(
@@ -38,7 +39,7 @@ def ask(run: Run, *items: str, purpose: str = "map", batch: int = 1, cell: int =
         requests=[ev.Request(prompt=item) for item in items],
         task=ev.Task(**{"instruction": "Is it a fruit?", **task}),
     )
-    return run.give(event)
+    return run.give(event, node)
 
 
 def items_of(effect: do.AskModel) -> list[str]:
@@ -548,3 +549,30 @@ def test_a_call_that_nobody_waits_for_any_more_is_owned_by_no_job():
     assert not planned.owns(second.reserved.call)
     answer(run, first)  # late
     assert run.effects == []
+
+
+def test_after_a_kill_calls_have_the_size_that_is_asked_for_then():
+    run = ready()
+    ask(run, "apple", "stone", pack=1)
+    assert len(run.all(do.AskModel)) == 2
+    restarted(run)
+    ask(run, "apple", "stone", pack=2)
+
+    assert items_of(run.one(do.AskModel)) == ["apple", "stone"]
+
+
+def test_calls_go_on_for_a_node_that_asked_the_same_when_the_first_one_ends():
+    run = ready(limits=Limits(depth=3))
+    run.ask("look", purpose="rlm")
+    child = run.one(do.OpenSession).node
+    run.ready(child)
+    run.reply("```repl\nx\n```", child)
+    ask(run, "apple", node=child)
+    effect = run.one(do.AskModel)
+    assert ask(run, "apple", batch=2) == []
+    run.done(node=child)
+    assert run.all(do.CancelCall) == []
+
+    answer(run, effect)
+    assert run.one(do.AnswerBatch).batch == 2
+    assert values(run) == ["fruit"]
