@@ -6,8 +6,7 @@ import pytest
 
 from abyme.apps.cli import main
 from abyme.errors import SandboxUnavailable
-from abyme.sandboxes import self_check
-from abyme.sandboxes.self_check import LayerReport
+from abyme.sandboxes.self_check.layers import LayerReport
 
 ON = LayerReport("seccomp", on=True, words="only harmless calls", todo="")
 OFF = LayerReport("landlock", on=False, words="no file may be opened", todo="boot with it")
@@ -19,7 +18,7 @@ def surveyed(monkeypatch: pytest.MonkeyPatch, *layers: LayerReport, error: str =
             raise SandboxUnavailable(error)
         return list(layers)
 
-    monkeypatch.setattr(self_check, "survey", survey)
+    monkeypatch.setattr(layers, "survey", survey)
 
 
 def doctor(capsysbinary: pytest.CaptureFixture[bytes], *args: str) -> tuple[int, str]:

@@ -21,8 +21,8 @@ from abyme.errors import ContextError, ProtocolViolation, SandboxError
 from abyme.guest import parts
 from abyme.guest.adopt import View
 from abyme.guest.parts import Part, Sources
-from abyme.sandboxes.jail import frames
-from abyme.sandboxes.jail.batches import Batches, TooMuch
+from abyme.sandboxes.wired import frames
+from abyme.sandboxes.wired.batches import Batches, TooMuch
 
 FILES = {
     "a.py": "import os\n\ndef first():\n    return 1\n",

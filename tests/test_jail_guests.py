@@ -1,4 +1,4 @@
-"""Contract: sandboxes/jail/session, with a guest of the test's own at the other end of the wire."""
+"""Contract: sandboxes/wired/session, with a guest of the test's own at the other end."""
 
 import asyncio
 import gc
@@ -10,9 +10,9 @@ from jail_doubles import BUDGET
 
 from abyme.core.effects import Result
 from abyme.errors import ProtocolViolation
-from abyme.sandboxes.jail import frames
-from abyme.sandboxes.jail.session import JailSession
 from abyme.sandboxes.jail.zygote import Zygote
+from abyme.sandboxes.wired import frames
+from abyme.sandboxes.wired.session import WiredSession
 from abyme.wire import PACKET_BYTES, PacketReader, decode, encode, packets
 
 FINISHED = {
@@ -36,7 +36,7 @@ class Guest:
     def __init__(self, cell_timeout_s=60):
         wire, self.wire = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         control, self.control = socket.socketpair()
-        self.session = JailSession(
+        self.session = WiredSession(
             wire, control, cell_timeout_s=cell_timeout_s, output_chars=50, max_processes=None
         )
         self.session.facts = SimpleNamespace(layers=("pid_namespace",))

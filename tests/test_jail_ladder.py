@@ -1,8 +1,8 @@
-"""Contract: sandboxes/jail/ladder. Interrupt, roll back, kill; waiting is free."""
+"""Contract: sandboxes/wired/ladder. Interrupt, roll back, kill; waiting is free."""
 
 import pytest
 
-from abyme.sandboxes.jail.ladder import INTERRUPT_GRACE_S, ROLL_BACK_GRACE_S, Ladder
+from abyme.sandboxes.wired.ladder import INTERRUPT_GRACE_S, ROLL_BACK_GRACE_S, Ladder
 
 
 def ladder(*, limit_s=15.0, can_roll_back=True):

@@ -21,7 +21,8 @@ from abyme.core.effects import Budget
 from abyme.core.limits import Limits
 from abyme.errors import SandboxUnavailable
 from abyme.sandboxes.jail import Jail
-from abyme.sandboxes.self_check import CHECKS, survey
+from abyme.sandboxes.self_check.entries import ATTACKS
+from abyme.sandboxes.self_check.layers import survey
 
 BUDGET = Budget(usd=None, calls=None, tokens=None, seconds=None, turns=1, depth=0)
 
@@ -32,7 +33,7 @@ async def main():
     session = await run.open(node="0", seed=1)
     said = [
         await session.run_cell(n, code, restore=[], budget=BUDGET, on_event=lambda _: None)
-        for n, code in enumerate(["context", *(check.code for check in CHECKS)], 1)
+        for n, code in enumerate(["context", *(cell for one in ATTACKS for cell in one.cells)], 1)
     ]
     await run.aclose()
     await jail.aclose()
@@ -106,7 +107,7 @@ def here():
 
 def holds(found):
     checks = found["said"][1:]
-    return found["said"][0] == "'text'\n" and set(checks) == {"refused\n"}
+    return found["said"][0] == "'text'\n" and set(checks) == {"held\n"}
 
 
 def test_the_jail_holds_for_whoever_runs_the_tests(here):

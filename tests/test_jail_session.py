@@ -297,7 +297,7 @@ def test_closing_a_session_leaves_no_process(jail):
     with jail.repl() as repl:
         needs_snapshots(repl)
         repl.out("import os, time\nif os.fork() == 0: time.sleep(1000)")
-        pid = number_of(repl.session._pidfd)
+        pid = number_of(repl.session._body._pidfd)
         assert Path(f"/proc/{pid}").is_dir()
     assert not Path(f"/proc/{pid}").is_dir()
 

@@ -1,4 +1,4 @@
-"""Contract: sandboxes/jail/told. Whatever the host has to say fits, and arrives whole."""
+"""Contract: sandboxes/wired/told. Whatever the host has to say fits, and arrives whole."""
 
 import pytest
 from jail_doubles import BUDGET, bench
@@ -6,7 +6,7 @@ from jail_doubles import BUDGET, bench
 from abyme.core.effects import Result
 from abyme.core.events import Failure
 from abyme.errors import SandboxError
-from abyme.sandboxes.jail import channel, told
+from abyme.sandboxes.wired import channel, told
 from abyme.wire import MAX_FRAME_BYTES, WireError, encode
 
 WIDE = "\U0001f600"

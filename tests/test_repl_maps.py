@@ -8,8 +8,8 @@ from jail_doubles import BUDGET, bench
 from abyme.core.effects import Result
 from abyme.core.events import Failure, Request, Task
 from abyme.errors import ProtocolViolation
-from abyme.sandboxes.jail import frames
-from abyme.sandboxes.jail.batches import Arrived, Batches, TooMuch
+from abyme.sandboxes.wired import frames
+from abyme.sandboxes.wired.batches import Arrived, Batches, TooMuch
 from abyme.wire import HEADER, encode
 
 LIMIT = Failure(fault="limit", message="the run has no dollars left")

@@ -10,7 +10,7 @@ in front of each packet says whether it begins a frame.
 
 Invariant: nothing longer than `MAX_FRAME_BYTES` is ever buffered, and what
 comes out of `decode` is a JSON object or an error. The host does not use it for what a
-guest sends: that is decoded by its schema, in bounds (`sandboxes/jail/frames`).
+guest sends: that is decoded by its schema, in bounds (`sandboxes/wired/frames`).
 """
 
 import json

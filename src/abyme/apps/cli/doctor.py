@@ -36,7 +36,7 @@ def examine() -> dict[str, Any]:
     from abyme.errors import SandboxError  # noqa: PLC0415
     from abyme.run.folders import version  # noqa: PLC0415
     from abyme.run.spec import cache_dir, data_dir  # noqa: PLC0415
-    from abyme.sandboxes.self_check import survey  # noqa: PLC0415
+    from abyme.sandboxes.self_check.layers import survey  # noqa: PLC0415
 
     layers: list[dict[str, Any]] = []
     problem = None

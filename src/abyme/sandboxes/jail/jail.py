@@ -14,8 +14,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from abyme.core.limits import Limits
 from abyme.errors import SandboxError
 from abyme.ports import Context
-from abyme.sandboxes.jail.session import JailSession
+from abyme.sandboxes.jail.processes import Processes
 from abyme.sandboxes.jail.zygote import MAX_HASH_SEED, NO_MORE, Zygote
+from abyme.sandboxes.wired.session import WiredSession
 
 
 class Jail:
@@ -91,7 +92,7 @@ class JailRun:
         self._context = context
         self._limits = limits
         self._snapshots = snapshots
-        self._sessions: list[JailSession] = []
+        self._sessions: list[WiredSession] = []
 
     @property
     def hash_seed(self) -> int:
@@ -103,7 +104,7 @@ class JailRun:
         """What the user should know of how the context is held, if anything."""
         return tuple(self._zygote.notes)
 
-    async def open(self, *, node: str, seed: int, context: Context | None = None) -> JailSession:
+    async def open(self, *, node: str, seed: int, context: Context | None = None) -> WiredSession:
         """Start a REPL; see `abyme.ports.SandboxRun.open`."""
         del node  # every REPL of a run is the same
         own = [] if context is None or context is self._context else _two(context.fds)
@@ -135,7 +136,7 @@ class JailRun:
 
 async def open_session(
     zygote: Zygote, limits: Limits, *, seed: int, own: Sequence[int], snapshots: bool
-) -> JailSession:
+) -> WiredSession:
     """Fork a REPL of `zygote` and wait until it has verified its layers.
 
     Raises:
@@ -144,7 +145,7 @@ async def open_session(
     """
     wire, their_wire, control, their_control = _two_pairs()
     watched = None if zygote.counts_processes else limits.max_processes
-    session = JailSession(
+    session = WiredSession(
         wire,
         control,
         cell_timeout_s=limits.cell_timeout_s,
@@ -166,7 +167,7 @@ async def open_session(
     finally:
         their_wire.close()
         their_control.close()
-    await session.opened(pidfd, zygote.python)
+    await session.opened(Processes(pidfd), zygote.python)
     return session
 
 

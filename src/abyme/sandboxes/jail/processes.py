@@ -7,8 +7,9 @@ much processor time its tree has used, and a wrong one costs a wrong figure.
 import asyncio
 import os
 import signal
-from dataclasses import dataclass
 from pathlib import Path
+
+from abyme.sandboxes.wired.body import Use
 
 
 def send_signal(pidfd: int, number: int) -> None:
@@ -48,13 +49,38 @@ def number_of(pidfd: int) -> int | None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class Use:
-    """What a process and all below it use."""
+class Processes:
+    """Implements `abyme.sandboxes.wired.body.Body` for a process and all below it, by its pidfd.
 
-    cpu_s: float
-    """The dead and reaped ones included."""
-    processes: int
+    The kernel ends them together: it is the first of a PID namespace, or has no children.
+    """
+
+    def __init__(self, pidfd: int) -> None:
+        self._pidfd = pidfd
+        self._pid = number_of(pidfd)
+
+    def interrupt(self) -> None:
+        """Send SIGINT."""
+        send_signal(self._pidfd, signal.SIGINT)
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+        if self._pidfd >= 0:
+            send_signal(self._pidfd, signal.SIGKILL)
+
+    async def gone(self) -> None:
+        """Wait for the end, and close the pidfd."""
+        pidfd, self._pidfd = self._pidfd, -1
+        if pidfd < 0:
+            return
+        try:
+            await gone(pidfd)
+        finally:
+            os.close(pidfd)
+
+    def use(self) -> Use | None:
+        """Look at the whole tree."""
+        return None if self._pid is None else use(self._pid)
 
 
 def use(pid: int) -> Use:

@@ -12,7 +12,7 @@ from typing import Any
 
 from abyme.core.events import ContextPart, Request, Span, Task
 from abyme.errors import ProtocolViolation
-from abyme.sandboxes.jail import frames
+from abyme.sandboxes.wired import frames
 
 OVERHEAD_BYTES = 200
 """Of a request or a piece beside its text, and of a span."""

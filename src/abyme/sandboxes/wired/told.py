@@ -18,7 +18,7 @@ import msgspec
 
 from abyme.core.effects import Budget, Result
 from abyme.core.events import Failure
-from abyme.sandboxes.jail import frames
+from abyme.sandboxes.wired import frames
 
 PIECE_CHARS = 1 << 20
 GROUP_RESULTS = 10_000

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 from abyme.errors import ProtocolViolation, SandboxError
-from abyme.sandboxes.jail import frames, told
+from abyme.sandboxes.wired import frames, told
 from abyme.wire import PACKET_BYTES, PacketReader, WireError, encode, packets
 
 FRAME_TIMEOUT_S = 10.0

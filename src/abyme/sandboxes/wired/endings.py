@@ -9,7 +9,7 @@ limit is the host's.
 from typing import Literal
 
 from abyme.core import events as ev
-from abyme.sandboxes.jail import frames
+from abyme.sandboxes.wired import frames
 from abyme.wire import OUT_OF_MEMORY
 
 OUTPUT_SLACK_CHARS = 1_000

@@ -1,9 +1,9 @@
-"""What a sandbox promises, in words, and what of it holds on this host.
+"""The layers of the jail, in words, and which of them are on at this host.
 
 Decides the list: each layer with an id, a sentence for a user, its source, and what to
 do where it is missing. A layer counts as on only if a REPL has verified it from
 inside (`abyme.guest.kernel.lockdown`); a jail that lacks a required one refuses to
-serve. `CHECKS` are cells that must fail in every REPL of every sandbox, however it is built.
+serve.
 """
 
 from collections.abc import Sequence
@@ -38,16 +38,6 @@ class LayerReport:
     """What would switch it on; empty where it is on."""
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """A cell that prints ``refused`` in a sandbox that holds."""
-
-    id: str
-    sentence: str
-    source: str
-    code: str
-
-
 ALLOW_USERNS: Final = (
     "allow unprivileged user namespaces (sysctl user.max_user_namespaces, "
     "kernel.apparmor_restrict_unprivileged_userns=0; in a container: its seccomp profile)"
@@ -76,45 +66,6 @@ LAYERS: Final[Sequence[Layer]] = (
           "environ(7)", required=True),
     Layer("sealed_view", "native code cannot replace the context in its memory",
           "use Linux 6.10 or newer; the host's own copy is safe without it", "mseal(2)"),
-)  # fmt: skip
-
-ATTEMPT: Final = """
-try:
-    {code}
-except (OSError, ImportError, ValueError):
-    print("refused")
-else:
-    print("held open")
-"""
-
-CHECKS: Final[Sequence[Check]] = tuple(
-    Check(id_, sentence, source, ATTEMPT.format(code=code))
-    for id_, sentence, source, code in (
-        ("file.read", "A file of the host cannot be read.", "open(2)",
-         "open('/etc/passwd').read()"),
-        ("file.write", "A file cannot be made.", "open(2)", "open('/tmp/abyme', 'w')"),
-        ("file.list", "A folder cannot be listed.", "getdents(2)", "__import__('os').listdir('/')"),
-        ("file.stat", "A file's metadata cannot be read.", "stat(2)",
-         "__import__('os').stat('/etc/passwd')"),
-        ("file.memory", "No file can be made in memory.", "memfd_create(2)",
-         "__import__('os').memfd_create('x')"),
-        ("process.exec", "No program can be started.", "execve(2)",
-         "__import__('os').execv('/bin/sh', ['sh'])"),
-        ("process.spawn", "No child process can be started.", "vfork(2)",
-         "__import__('subprocess').run(['true'])"),
-        ("net.inet", "No internet socket can be made.", "socket(2)",
-         "__import__('socket').socket()"),
-        ("net.unix", "No local socket can be made.", "unix(7)",
-         "import socket; socket.socket(socket.AF_UNIX)"),
-        ("net.netlink", "No netlink socket can be made.", "netlink(7)",
-         "import socket; socket.socket(socket.AF_NETLINK, socket.SOCK_RAW)"),
-        ("limit.raise", "A limit cannot be raised.", "prlimit(2)",
-         "import resource as r; r.setrlimit(r.RLIMIT_NOFILE, (64, 64))"),
-        ("memory.shared", "Memory cannot be shared, which would escape the limit.", "mmap(2)",
-         "import mmap; mmap.mmap(-1, 4096)"),
-        ("memory.exec", "Memory cannot be made executable.", "mmap(2)",
-         "import mmap; mmap.mmap(-1, 4096, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, 7)"),
-    )
 )  # fmt: skip
 
 

@@ -11,8 +11,6 @@ Does not decide what is asked of a model, or whether: that is `on_event`'s recei
 """
 
 import asyncio
-import os
-import signal
 import socket
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
@@ -25,12 +23,12 @@ from abyme.core.effects import Budget, Result
 from abyme.core.ids import BatchId
 from abyme.errors import ProtocolViolation, SandboxError, SandboxUnavailable
 from abyme.ports import SessionFacts
-from abyme.sandboxes.jail import endings, frames, told
-from abyme.sandboxes.jail.batches import Batches, TooMuch
-from abyme.sandboxes.jail.channel import Channel
-from abyme.sandboxes.jail.ladder import Ladder, Step
-from abyme.sandboxes.jail.processes import Use, gone, number_of, send_signal, use
-from abyme.sandboxes.jail.words import INTERRUPT, ROLL_BACK, Words
+from abyme.sandboxes.wired import endings, frames, told
+from abyme.sandboxes.wired.batches import Batches, TooMuch
+from abyme.sandboxes.wired.body import Body, Use
+from abyme.sandboxes.wired.channel import Channel
+from abyme.sandboxes.wired.ladder import Ladder, Step
+from abyme.sandboxes.wired.words import INTERRUPT, ROLL_BACK, Words
 from abyme.wire import ENGINE_PROCESSES
 
 OnEvent = Callable[[ev.CallsRequested | ev.AnswerSubmitted], None]
@@ -70,8 +68,8 @@ class _Cell:
     compute_s: float = 0.0
 
 
-class JailSession:
-    """Implements `abyme.ports.Session`."""
+class WiredSession:
+    """Implements `abyme.ports.Session`, for any tier."""
 
     def __init__(
         self,
@@ -91,8 +89,8 @@ class JailSession:
         self._max_processes = max_processes
         self._loop = asyncio.get_running_loop()
         self._ready: asyncio.Future[frames.Ready] = self._loop.create_future()
-        self._pidfd = -1
-        self._pid: int | None = None
+        self._body: Body | None = None
+        self._gone = False
         self._cell: _Cell | None = None
         self._coming = False
         """`run_cell` was called, and its cell has not begun."""
@@ -107,13 +105,13 @@ class JailSession:
         """Roll-backs since the last cell ended."""
         self._dead: SandboxError | None = None
 
-    async def opened(self, pidfd: int, python: str) -> None:
+    async def opened(self, body: Body, python: str) -> None:
         """Wait until the REPL says which layers it has verified.
 
         Raises:
             SandboxUnavailable: if one is missing, or it does not come up.
         """
-        self._pidfd, self._pid = pidfd, number_of(pidfd)
+        self._body = body
         try:
             ready = await asyncio.wait_for(asyncio.shield(self._ready), READY_TIMEOUT_S)
         except (SandboxError, TimeoutError) as error:
@@ -126,7 +124,7 @@ class JailSession:
     @property
     def closed(self) -> bool:
         """Whether all its processes are gone."""
-        return self._dead is not None and self._pidfd < 0
+        return self._dead is not None and (self._body is None or self._gone)
 
     def run_cell(
         self,
@@ -206,13 +204,10 @@ class JailSession:
     async def aclose(self) -> None:
         """Kill every process of the session. Safe to repeat."""
         self._die(SandboxError("the session was closed"))
-        if self._pidfd >= 0:
-            pidfd, self._pidfd = self._pidfd, -1
-            try:
-                send_signal(pidfd, signal.SIGKILL)
-                await gone(pidfd)
-            finally:
-                os.close(pidfd)
+        if self._body is not None:
+            self._body.kill()
+            await self._body.gone()
+            self._gone = True
 
     def _broken(self, error: SandboxError | None) -> None:
         self._die(error or SandboxError(self._why_gone()))
@@ -264,8 +259,8 @@ class JailSession:
             return
         running.waiting.add(frame.batch)
         running.ladder.calls_opened(self._loop.time())
-        if running.cpu_before_s is None and self._pid is not None:
-            running.cpu_before_s = use(self._pid).cpu_s
+        if running.cpu_before_s is None and (now := self._look()) is not None:
+            running.cpu_before_s = now.cpu_s
         self._set_timer(running)
         asked = ev.CallsRequested(
             cell=frame.cell,
@@ -388,17 +383,20 @@ class JailSession:
             self._channel.send(told.keep(running.number))
         elif "pid_namespace" in self.facts.layers:
             self._words.say(INTERRUPT if step == "interrupt" else ROLL_BACK)
-        else:
-            send_signal(self._pidfd, signal.SIGINT)
+        elif self._body is not None:
+            self._body.interrupt()
 
     def _use(self, running: _Cell) -> Use:
         """Processor time since the cell first waited for a call, 0 before; processes now."""
         looks = running.cpu_before_s is not None or self._max_processes is not None
-        if self._pid is None or not looks:
+        now = self._look() if looks else None
+        if now is None:
             return Use(0.0, 0)
-        now = use(self._pid)
         before_s = running.cpu_before_s
         return Use(0.0 if before_s is None else max(0.0, now.cpu_s - before_s), now.processes)
+
+    def _look(self) -> Use | None:
+        return None if self._body is None else self._body.use()
 
     def _why_gone(self) -> str:
         running = self._cell
@@ -416,8 +414,8 @@ class JailSession:
         self._dead = error
         self._channel.close()
         self._words.close()
-        if self._pidfd >= 0:
-            send_signal(self._pidfd, signal.SIGKILL)
+        if self._body is not None:
+            self._body.kill()
         if not self._ready.done():
             self._ready.set_exception(error)
             self._ready.exception()  # it may never be asked for

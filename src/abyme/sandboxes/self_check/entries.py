@@ -1,0 +1,13 @@
+"""The whole list."""
+
+from typing import Final
+
+from abyme.sandboxes.self_check.attacks import files, memory, network, processes
+from abyme.sandboxes.self_check.behaviour import Behaviour
+
+ATTACKS: Final[tuple[Behaviour, ...]] = (
+    *files.ATTACKS,
+    *processes.ATTACKS,
+    *network.ATTACKS,
+    *memory.ATTACKS,
+)
