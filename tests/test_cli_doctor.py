@@ -18,7 +18,7 @@ def surveyed(monkeypatch: pytest.MonkeyPatch, *layers: LayerReport, error: str =
             raise SandboxUnavailable(error)
         return list(layers)
 
-    monkeypatch.setattr(layers, "survey", survey)
+    monkeypatch.setattr(jail_layers, "survey", survey)
 
 
 def doctor(capsysbinary: pytest.CaptureFixture[bytes], *args: str) -> tuple[int, str]:

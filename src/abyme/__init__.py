@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from abyme.core.events import Evidence, Record
+    from abyme.core.isolation import Isolation
     from abyme.core.limits import Limits
     from abyme.errors import (
         AbymeError,
@@ -37,6 +38,7 @@ __all__ = [
     "ConfigError",
     "ContextError",
     "Evidence",
+    "Isolation",
     "JournalError",
     "LimitReached",
     "Limits",
@@ -56,6 +58,7 @@ _HOME = {
     "Used": "abyme.run.usage",
     "replay": "abyme.run.replay",
     "Replayed": "abyme.run.replay",
+    "Isolation": "abyme.core.isolation",
     "Limits": "abyme.core.limits",
     "Evidence": "abyme.core.events",
     "Record": "abyme.core.events",

@@ -22,6 +22,7 @@ from abyme.core.events import (
     Usage,
 )
 from abyme.core.ids import BatchId
+from abyme.core.isolation import DEFAULT, Isolation
 from abyme.core.limits import Limits
 from abyme.core.profile import Message
 
@@ -145,6 +146,8 @@ class SessionFacts:
     python: str
     snapshots: bool
     layers: tuple[str, ...]
+    packages: tuple[str, ...] = ()
+    """Guest packages with their versions."""
 
 
 class Session(Protocol):
@@ -216,12 +219,18 @@ class Sandbox(Protocol):
         ...
 
     async def begin(
-        self, *, context: Context, limits: Limits, hash_seed: int | None = None
+        self,
+        *,
+        context: Context,
+        limits: Limits,
+        isolation: Isolation = DEFAULT,
+        hash_seed: int | None = None,
     ) -> SandboxRun:
         """Prepare a run; with `hash_seed` the interpreter of an earlier run is built again.
 
         Raises:
-            SandboxUnavailable: if the host lacks a mechanism this sandbox promises.
+            SandboxUnavailable: if the host lacks a mechanism that this sandbox promises, a layer
+                that `isolation` requires, or a package.
         """
         ...
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from msgspec import Meta, Struct
 
 from abyme.core.ids import BatchId, CallId, NodeId
+from abyme.core.isolation import Isolation
 from abyme.core.limits import Limits
 from abyme.core.profile import Profile
 from abyme.errors import Fault
@@ -230,6 +231,8 @@ class RunStarted(Event, frozen=True, kw_only=True, tag="run_started"):
     """JSON Schema that the root's answer must fit."""
     sub_profile: Profile | None = None
     """How a child is spoken to whose turns the sub-model takes; None: as the root."""
+    isolation: Isolation = Isolation()
+    """How its REPLs are kept apart, and what they may import."""
 
 
 class SessionOpened(Event, frozen=True, kw_only=True, tag="session_opened"):
@@ -242,6 +245,8 @@ class SessionOpened(Event, frozen=True, kw_only=True, tag="session_opened"):
     """Isolation layers that were verified from inside."""
     preview: str | None = None
     """What a child is shown of a context of its own."""
+    packages: list[str] = []
+    """Guest packages with their versions, as in ``numpy 2.1.3``."""
 
 
 class SessionLost(Event, frozen=True, kw_only=True, tag="session_lost"):
@@ -363,6 +368,10 @@ class CellFinished(Event, frozen=True, kw_only=True, tag="cell_finished"):
     notes: list[str] = []
     """What the model must know of the cell beside its output."""
     compute_s: float = 0.0
+    reached: str | None = None
+    """How far the cell went beyond `limit`, as in ``15.2 s of compute, 15 s allowed``."""
+    violations: list[str] = []
+    """Modules that it tried to import against the import policy."""
 
 
 class EvidenceChecked(Event, frozen=True, kw_only=True, tag="evidence_checked"):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
 from abyme.core.effects import Finish
 from abyme.core.events import EvidenceChecked, Record, RunFinished, RunResumed
 from abyme.core.ids import ROOT, NodeId
+from abyme.core.isolation import DEFAULT, Isolation, Tier
 from abyme.core.limits import Limits
 from abyme.errors import AbymeError, ConfigError, JournalError
 from abyme.models.names import is_known_address
@@ -57,6 +58,8 @@ class RLM:
         window_tokens: prompt and reply of the root model together, where the table does not know
             it: near it older turns are folded. `sub_window_tokens`: the same of another sub-model.
         limits: ceilings of each run.
+        sandbox: where cells run: ``jail`` (Linux), ``wasm`` or ``container``; an `Isolation` that
+            says more (imports, guest packages, required layers); or a `Sandbox` of your own.
         warm: interpreters kept ready for the next questions (0.1 s and 15 MB each).
         cache: keep replies on disk, and answer equal requests of any run from there, for
             nothing. `fresh` and `samples` pass it by.
@@ -81,7 +84,7 @@ class RLM:
         sub_price: str | tuple[float, ...] | None = None,
         limits: Limits | None = None,
         runs_dir: Path | str | None = None,
-        sandbox: str | Sandbox = "jail",
+        sandbox: Tier | Isolation | Sandbox = "jail",
         warm: int = 1,
         profile: str | Path | None = None,
         seed: int | None = None,
@@ -103,6 +106,7 @@ class RLM:
                 raise ConfigError(f"a model is a name such as openai:gpt-5 or a Model, not {one!r}")
         if not isinstance(limits, Limits | None):
             raise ConfigError(f"limits must be a Limits, such as Limits(max_usd=1), not {limits!r}")
+        isolation, brought = _isolation(sandbox)
         settings = Settings(
             model=build.name_of("root", model),
             sub_model=build.name_of("sub", sub_model),
@@ -116,12 +120,12 @@ class RLM:
             sub_window_tokens=sub_window_tokens,
             limits=Limits() if limits is None else limits,
             runs_dir=Path(runs_dir) if runs_dir is not None else None,
-            sandbox=sandbox if isinstance(sandbox, str) else "jail",
+            isolation=isolation,
             profile=profile,
             seed=seed,
             cache=cache,
         )
-        self._parts = build.Parts(settle(settings), given, sandbox, warm=warm)
+        self._parts = build.Parts(settle(settings), given, brought, warm=warm)
         self._on_record = on_record
         self._on_text = on_text
         self._confirm = confirm
@@ -416,3 +420,12 @@ QUESTION_IS_INSIDE = (
     "Find what it asks for, and answer that."
 )
 NOBODY_TO_ASK = "Limits.confirm_usd needs RLM(confirm=...), who is asked then; or set it to None"
+
+
+def _isolation(sandbox: Tier | Isolation | Sandbox) -> tuple[Isolation, Sandbox | None]:
+    """Tell settings of a sandbox from one that the caller has brought."""
+    if isinstance(sandbox, Isolation):
+        return sandbox, None
+    if isinstance(sandbox, str):
+        return Isolation(tier=sandbox), None
+    return DEFAULT, sandbox

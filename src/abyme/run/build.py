@@ -14,6 +14,7 @@ from msgspec import structs
 
 from abyme.core import events as ev
 from abyme.core.ids import ROOT, NodeId
+from abyme.core.isolation import Tier
 from abyme.core.limits import Limits
 from abyme.core.profile import Profile
 from abyme.core.tree import Tree
@@ -93,17 +94,18 @@ class Parts:
     """What outlives a run: models with their connections, a sandbox with warm interpreters."""
 
     def __init__(
-        self, spec: Spec, given: Mapping[str, Model], sandbox: str | Sandbox, *, warm: int
+        self, spec: Spec, given: Mapping[str, Model], sandbox: Sandbox | None, *, warm: int
     ) -> None:
         self.spec = spec
         self._given = given
-        self._sandbox = sandbox if not isinstance(sandbox, str) else None
+        self._given_sandbox = sandbox
+        self._sandboxes: dict[Tier, Sandbox] = {}
         self._warm = warm
         self._models: dict[str, Model] = {}
 
     async def warm_up(self) -> None:
         """Let the sandbox begin to start what the next run needs."""
-        self._ready_sandbox().warm_up()
+        self._ready_sandbox(self.spec.isolation.tier).warm_up()
         import asyncio  # noqa: PLC0415
 
         await asyncio.sleep(0)  # lets the interpreter be launched; it boots by itself
@@ -129,7 +131,10 @@ class Parts:
         subs = profiles.load(profiles.fit(spec.sub_profile, context.shape))
         root, sub = spec.facts(spec.root, profile), spec.facts(spec.sub, subs)
         limits = _as_shown(spec.limits, profile)
-        sandbox = await self._ready_sandbox().begin(context=context, limits=limits)
+        isolation = spec.isolation
+        sandbox = await self._ready_sandbox(isolation.tier).begin(
+            context=context, limits=limits, isolation=isolation
+        )
         try:
             started = ev.RunStarted(
                 question=question,
@@ -145,6 +150,7 @@ class Parts:
                 hash_seed=sandbox.hash_seed,
                 started_at=now.isoformat(timespec="seconds"),
                 answer_schema=answer_schema,
+                isolation=isolation,
             )
             _check_first_turn(started)
             folder = folders.create(spec.runs_dir, now=now)
@@ -181,7 +187,7 @@ class Parts:
                 raise ConfigError(
                     f"the run's {role} model is {facts.name}, the settings have {have}"
                 )
-        sandbox = await jail_again(self._ready_sandbox(), started, context)
+        sandbox = await jail_again(self._ready_sandbox(started.isolation.tier), started, context)
         return Run(taken.begins, taken.past, taken.folder, taken.journal, sandbox, context, models)
 
     async def aclose(self) -> None:
@@ -189,8 +195,10 @@ class Parts:
         for model in set(self._models.values()):
             await model.aclose()
         self._models.clear()
-        if self._sandbox is not None:
-            await self._sandbox.aclose()
+        for sandbox in self._sandboxes.values():
+            await sandbox.aclose()
+        if self._given_sandbox is not None:
+            await self._given_sandbox.aclose()
 
     async def _ready_models(self) -> Mapping[str, Model]:
         if UNNAMED in (self.spec.root.model, self.spec.sub.model):
@@ -217,10 +225,12 @@ class Parts:
             model = Cached(model, self.spec.cache_dir / "replies", identity)
         return model
 
-    def _ready_sandbox(self) -> Sandbox:
-        if self._sandbox is None:
-            self._sandbox = open_sandbox(self._warm)
-        return self._sandbox
+    def _ready_sandbox(self, tier: Tier) -> Sandbox:
+        if self._given_sandbox is not None:
+            return self._given_sandbox
+        if tier not in self._sandboxes:
+            self._sandboxes[tier] = open_sandbox(tier, self._warm)
+        return self._sandboxes[tier]
 
 
 async def named(endpoint: Endpoint) -> Endpoint:
@@ -266,6 +276,7 @@ async def jail_again(sandbox: Sandbox, started: ev.RunStarted, context: Context)
     return await sandbox.begin(
         context=context,
         limits=_as_shown(started.limits, started.profile),
+        isolation=started.isolation,
         hash_seed=started.hash_seed,
     )
 
@@ -296,11 +307,19 @@ def open_model(endpoint: Endpoint, cache_dir: Path) -> Model:
     return Limited(OpenAICompatible(endpoint), MonotonicClock())
 
 
-def open_sandbox(warm: int) -> Sandbox:
+def open_sandbox(tier: Tier, warm: int) -> Sandbox:
     """Choose the sandbox. Never falls to a weaker one by itself."""
-    from abyme.sandboxes.jail import Jail  # noqa: PLC0415
+    if tier == "jail":
+        from abyme.sandboxes.jail import Jail  # noqa: PLC0415
 
-    return Jail(warm=warm)
+        return Jail(warm=warm)
+    if tier == "wasm":
+        from abyme.sandboxes.wasm import Wasm  # noqa: PLC0415
+
+        return Wasm(warm=warm)
+    from abyme.sandboxes.container import Container  # noqa: PLC0415
+
+    return Container()
 
 
 def _check_first_turn(started: ev.RunStarted) -> None:

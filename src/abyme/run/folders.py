@@ -111,7 +111,7 @@ def run_spec(spec: Spec, started: ev.RunStarted, context: Context) -> "RunSpec":
         sources=list(context.sources),
         located=located(context.sources),
         context_key=key_of(context.manifest) if isinstance(context.manifest, Manifest) else "",
-        sandbox=spec.sandbox,
+        sandbox=spec.isolation.tier,
         profile=started.profile.name,
         abyme=version(),
         python=platform.python_version(),

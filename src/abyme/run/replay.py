@@ -87,7 +87,7 @@ async def areplay(
     folder = found(run, runs_dir)
     recording = await asyncio.to_thread(folder.recording)
     again, owned = await asyncio.to_thread(folders.context_again, folder, context)
-    sandbox = build.open_sandbox(0)
+    sandbox = build.open_sandbox(recording.started.isolation.tier, 0)
     try:
         async with aclosing(await build.jail_again(sandbox, recording.started, again)) as jail:
             return await run_again(recording.records, again, jail, build.seal, on_cell)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from abyme.core.events import ModelFacts, Price
+from abyme.core.isolation import DEFAULT, Isolation
 from abyme.core.limits import Limits
 from abyme.core.profile import Profile
 from abyme.errors import ConfigError
@@ -57,7 +58,7 @@ class Settings:
     """The same of the sub-model, where it is another model."""
     limits: Limits = field(default_factory=Limits)
     runs_dir: Path | None = None
-    sandbox: str = "jail"
+    isolation: Isolation = DEFAULT
     profile: str | Path | None = None
     """Name of a profile, or path of a ``.toml`` file; None: by the model's name."""
     seed: int | None = None
@@ -77,7 +78,7 @@ class Spec:
     """Of sub-calls, and of children whose turns the sub-model takes."""
     runs_dir: Path
     cache_dir: Path
-    sandbox: str
+    isolation: Isolation
     seed: int | None
     cache: bool
     max_output_tokens: int | None
@@ -116,7 +117,7 @@ def settle(settings: Settings, env: Mapping[str, str] | None = None) -> Spec:
         sub_profile=_sub_profile(settings, root, sub),
         runs_dir=settings.runs_dir or data_dir(env) / "runs",
         cache_dir=cache_dir(env),
-        sandbox=_sandbox(settings.sandbox),
+        isolation=settings.isolation,
         seed=settings.seed,
         cache=settings.cache,
         max_output_tokens=_at_least(1, settings.max_output_tokens, "max_output_tokens"),
@@ -245,9 +246,3 @@ def _price(price: str | tuple[float, ...] | None) -> Price | None:
     if price is None:
         return None
     return parse_price(price if isinstance(price, str) else ",".join(map(str, price)))
-
-
-def _sandbox(name: str) -> str:
-    if name != "jail":
-        raise ConfigError(f"no sandbox {name!r}; there is: jail")
-    return name

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from abyme.apps.cli import options
+from abyme.apps.cli import isolating, options
 from abyme.errors import ConfigError
 
 if TYPE_CHECKING:
     from abyme.apps.cli.watching import Watched
+    from abyme.core.isolation import Isolation
     from abyme.run.answers import Answer
 
 DEFAULTS = {
@@ -106,6 +107,7 @@ class Asked:
     help="How the root model is spoken to: strong, reasoning, weak-local, or a .toml file; by "
     "its name if not given.",
 )
+@isolating.isolation
 @options.CACHE
 @options.RUNS_DIR
 @options.JSON
@@ -123,7 +125,7 @@ def command(**given: Any) -> int:
     from abyme.apps.cli.delivery import Form, deliver  # noqa: PLC0415
     from abyme.apps.cli.watching import says_how_to_go_on, watched  # noqa: PLC0415
 
-    limits = options.given_limits(given)
+    limits, isolation = options.given_limits(given), isolating.given(given)
     asked = Asked(**{name: given[name] for name in Asked.__slots__})
     if not asked.question.strip():
         raise ConfigError("the question is empty: say what you want to know of the paths")
@@ -132,11 +134,13 @@ def command(**given: Any) -> int:
     check_somebody_to_ask(limits.get("confirm_usd"))
     form = Form(as_json=given["as_json"], typed=asked.schema is not None, quiet=given["quiet"])
     with watched(quiet=form.quiet) as watching, says_how_to_go_on(watching, asked.runs_dir):
-        answer = _answer(asked, limits, watching)
+        answer = _answer(asked, limits, isolation, watching)
     return deliver(answer, form, watching)
 
 
-def _answer(asked: Asked, limits: dict[str, Any], watching: "Watched") -> "Answer":
+def _answer(
+    asked: Asked, limits: dict[str, Any], isolation: "Isolation", watching: "Watched"
+) -> "Answer":
     from abyme.apps.cli.watching import interrupts, loaded  # noqa: PLC0415
     from abyme.core.limits import Limits  # noqa: PLC0415
     from abyme.run.api import RLM  # noqa: PLC0415
@@ -154,6 +158,7 @@ def _answer(asked: Asked, limits: dict[str, Any], watching: "Watched") -> "Answe
         window_tokens=asked.window_tokens,
         sub_window_tokens=asked.sub_window_tokens,
         limits=Limits(**limits),
+        sandbox=isolation,
         runs_dir=asked.runs_dir,
         warm=0,
         cache=asked.cache,

@@ -11,6 +11,7 @@ import secrets
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 
+from abyme.core.isolation import DEFAULT, Isolation
 from abyme.core.limits import Limits
 from abyme.errors import SandboxError
 from abyme.ports import Context
@@ -39,7 +40,12 @@ class Jail:
             self._pool.append(asyncio.create_task(self._started(secrets.randbits(32))))
 
     async def begin(
-        self, *, context: Context, limits: Limits, hash_seed: int | None = None
+        self,
+        *,
+        context: Context,
+        limits: Limits,
+        isolation: Isolation = DEFAULT,  # noqa: ARG002
+        hash_seed: int | None = None,
     ) -> "JailRun":
         """Prepare a run; see `abyme.ports.Sandbox.begin`."""
         zygote = await self._zygote(hash_seed)
