@@ -6,6 +6,7 @@ import pytest
 
 from abyme.apps.cli import main
 from abyme.errors import SandboxUnavailable
+from abyme.sandboxes.self_check import layers as jail_layers
 from abyme.sandboxes.self_check.layers import LayerReport
 
 ON = LayerReport("seccomp", on=True, words="only harmless calls", todo="")
