@@ -1,8 +1,16 @@
-"""Contract: sandboxes/wired/ladder. Interrupt, roll back, kill; waiting is free."""
+"""Contract: sandboxes/wired/ladder, ceilings. Interrupt, roll back, kill; waiting is free."""
 
 import pytest
 
-from abyme.sandboxes.wired.ladder import INTERRUPT_GRACE_S, ROLL_BACK_GRACE_S, Ladder
+from abyme.sandboxes.wired.body import Use
+from abyme.sandboxes.wired.ceilings import Ceilings
+from abyme.sandboxes.wired.ladder import (
+    HOG_GRACE_S,
+    INTERRUPT_GRACE_S,
+    ROLL_BACK_GRACE_S,
+    Ladder,
+)
+from abyme.wire import ENGINE_PROCESSES
 
 
 def ladder(*, limit_s=15.0, can_roll_back=True):
@@ -104,3 +112,44 @@ def test_a_roll_back_that_is_under_way_is_not_begun_again():
     cell.due(115.0 + INTERRUPT_GRACE_S)
 
     assert cell.felt(115.6) is None
+
+
+def test_where_memory_runs_away_the_way_down_is_short():
+    cell = ladder()
+
+    assert cell.stop("memory_bytes", 101.0, "9 bytes") == "interrupt"
+    assert cell.due(101.0 + HOG_GRACE_S) == "roll_back"
+    assert (cell.limit, cell.reached) == ("memory_bytes", "9 bytes")
+
+
+CEILINGS = Ceilings(15.0, 100, max_processes=4, memory_bytes=64 << 20)
+
+
+@pytest.mark.parametrize(
+    ("used", "passed"),
+    [
+        (Use(0.0, ENGINE_PROCESSES + 4, 64 << 20), None),
+        (Use(0.0, ENGINE_PROCESSES + 5, 0), ("max_processes", "5 processes, 4 allowed")),
+        (
+            Use(0.0, 4, (64 << 20) + 1),
+            (
+                "memory_bytes",
+                "67,108,865 bytes in processes that the cell has forked, 67,108,864 allowed",
+            ),
+        ),
+    ],
+)
+def test_processes_of_a_cell_pass_a_limit_together(used, passed):
+    assert CEILINGS.passed(used) == passed
+
+
+def test_what_the_kernel_holds_is_not_watched():
+    kernels = Ceilings(15.0, 100, max_processes=None, memory_bytes=None)
+
+    assert kernels.passed(Use(0.0, 99, 1 << 40)) is None
+    assert kernels.memory() is None
+
+
+def test_the_number_reached_and_the_limit_stand_side_by_side():
+    assert CEILINGS.compute(15.34) == "15.3 s of compute, 15 s allowed"
+    assert CEILINGS.memory() == "more than 33,554,432 bytes, 67,108,864 allowed"

@@ -25,6 +25,8 @@ PACKET_BYTES = 60_000
 FIRST, NEXT = b"\1", b"\0"
 OUT_OF_MEMORY = 77
 """Exit status of a process whose cell has left less memory than the engine needs."""
+RESERVE_BYTES = 32 << 20
+"""Of the memory that a process may have: what a cell must leave to the engine."""
 ENGINE_PROCESSES = 3
 """Of a REPL: supervisor, snapshot, and the process that runs the cell."""
 

@@ -144,7 +144,9 @@ def how_it_ended(cell: CellView) -> tuple[str, Style]:
         case "raised":
             return _exception(cell.finished.error), "warn"
         case other:
-            limit = f" ({cell.finished.limit})" if cell.finished.limit else ""
+            words = (cell.finished.limit, cell.finished.reached)
+            said = ": ".join(word for word in words if word)
+            limit = f" ({said})" if said else ""
             return safe_line(other.replace("_", " ") + limit), "bad"
 
 

@@ -51,7 +51,8 @@ class Limits(Struct, frozen=True, kw_only=True):
     cell_timeout_s: float = 15.0
     """Compute of one cell: wall time less the time spent waiting for its sub-calls."""
     memory_bytes: int = 2 << 30
-    """Private memory of one REPL process; the sealed context is not counted."""
+    """Private memory of one REPL process; the sealed context is not counted. Processes that a
+    cell forks may have as much together."""
     max_processes: int = 64
     """Processes and threads of one REPL."""
     cell_output_chars: int = 10_000

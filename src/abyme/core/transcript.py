@@ -326,6 +326,7 @@ def _is_told(profile: Profile, finished: CellFinished, changed: str) -> bool:
 PASSED = {
     "cell_timeout_s": ("its limit of computing time", "do less in one cell"),
     "memory_bytes": ("its limit of memory", "hold less at once"),
+    "max_processes": ("its limit of processes", "make fewer processes and threads"),
     "refused_calls": ("the limit of refused sub-calls", "make fewer of them, see budget()"),
 }
 """By the limit that ended a cell: its words, and what to do."""
@@ -344,10 +345,10 @@ def _endings(finished: CellFinished, changed: str) -> list[str]:
         case "raised" if changed:
             return ["the cell raised; what it had bound is kept"]
         case "interrupted":
-            why, to_do = _cause(limit, "interrupted")
+            why, to_do = _cause(finished, "interrupted")
             return [f"{why}: what it had bound is kept{to_do}"]
         case "rolled_back":
-            why, to_do = _cause(limit, "undone")
+            why, to_do = _cause(finished, "undone")
             return [f"{why}: names are as before it, {CALLS_KEPT}{to_do}"]
         case "lost":
             lost = f"the session was lost: {limit}" if limit else "the session was lost"
@@ -357,11 +358,13 @@ def _endings(finished: CellFinished, changed: str) -> list[str]:
             return []
 
 
-def _cause(limit: str, came_to: str) -> tuple[str, str]:
+def _cause(finished: CellFinished, came_to: str) -> tuple[str, str]:
     """Say why a cell came to its end, and what to do about it."""
+    limit = words.plain(finished.limit or "", MAX_NOTE_CHARS)
     if limit in PASSED:
         passed, advice = PASSED[limit]
-        return f"the cell passed {passed} ({limit}) and was {came_to}", f"; {advice}"
+        reached = f": {finished.reached}" if finished.reached else ""
+        return f"the cell passed {passed} ({limit}{reached}) and was {came_to}", f"; {advice}"
     if limit in RUN_ENDS:
         return f"{RUN_ENDS[limit]}; the cell was {came_to}", ""
     return f"the cell was {came_to}" + (f" ({limit})" if limit else ""), ""

@@ -32,9 +32,8 @@ from abyme.guest.kernel.libc import fork_unseen
 from abyme.guest.names import Watch
 from abyme.guest.sink import Sink, show
 from abyme.guest.surface import Surface, View
-from abyme.wire import OUT_OF_MEMORY, encode, packets
+from abyme.wire import OUT_OF_MEMORY, RESERVE_BYTES, encode, packets
 
-RESERVE_BYTES: Final = 32 << 20
 MAX_NOTES: Final = 20
 MAX_NOTE_CHARS: Final = 500
 MAX_DRAFT_CHARS: Final = 1 << 20

@@ -7,8 +7,8 @@ maps that are only read, whose page tables would cost the host 1 byte for 512 of
 space. RLIMIT_NPROC is exact only where the REPL has a user namespace of its own (ucounts,
 Linux 5.14), and does not bind a process whose real user is root on the host.
 
-Not bounded: the sum over processes. Each one that a cell forks has these limits for
-itself, so a REPL may take `memory_bytes` times its processes; that would need a cgroup.
+Not bounded here: the sum over processes. Each one that a cell forks has these limits for itself;
+the host looks at all of them together while a cell runs (`sandboxes/wired/ceilings`).
 """
 
 import resource

@@ -157,6 +157,7 @@ async def open_session(
         cell_timeout_s=limits.cell_timeout_s,
         output_chars=limits.cell_output_chars,
         max_processes=watched,
+        memory_bytes=limits.memory_bytes,
     )
     order = {
         "seed": seed,

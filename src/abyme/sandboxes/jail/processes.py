@@ -1,7 +1,12 @@
 """Processes of the host's kernel, as the jail's host side needs them: by pidfd, never by number.
 
-Decides nothing. The number of a process is used for one thing only, to read how
-much processor time its tree has used, and a wrong one costs a wrong figure.
+Decides nothing. The number of a process is used for one thing only, to read how much processor
+time and memory its tree uses, and a wrong one costs a wrong figure.
+
+Memory is that of forks: the engine's own processes are bounded by the kernel, one by one
+(RLIMIT_DATA), and are not looked at. There is no cgroup: to make one the host would have to be
+given a part of the tree (cgroups(7), delegation), which it has neither in a container nor
+without systemd.
 """
 
 import asyncio
@@ -10,6 +15,7 @@ import signal
 from pathlib import Path
 
 from abyme.sandboxes.wired.body import Use
+from abyme.wire import ENGINE_PROCESSES
 
 
 def send_signal(pidfd: int, number: int) -> None:
@@ -85,16 +91,38 @@ class Processes:
 
 def use(pid: int) -> Use:
     """Look at a tree of processes."""
-    ticks, seen, todo = 0, 0, [str(pid)]
+    ticks, found, todo = 0, [], [str(pid)]
+    engine, eldest = set(), str(pid)
     while todo:
-        one = todo.pop()
+        one = todo.pop(0)
         try:
             stat = Path(f"/proc/{one}/stat").read_text(encoding="utf-8", errors="replace")
             ticks += sum(int(word) for word in stat.rpartition(")")[2].split()[11:15])
-            for task in os.listdir(f"/proc/{one}/task"):  # noqa: PTH208 - names only
-                children = Path(f"/proc/{one}/task/{task}/children")
-                todo += children.read_text(encoding="ascii").split()
+            children = _children(one)
         except OSError:
             continue
-        seen += 1
-    return Use(ticks / os.sysconf("SC_CLK_TCK"), seen)
+        found.append(one)
+        todo += children
+        if one == eldest and len(engine) < ENGINE_PROCESSES:
+            engine.add(one)  # supervisor, snapshot and process are each the first child
+            eldest = children[0] if children else ""
+    forks_bytes = sum(_private_bytes(one) for one in found if one not in engine)
+    return Use(ticks / os.sysconf("SC_CLK_TCK"), len(found), forks_bytes)
+
+
+def _children(pid: str) -> list[str]:
+    """List the children of all threads of a process, the eldest first."""
+    found: list[str] = []
+    for task in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208 - names only
+        children = Path(f"/proc/{pid}/task/{task}/children")
+        found += children.read_text(encoding="ascii").split()
+    return found
+
+
+def _private_bytes(pid: str) -> int:
+    """Look up the anonymous memory of a process; what it shares since a fork is counted too."""
+    try:
+        words = Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()
+    except OSError:
+        return 0
+    return (int(words[1]) - int(words[2])) * os.sysconf("SC_PAGE_SIZE")

@@ -15,6 +15,9 @@ class Use:
     cpu_s: float
     """Of all its processes so far, the dead and reaped ones included."""
     processes: int
+    forks_bytes: int = 0
+    """Private memory of the processes that its cells have forked, together. Pages that they share
+    with one another count for each; 0 where a tier bounds the sum itself."""
 
 
 class Body(Protocol):

@@ -16,6 +16,8 @@ Step: TypeAlias = Literal["interrupt", "keep", "roll_back", "kill"]
 INTERRUPT_GRACE_S = 0.5
 """For an interrupt to be felt: C code that ignores it, or a cell that catches it, is rolled
 back after this."""
+HOG_GRACE_S = 0.1
+"""The same where memory runs away: every moment costs the host more of it."""
 ROLL_BACK_GRACE_S = 2.0
 """For the kernel to tear a large process down."""
 RUN_ENDS = ("stopped", "timeout_s")
@@ -31,6 +33,8 @@ class Ladder:
     can_roll_back: bool
     limit: str | None = None
     """What ended the cell by force, once something did."""
+    reached: str | None = None
+    """How far the cell went beyond `limit`, where it is not its compute that passed one."""
     step: Step | None = None
     """The last step taken."""
     _open_calls: int = 0
@@ -65,11 +69,11 @@ class Ladder:
             return self.stop("cell_timeout_s", now_s)
         return self._down(now_s) if now_s >= self._next_at_s else None
 
-    def stop(self, why: str, now_s: float) -> Step | None:
+    def stop(self, why: str, now_s: float, reached: str | None = None) -> Step | None:
         """Begin the way down for a reason of the host's; None if it has begun already."""
         if self._next_at_s is not None:
             return None
-        self.limit = why
+        self.limit, self.reached = why, reached
         return self._down(now_s)
 
     def felt(self, now_s: float) -> Step | None:
@@ -93,6 +97,8 @@ class Ladder:
     def _down(self, now_s: float) -> Step:
         if self.step is None:
             self.step, grace_s = "interrupt", INTERRUPT_GRACE_S
+            if self.limit == "memory_bytes":
+                grace_s = HOG_GRACE_S
         elif self.step == "interrupt" and self.can_roll_back:
             self.step, grace_s = "roll_back", ROLL_BACK_GRACE_S
         else:

@@ -13,7 +13,7 @@ Does not decide what is asked of a model, or whether: that is `on_event`'s recei
 import asyncio
 import socket
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from msgspec import structs
@@ -26,10 +26,10 @@ from abyme.ports import SessionFacts
 from abyme.sandboxes.wired import endings, frames, told
 from abyme.sandboxes.wired.batches import Batches, TooMuch
 from abyme.sandboxes.wired.body import Body, Use
+from abyme.sandboxes.wired.ceilings import Ceilings
 from abyme.sandboxes.wired.channel import Channel
 from abyme.sandboxes.wired.ladder import Ladder, Step
 from abyme.sandboxes.wired.words import INTERRUPT, ROLL_BACK, Words
-from abyme.wire import ENGINE_PROCESSES
 
 OnEvent = Callable[[ev.CallsRequested | ev.AnswerSubmitted], None]
 
@@ -71,7 +71,7 @@ class _Cell:
 class WiredSession:
     """Implements `abyme.ports.Session`, for any tier."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - two sockets and the limits
         self,
         wire: socket.socket,
         control: socket.socket,
@@ -79,14 +79,13 @@ class WiredSession:
         cell_timeout_s: float,
         output_chars: int,
         max_processes: int | None,
+        memory_bytes: int | None = None,
     ) -> None:
         """`max_processes`: to be watched from here, where the kernel does not count them."""
         self.facts = SessionFacts(python="", snapshots=False, layers=())
         self._channel = Channel(wire, self._receive, self._broken)
         self._words = Words(control)
-        self._cell_timeout_s = cell_timeout_s
-        self._output_chars = output_chars
-        self._max_processes = max_processes
+        self._ceilings = Ceilings(cell_timeout_s, output_chars, max_processes, memory_bytes)
         self._loop = asyncio.get_running_loop()
         self._ready: asyncio.Future[frames.Ready] = self._loop.create_future()
         self._body: Body | None = None
@@ -157,7 +156,7 @@ class WiredSession:
         if self._dead is not None:
             raise self._dead
         now_s = self._loop.time()
-        ladder = Ladder(now_s, self._cell_timeout_s, self._can_roll_back)
+        ladder = Ladder(now_s, self._ceilings.cell_timeout_s, self._can_roll_back)
         running = _Cell(cell, on_event, ladder, self._loop.create_future())
         self._cell, self._coming = running, False
         why, self._stopped_before = self._stopped_before, None
@@ -302,9 +301,8 @@ class WiredSession:
             running,
             endings.finished(
                 report,
-                limit=running.ladder.limit,
-                compute_s=running.compute_s,
-                output_chars=self._output_chars,
+                self._end(running, running.ladder.limit),
+                output_chars=self._ceilings.output_chars,
             ),
         )
 
@@ -327,11 +325,19 @@ class WiredSession:
             endings.rolled_back(
                 running.number,
                 running.report,
-                limit=running.ladder.limit or endings.crash(frame.code),
-                compute_s=running.compute_s,
-                output_chars=self._output_chars,
+                self._end(running, running.ladder.limit or endings.crash(frame.code)),
+                output_chars=self._ceilings.output_chars,
             ),
         )
+
+    def _end(self, running: _Cell, limit: str | None) -> endings.End:
+        """Put together what is known of a cell's end."""
+        reached = running.ladder.reached
+        if limit == "cell_timeout_s":
+            reached = self._ceilings.compute(running.compute_s)
+        elif limit == "memory_bytes" and reached is None:
+            reached = self._ceilings.memory()
+        return endings.End(limit, reached, running.compute_s)
 
     def _over(self, running: _Cell, finished: ev.CellFinished) -> None:
         self._batches.cell_ended()
@@ -354,9 +360,9 @@ class WiredSession:
             return
         used, now_s = self._use(running), self._loop.time()
         step = running.ladder.due(now_s, used.cpu_s)
-        most = self._max_processes
-        if step is None and most is not None and used.processes > most + ENGINE_PROCESSES:
-            step = running.ladder.stop("max_processes", now_s)
+        if step is None and (passed := self._ceilings.passed(used)) is not None:
+            limit, reached = passed
+            step = running.ladder.stop(limit, now_s, reached)
         self._take(step)
         self._set_timer(running, used.cpu_s)
 
@@ -367,9 +373,14 @@ class WiredSession:
         if self._dead is not None:
             return
         wait_s = running.ladder.wait_s(self._loop.time(), cpu_s)
-        if running.ladder.step is None and (running.waiting or self._max_processes is not None):
+        if running.ladder.step is None and (running.waiting or self._watches):
             wait_s = min(wait_s, LOOK_S)
         self._timer = self._loop.call_later(wait_s, self._tick)
+
+    @property
+    def _forks(self) -> bool:
+        """Tell whether there is a PID namespace: only there a cell can fork."""
+        return "pid_namespace" in self.facts.layers
 
     def _take(self, step: Step | None) -> None:
         """Take a step of the ladder."""
@@ -381,19 +392,25 @@ class WiredSession:
         elif step == "keep" and running is not None:
             running.may_keep = True
             self._channel.send(told.keep(running.number))
-        elif "pid_namespace" in self.facts.layers:
+        elif self._forks:
             self._words.say(INTERRUPT if step == "interrupt" else ROLL_BACK)
         elif self._body is not None:
             self._body.interrupt()
 
     def _use(self, running: _Cell) -> Use:
         """Processor time since the cell first waited for a call, 0 before; processes now."""
-        looks = running.cpu_before_s is not None or self._max_processes is not None
+        looks = running.cpu_before_s is not None or self._watches
         now = self._look() if looks else None
         if now is None:
             return Use(0.0, 0)
         before_s = running.cpu_before_s
-        return Use(0.0 if before_s is None else max(0.0, now.cpu_s - before_s), now.processes)
+        return replace(now, cpu_s=0.0 if before_s is None else max(0.0, now.cpu_s - before_s))
+
+    @property
+    def _watches(self) -> bool:
+        """Tell whether a cell may use what nobody counts but this session."""
+        most = self._ceilings
+        return most.max_processes is not None or (self._forks and most.memory_bytes is not None)
 
     def _look(self) -> Use | None:
         return None if self._body is None else self._body.use()
