@@ -177,9 +177,11 @@ class Client:
         if not packet:
             raise HostGone
         body = self._reader.feed(packet)
-        if body is None:
-            return
-        frame = decode(body)
+        if body is not None:
+            self._deliver(decode(body))
+
+    def _deliver(self, frame: Frame) -> None:
+        """Put a frame into its letter box."""
         if frame["t"] == "part":
             self._parts.append(frame["text"])
             return

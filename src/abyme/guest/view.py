@@ -1,0 +1,67 @@
+"""What a REPL sees of a context, wherever its texts lie: `context` itself, and what finds things.
+
+Decides the shape of `context` and the names that places have. Does not decide how a text
+becomes a `str`: `adopt` maps sealed memory, `wasm/view` reads files.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from abyme.guest.documents import Documents, Texts
+from abyme.guest.parts import Part, Sources
+from abyme.guest.places import Finder, Hits
+from abyme.guest.search import Search
+from abyme.layout import Index
+
+
+class ContextView:
+    """A context as ordinary Python objects. Implements `abyme.guest.surface.View`."""
+
+    def __init__(self, index: Index, text_of: Callable[[int], str]) -> None:
+        """`text_of` makes a text from its number."""
+        self.context: str | Documents | Texts
+        names: Sequence[str | int] = index.names
+        if index.shape == "documents":
+            self.context = Documents(index.names, sum(index.chars), text_of)
+        elif index.shape == "list":
+            names = range(len(index))
+            items = [text_of(number) for number in range(len(index))]
+            self.context = Texts(items)
+            text_of = items.__getitem__  # type: ignore[assignment]
+        else:
+            self.context = text_of(0)
+            names = names or ("context",)
+            text_of = [self.context].__getitem__  # type: ignore[assignment]
+        self._finder = Finder(names, text_of)
+        self._search = Search(names, text_of)
+        self._sources = Sources(index.shape, self.context, names, index.chars, text_of)
+
+    def restore(self) -> None:
+        """Make the view what it was."""
+
+    def grep(
+        self, pattern: Any, docs: Any = None, limit: int | None = 1000, flags: int = 0
+    ) -> Hits:
+        """Lines that a regular expression matches; see `Finder.grep`."""
+        return self._finder.grep(pattern, docs, limit, flags)
+
+    def count(self, pattern: Any, docs: Any = None, flags: int = 0) -> int:
+        """How often a regular expression matches; see `Finder.count`."""
+        return self._finder.count(pattern, docs, flags)
+
+    def search(self, words: Any, k: int = 5, docs: Any = None) -> Hits:
+        """Passages in which the words stand; see `Search.find`."""
+        return self._search.find(words, self._finder.chosen(docs), k)
+
+    def place_of(self, thing: object) -> dict[str, int | str] | str:
+        """Make evidence of a thing: a dict for a hit, a quote for anything else."""
+        return self._finder.place_of(thing)
+
+    def part_of(self, given: Any) -> Part:
+        """Make a child's context of a value; see `Sources.part`."""
+        return self._sources.part(given)
+
+    def take_notes(self) -> list[str]:
+        """Say what was not found or left out, and what a child got, since the last call."""
+        notes = self._finder.take_notes() + self._search.take_notes()
+        return notes + self._sources.take_notes()
