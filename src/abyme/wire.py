@@ -8,6 +8,9 @@ The jail sends a frame as packets over a SOCK_SEQPACKET socket (`packets`,
 one that goes on with the same socket, must not desynchronise the stream. A byte
 in front of each packet says whether it begins a frame.
 
+A container has one stream with its host instead of sockets: there, packets and words travel
+as messages, each with a channel and a length in front (`message`, `MessageReader`).
+
 Invariant: nothing longer than `MAX_FRAME_BYTES` is ever buffered, and what
 comes out of `decode` is a JSON object or an error. The host does not use it for what a
 guest sends: that is decoded by its schema, in bounds (`sandboxes/wired/frames`).
@@ -16,6 +19,7 @@ guest sends: that is decoded by its schema, in bounds (`sandboxes/wired/frames`)
 import json
 import struct
 from collections.abc import Iterator
+from enum import IntEnum
 from typing import Any
 
 MAX_FRAME_BYTES = 64 << 20
@@ -122,3 +126,57 @@ def decode(body: bytes | bytearray) -> dict[str, Any]:
         msg = "body is not a JSON object"
         raise WireError(msg)
     return frame
+
+
+class Channel(IntEnum):
+    """What a message between a host and a container is."""
+
+    ORDER = 1
+    """JSON: to the container, the REPL that is wanted; from it, what came of that."""
+    WIRE = 2
+    """A packet of the REPL's wire."""
+    CONTROL = 3
+    """Words to the REPL's supervisor; from it, their echo."""
+    INTERRUPT = 4
+    """To the container: signal the REPL itself, which has no supervisor."""
+    USE = 5
+    """JSON from the container: what its processes use. To it, empty: look."""
+    ENDED = 6
+    """From the container: the REPL has ended."""
+
+
+MESSAGE = struct.Struct("!BI")
+
+
+def message(channel: Channel, body: bytes = b"") -> bytes:
+    """Bytes of one message."""
+    return MESSAGE.pack(channel, len(body)) + body
+
+
+class MessageReader:
+    """Cuts a stream into messages."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[tuple[Channel, bytes]]:
+        """Give the messages that `data` completes.
+
+        Raises:
+            WireError: if the stream does not hold messages.
+        """
+        self._buffer += data
+        while len(self._buffer) >= MESSAGE.size:
+            number, length = MESSAGE.unpack_from(self._buffer)
+            if length > MAX_FRAME_BYTES or number not in _CHANNELS:
+                text = "the stream does not hold messages"
+                raise WireError(text)
+            end = MESSAGE.size + length
+            if len(self._buffer) < end:
+                return
+            body = bytes(self._buffer[MESSAGE.size : end])
+            del self._buffer[:end]
+            yield Channel(number), body
+
+
+_CHANNELS = frozenset(Channel)

@@ -15,7 +15,7 @@ import random
 import signal
 import socket
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from abyme.guest.adopt import View
 from abyme.guest.calls import Calls
@@ -92,9 +92,16 @@ class ForkServer:
     it to a host and locks itself down.
     """
 
-    def __init__(self, control: socket.socket, namespaces: Namespaces | None) -> None:
+    def __init__(
+        self,
+        control: socket.socket,
+        namespaces: Namespaces | None,
+        around: Literal["host", "container"] = "host",
+    ) -> None:
         self._control = control
         self._namespaces = namespaces
+        self._alone = namespaces is None and around == "host"
+        """Landlock is all that keeps files away."""
         program = seccomp.compile_filter(policy.rules(own_pid=None))
         self._program = program if namespaces is not None else None
         holding_library().fork  # noqa: B018 - looked up here, once, and not in every fork
@@ -163,7 +170,7 @@ class ForkServer:
             os._exit(1)
 
     def _serve(self, kit: Kit, order: Order) -> None:
-        domain = enter_domain(required=self._namespaces is None)
+        domain = enter_domain(required=self._alone)
         if self._namespaces is None:
             os.close(CONTROL_FD)
             self._serve_cells(kit, order, domain)

@@ -2,8 +2,11 @@
 
 Run by path, never imported by the host::
 
-    python -s -S -P zygote.py CONTROL_FD     (environment: LC_ALL, PYTHONHASHSEED, TZ)
+    python -s -S -P zygote.py CONTROL_FD [container]
+    (environment: LC_ALL, PYTHONHASHSEED, TZ)
 
+With `container` it is inside one that `relay` has verified: then neither user namespaces nor
+Landlock have to be there as well.
 The launch is a checklist, `main`; each step rests on those above it. Invariant:
 no line of a model's is in this process, ever. It ends when CONTROL_FD is closed.
 """
@@ -16,7 +19,7 @@ import platform
 import socket
 import sys
 from types import ModuleType
-from typing import Final
+from typing import Final, Literal
 
 PRELOAD: Final = """
 abc argparse array ast asyncio base64 binascii bisect bz2 calendar cmath codecs collections
@@ -38,7 +41,7 @@ _strptime
 """After lock-down nothing can be loaded any more. A missing one is left out."""
 
 
-def main(control_fd: int) -> None:
+def main(control_fd: int, around: Literal["host", "container"] = "host") -> None:
     """Launch, step by step."""
     _find_own_package()
     from abyme.guest.kernel import landlock, namespaces, seccomp  # noqa: PLC0415
@@ -49,7 +52,7 @@ def main(control_fd: int) -> None:
         why = f"no system call filter on this kernel and machine ({platform.machine()})"
         return _refuse(control, why)
     way = namespaces.find_way()
-    if way is None and not landlock.abi():
+    if way is None and not landlock.abi() and around == "host":
         return _refuse(control, "neither user namespaces nor Landlock can be had")
     prefer_for_oom()
     _preload()
@@ -64,7 +67,7 @@ def main(control_fd: int) -> None:
         os.chdir("/")
     os.dup2(0, 2)  # what went wrong until here, the host has read; from here on nobody does
     hello = {"t": "zygote", "python": platform.python_version(), "counts_processes": counts}
-    return ForkServer(control, way).serve(hello)
+    return ForkServer(control, way, around).serve(hello)
 
 
 def _find_own_package() -> None:
@@ -93,4 +96,4 @@ def _refuse(control: socket.socket, why: str) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), "container" if "container" in sys.argv[2:] else "host")

@@ -1,0 +1,168 @@
+"""The container tier as a sandbox: one container for each REPL, the same guest inside.
+
+Decides what a run and its REPLs are made of. Invariant: a REPL is served only after the first
+process of its container has verified it from inside; nothing weaker is started in place of
+what cannot be had. Nothing is kept warm, and nothing is pulled or built.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import secrets
+import shutil
+import socket
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from abyme.core.isolation import DEFAULT, Isolation
+from abyme.core.limits import Limits
+from abyme.errors import SandboxError, SandboxUnavailable
+from abyme.ports import Context
+from abyme.sandboxes.container import engine as engines
+from abyme.sandboxes.container import files, image
+from abyme.sandboxes.container.link import Link
+from abyme.sandboxes.wired.session import WiredSession
+
+MAX_HASH_SEED = 4_294_967_295
+
+
+class Container:
+    """Implements `abyme.ports.Sandbox`."""
+
+    def __init__(self) -> None:
+        self._swept = False
+
+    def warm_up(self) -> None:
+        """Do nothing: a container is made for a context."""
+
+    async def begin(
+        self,
+        *,
+        context: Context,
+        limits: Limits,
+        isolation: Isolation = DEFAULT,
+        hash_seed: int | None = None,
+    ) -> "ContainerRun":
+        """Prepare a run; see `abyme.ports.Sandbox.begin`."""
+        if isolation.packages:
+            raise SandboxUnavailable(
+                "the container tier has no packages of the host: build them into its image"
+            )
+        engine = await engines.find(isolation.engine, isolation.runtime, isolation.image)
+        if not self._swept:
+            await _sweep(engine)
+            self._swept = True
+        seed = secrets.randbits(32) if hash_seed is None else hash_seed
+        run = ContainerRun(engine, context, limits, isolation, seed % (MAX_HASH_SEED + 1))
+        try:
+            await run.copy(context)
+        except BaseException:
+            await run.aclose()
+            raise
+        return run
+
+    async def aclose(self) -> None:
+        """Nothing is held. Safe to repeat."""
+
+
+class ContainerRun:
+    """Implements `abyme.ports.SandboxRun`."""
+
+    def __init__(
+        self,
+        engine: engines.Engine,
+        context: Context,
+        limits: Limits,
+        isolation: Isolation,
+        hash_seed: int,
+    ) -> None:
+        self.hash_seed = hash_seed
+        """``PYTHONHASHSEED`` of every session."""
+        self.notes: tuple[str, ...] = ()
+        """What the user should know of how the context is held, if anything."""
+        self._engine = engine
+        self._context = context
+        self._limits = limits
+        self._isolation = isolation
+        self._files = files.Files()
+        self._copying = asyncio.Lock()
+        self._numbers = itertools.count(1)
+        self._sessions: list[WiredSession] = []
+
+    async def copy(self, context: Context) -> list[Path]:
+        """Copy a context to where containers can be given it, once."""
+        async with self._copying:
+            return await asyncio.to_thread(self._files.of, context.fds)
+
+    async def open(self, *, node: str, seed: int, context: Context | None = None) -> WiredSession:
+        """Start a REPL in a container of its own; see `abyme.ports.SandboxRun.open`."""
+        del node  # every REPL of a run is the same
+        given = await self.copy(self._context if context is None else context)
+        name = f"{self._files.name}-{next(self._numbers)}"
+        command = self._engine.run(name, self._files.name, given, self._limits)
+        session, notes = await open_session(
+            Link(self._engine, name), command, self._order(seed), self._limits
+        )
+        self.notes = tuple(dict.fromkeys((*self.notes, *notes)))
+        self._sessions = [one for one in self._sessions if not one.closed]
+        self._sessions.append(session)
+        return session
+
+    async def aclose(self) -> None:
+        """End every container. Safe to repeat."""
+        sessions, self._sessions = self._sessions, []
+        await asyncio.gather(*(session.aclose() for session in sessions))
+        self._files.close()
+
+    def _order(self, seed: int) -> dict[str, object]:
+        repl = {
+            "seed": seed,
+            "memory_bytes": self._limits.memory_bytes,
+            "max_processes": self._limits.max_processes,
+            "output_chars": self._limits.cell_output_chars,
+            "snapshots": True,
+        }
+        return {"digest": image.digest(), "hash_seed": self.hash_seed, "repl": repl}
+
+
+async def open_session(
+    link: Link, command: Sequence[str], order: dict[str, object], limits: Limits
+) -> tuple[WiredSession, list[str]]:
+    """Start a container and wait until the REPL in it has verified its layers.
+
+    Raises:
+        SandboxUnavailable: if a promised layer is not on, or it does not come up.
+    """
+    wire, their_wire = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    control, their_control = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        told = await link.start(command, order, their_wire, their_control)
+    except BaseException:
+        wire.close()
+        control.close()
+        link.kill()
+        await link.gone()
+        raise
+    layers: list[str] = told["layers"]
+    counted = told["counts_processes"] or "process_ceiling" in layers
+    session = WiredSession(
+        wire,
+        control,
+        cell_timeout_s=limits.cell_timeout_s,
+        output_chars=limits.cell_output_chars,
+        max_processes=None if counted else limits.max_processes,
+        memory_bytes=None if "memory_ceiling" in layers else limits.memory_bytes,
+    )
+    await session.opened(link, told["python"])
+    every = dict.fromkeys((*layers, *session.facts.layers))
+    session.facts = replace(session.facts, layers=tuple(every))
+    return session, told["notes"]
+
+
+async def _sweep(engine: engines.Engine) -> None:
+    """Remove what hosts that were killed have left behind."""
+    for folder in files.left():
+        with contextlib.suppress(SandboxError):
+            await engine.remove(folder.name)
+            shutil.rmtree(folder, ignore_errors=True)
