@@ -7,7 +7,9 @@ from abyme.sandboxes.wired.ceilings import Ceilings
 from abyme.sandboxes.wired.ladder import (
     HOG_GRACE_S,
     INTERRUPT_GRACE_S,
+    LOOK_S,
     ROLL_BACK_GRACE_S,
+    TEAR_DOWN_S,
     Ladder,
 )
 from abyme.wire import ENGINE_PROCESSES
@@ -128,10 +130,10 @@ CEILINGS = Ceilings(15.0, 100, max_processes=4, memory_bytes=64 << 20)
 @pytest.mark.parametrize(
     ("used", "passed"),
     [
-        (Use(0.0, ENGINE_PROCESSES + 4, 64 << 20), None),
-        (Use(0.0, ENGINE_PROCESSES + 5, 0), ("max_processes", "5 processes, 4 allowed")),
+        (Use(0.0, ENGINE_PROCESSES + 4, forks_bytes=64 << 20), None),
+        (Use(0.0, ENGINE_PROCESSES + 5), ("max_processes", "5 processes, 4 allowed")),
         (
-            Use(0.0, 4, (64 << 20) + 1),
+            Use(0.0, 4, forks_bytes=(64 << 20) + 1),
             (
                 "memory_bytes",
                 "67,108,865 bytes in processes that the cell has forked, 67,108,864 allowed",
@@ -146,10 +148,34 @@ def test_processes_of_a_cell_pass_a_limit_together(used, passed):
 def test_what_the_kernel_holds_is_not_watched():
     kernels = Ceilings(15.0, 100, max_processes=None, memory_bytes=None)
 
-    assert kernels.passed(Use(0.0, 99, 1 << 40)) is None
+    assert kernels.passed(Use(0.0, 99, forks_bytes=1 << 40)) is None
     assert kernels.memory() is None
 
 
 def test_the_number_reached_and_the_limit_stand_side_by_side():
     assert CEILINGS.compute(15.34) == "15.3 s of compute, 15 s allowed"
     assert CEILINGS.memory() == "more than 33,554,432 bytes, 67,108,864 allowed"
+
+
+def test_time_with_a_call_open_is_charged_to_a_cell_that_has_forked():
+    cell = ladder()
+    cell.calls_opened(101.0)
+    cell.looked(110.0, forked=False)
+    cell.looked(113.0, forked=True)
+    cell.calls_closed(120.0)
+
+    assert cell.compute_s(120.0) == 1.0 + 3.0
+    cell.looked(121.0, forked=True)
+    assert cell.compute_s(121.0) == 5.0
+
+
+def test_a_roll_back_that_nothing_answers_is_given_up_soon_and_one_under_way_later():
+    cell, slow = ladder(), ladder()
+    for one in (cell, slow):
+        one.due(115.0)
+        assert one.due(116.0) == "roll_back"
+
+    assert cell.due(116.0 + ROLL_BACK_GRACE_S) == "kill"
+    assert slow.due(116.0 + ROLL_BACK_GRACE_S, ending=True) is None
+    assert slow.wait_s(116.0 + ROLL_BACK_GRACE_S) == pytest.approx(LOOK_S)
+    assert slow.due(116.0 + TEAR_DOWN_S, ending=True) == "kill"

@@ -155,6 +155,7 @@ class Repl:
         outcome = self._runner.run(frame["cell"], frame["code"])
         if os.getpid() != own_pid:
             os._exit(0)  # a fork of the cell's own fell out of the cell
+        kit.interrupts.install()
         cells.adopt_streams(kit.sink)
         if self._forked and not kit.client.connected():
             os._exit(1)  # the cell has closed the wire; the snapshot still has it
@@ -187,6 +188,8 @@ class Repl:
         kit, missing = self._kit, object()
         engine = kit.surface.names
         lost = [n for n, value in engine.items() if kit.namespace.get(n, missing) is not value]
+        for name in lost:  # now: what goes may have a finalizer, which is this cell's
+            kit.namespace[name] = engine[name]
         return [f"`{name}` belongs to the engine and was put back" for name in lost]
 
     def _finished(self, number: int, outcome: cells.Outcome) -> Frame:

@@ -17,6 +17,9 @@ from pathlib import Path
 from abyme.sandboxes.wired.body import Use
 from abyme.wire import ENGINE_PROCESSES
 
+PF_EXITING = 0x4
+"""In the flags of /proc/PID/stat (include/linux/sched.h)."""
+
 
 def send_signal(pidfd: int, number: int) -> None:
     """Signal a process; a process that is gone is fine."""
@@ -91,13 +94,16 @@ class Processes:
 
 def use(pid: int) -> Use:
     """Look at a tree of processes."""
-    ticks, found, todo = 0, [], [str(pid)]
-    engine, eldest = set(), str(pid)
+    ticks, ending, found, todo = 0, False, [], [str(pid)]
+    engine: set[str] = set()
+    eldest = str(pid)
     while todo:
         one = todo.pop(0)
         try:
             stat = Path(f"/proc/{one}/stat").read_text(encoding="utf-8", errors="replace")
-            ticks += sum(int(word) for word in stat.rpartition(")")[2].split()[11:15])
+            words = stat.rpartition(")")[2].split()
+            ticks += sum(map(int, words[11:15]))
+            ending = ending or bool(int(words[6]) & PF_EXITING)
             children = _children(one)
         except OSError:
             continue
@@ -107,7 +113,7 @@ def use(pid: int) -> Use:
             engine.add(one)  # supervisor, snapshot and process are each the first child
             eldest = children[0] if children else ""
     forks_bytes = sum(_private_bytes(one) for one in found if one not in engine)
-    return Use(ticks / os.sysconf("SC_CLK_TCK"), len(found), forks_bytes)
+    return Use(ticks / os.sysconf("SC_CLK_TCK"), len(found), ending, forks_bytes)
 
 
 def _children(pid: str) -> list[str]:

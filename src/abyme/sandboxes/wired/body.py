@@ -15,6 +15,8 @@ class Use:
     cpu_s: float
     """Of all its processes so far, the dead and reaped ones included."""
     processes: int
+    ending: bool = True
+    """One of them is on its way out; also where a tier cannot tell."""
     forks_bytes: int = 0
     """Private memory of the processes that its cells have forked, together. Pages that they share
     with one another count for each; 0 where a tier bounds the sum itself."""

@@ -5,7 +5,8 @@ if a limit of its own stopped it, because no second run would be cut off at the 
 yes if its run is ending, and only what it holds is still asked for. Pure: it is told the time
 and says which step to take; the session takes it. A cell is charged for its compute, which is
 the wall time less the time in which it waits for sub-calls, or the processor time if that is
-more: a cell that computes in a thread while a call is open is not free.
+more: a cell that computes in a thread while a call is open is not free. Nor is one that has forked:
+processor time of processes that nobody waits for is not told of (wait(2), SIGCHLD).
 """
 
 from dataclasses import dataclass, field
@@ -18,8 +19,12 @@ INTERRUPT_GRACE_S = 0.5
 back after this."""
 HOG_GRACE_S = 0.1
 """The same where memory runs away: every moment costs the host more of it."""
-ROLL_BACK_GRACE_S = 2.0
-"""For the kernel to tear a large process down."""
+ROLL_BACK_GRACE_S = 0.4
+"""For a snapshot to begin its work; if none does, there is nothing to go back to."""
+TEAR_DOWN_S = 2.0
+"""For the kernel to tear large processes down, once it has begun."""
+LOOK_S = 0.1
+"""Between two looks whether it is through."""
 RUN_ENDS = ("stopped", "timeout_s")
 """Reasons after which the node has at most its closing turn."""
 
@@ -41,6 +46,7 @@ class Ladder:
     _waiting_since_s: float = 0.0
     _waited_s: float = 0.0
     _next_at_s: float | None = field(default=None)
+    _step_at_s: float = 0.0
 
     def calls_opened(self, now_s: float) -> None:
         """Note that the cell waits for one more batch."""
@@ -54,6 +60,13 @@ class Ladder:
         if self._open_calls == 0:
             self._waited_s += now_s - self._waiting_since_s
 
+    def looked(self, now_s: float, *, forked: bool) -> None:
+        """Note whether the cell has forked: then no time since the last look is free."""
+        if self._open_calls:
+            if not forked:
+                self._waited_s += now_s - self._waiting_since_s
+            self._waiting_since_s = now_s
+
     def compute_s(self, now_s: float, cpu_s: float = 0.0) -> float:
         """Tell what the cell is charged with so far."""
         waited_s = self._waited_s
@@ -61,13 +74,18 @@ class Ladder:
             waited_s += now_s - self._waiting_since_s
         return max(now_s - self.started_s - waited_s, cpu_s, 0.0)
 
-    def due(self, now_s: float, cpu_s: float = 0.0) -> Step | None:
-        """Tell the step to take now, or None."""
+    def due(self, now_s: float, cpu_s: float = 0.0, *, ending: bool = False) -> Step | None:
+        """Tell the step to take now, or None. `ending`: processes are on their way out."""
         if self._next_at_s is None:
             if self.compute_s(now_s, cpu_s) < self.limit_s:
                 return None
             return self.stop("cell_timeout_s", now_s)
-        return self._down(now_s) if now_s >= self._next_at_s else None
+        if now_s < self._next_at_s:
+            return None
+        if self.step == "roll_back" and ending and now_s < self._step_at_s + TEAR_DOWN_S:
+            self._next_at_s = now_s + LOOK_S
+            return None
+        return self._down(now_s)
 
     def stop(self, why: str, now_s: float, reached: str | None = None) -> Step | None:
         """Begin the way down for a reason of the host's; None if it has begun already."""
@@ -103,5 +121,6 @@ class Ladder:
             self.step, grace_s = "roll_back", ROLL_BACK_GRACE_S
         else:
             self.step, grace_s = "kill", ROLL_BACK_GRACE_S
+        self._step_at_s = now_s
         self._next_at_s = now_s + grace_s
         return self.step

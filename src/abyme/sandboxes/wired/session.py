@@ -30,6 +30,7 @@ from abyme.sandboxes.wired.ceilings import Ceilings
 from abyme.sandboxes.wired.channel import Channel
 from abyme.sandboxes.wired.ladder import Ladder, Step
 from abyme.sandboxes.wired.words import INTERRUPT, ROLL_BACK, Words
+from abyme.wire import ENGINE_PROCESSES
 
 OnEvent = Callable[[ev.CallsRequested | ev.AnswerSubmitted], None]
 
@@ -173,6 +174,7 @@ class WiredSession:
         finally:
             if self._timer is not None:
                 self._timer.cancel()
+                self._timer = None
             self._cell = None
 
     async def answer(
@@ -358,8 +360,10 @@ class WiredSession:
         running = self._cell
         if running is None or running.ended.done() or self._dead is not None:
             return
+        self._timer = None
         used, now_s = self._use(running), self._loop.time()
-        step = running.ladder.due(now_s, used.cpu_s)
+        running.ladder.looked(now_s, forked=used.processes > ENGINE_PROCESSES)
+        step = running.ladder.due(now_s, used.cpu_s, ending=used.ending)
         if step is None and (passed := self._ceilings.passed(used)) is not None:
             limit, reached = passed
             step = running.ladder.stop(limit, now_s, reached)
@@ -367,15 +371,20 @@ class WiredSession:
         self._set_timer(running, used.cpu_s)
 
     def _set_timer(self, running: _Cell, cpu_s: float = 0.0) -> None:
-        """Come back when the next step may be due, or to look at what the cell uses."""
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._dead is not None:
-            return
-        wait_s = running.ladder.wait_s(self._loop.time(), cpu_s)
+        """Come back when the next step may be due, or to look at what the cell uses.
+
+        A look that is due is never put off: a cell that calls all the time would not be seen.
+        """
+        now_s = self._loop.time()
+        wait_s = running.ladder.wait_s(now_s, cpu_s)
         if running.ladder.step is None and (running.waiting or self._watches):
             wait_s = min(wait_s, LOOK_S)
-        self._timer = self._loop.call_later(wait_s, self._tick)
+        if self._timer is not None:
+            wait_s = min(wait_s, self._timer.when() - now_s)
+            self._timer.cancel()
+            self._timer = None
+        if self._dead is None:
+            self._timer = self._loop.call_later(wait_s, self._tick)
 
     @property
     def _forks(self) -> bool:
@@ -399,7 +408,7 @@ class WiredSession:
 
     def _use(self, running: _Cell) -> Use:
         """Processor time since the cell first waited for a call, 0 before; processes now."""
-        looks = running.cpu_before_s is not None or self._watches
+        looks = running.cpu_before_s is not None or running.ladder.step or self._watches
         now = self._look() if looks else None
         if now is None:
             return Use(0.0, 0)
