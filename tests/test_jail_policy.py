@@ -86,6 +86,7 @@ def test_whatever_is_not_in_the_table_is_refused(jailed):
         (7, 0x22, False),  # executable
         (3, 0x21, False),  # shared: escapes RLIMIT_DATA
         (3, 0x23, False),  # MAP_SHARED_VALIDATE
+        (3, 0x28, False),  # MAP_DROPPABLE
         (3, 0x32, False),  # fixed: replaces what is there
         (3, 0x122, False),  # grows down: escapes RLIMIT_DATA
         (3, 0x40022, False),  # huge pages of the host's pool
@@ -126,6 +127,10 @@ def test_memory_is_private_floating_and_not_executable(jailed, prot, flags, allo
         (302, (0, 7, 0), ALLOW),
         (302, (0, 7, 1 << 33), errno.EPERM),  # setting a limit
         (302, (1, 7, 0), errno.EPERM),  # another process's
+        (55, (3, 1, 3), ALLOW),
+        (55, (3, 1, 17), errno.EPERM),  # SO_PEERCRED: who made the wire
+        (55, (3, 1, 77), errno.EPERM),  # SO_PEERPIDFD: a handle for that process
+        (55, (3, 6, 3), errno.EPERM),  # another level
         (157, (15,), ALLOW),
         (157, (22,), errno.EPERM),  # PR_SET_SECCOMP
         (435, (0, 0), errno.ENOSYS),  # clone3
@@ -148,6 +153,7 @@ def test_forks_and_threads_are_allowed_only_without_new_namespaces(jailed):
         assert verdict(jailed, 56, FORK | bit) == EPERM
     assert verdict(jailed, 56, FORK | 0x100) == EPERM  # shares memory but is no thread
     assert verdict(jailed, 56, FORK | 0x8000) == EPERM  # CLONE_PARENT
+    assert verdict(jailed, 56, FORK | 0x1000) == EPERM  # CLONE_PIDFD
     assert verdict(jailed, 58) == EPERM  # vfork
 
 

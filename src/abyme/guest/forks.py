@@ -14,6 +14,7 @@ import os
 import random
 import signal
 import socket
+import sys
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -27,10 +28,12 @@ from abyme.guest.kernel.libc import holding_library
 from abyme.guest.kernel.lockdown import Confinement, NotJailed, enter_domain, lock_down
 from abyme.guest.kernel.namespaces import Namespaces, clone_init
 from abyme.guest.parts import Part
+from abyme.guest.paths import hide
 from abyme.guest.repl import Kit, Repl
 from abyme.guest.sink import Sink
 from abyme.guest.supervisor import supervise
 from abyme.guest.surface import Surface
+from abyme.guest.unraised import Teller
 from abyme.wire import ENGINE_PROCESSES, FIRST, encode
 
 MAX_MESSAGE_BYTES: Final = 1 << 16
@@ -107,6 +110,8 @@ class ForkServer:
         holding_library().fork  # noqa: B018 - looked up here, once, and not in every fork
         self._sink = Sink()
         self._namespace = prepare(self._sink)
+        Teller(self._sink).install()
+        hide(os.path.dirname(sys.modules["abyme"].__path__[0]))  # noqa: PTH120
         self._kit = self._kit_for(NoView())
 
     def serve(self, hello: Frame) -> None:
@@ -170,6 +175,9 @@ class ForkServer:
             os._exit(1)
 
     def _serve(self, kit: Kit, order: Order) -> None:
+        # A process group of its own: kill(0) reaches all of one, through every PID namespace. And an
+        # autogroup (sched(7)): REPLs share processors as equals.
+        os.setsid()
         domain = enter_domain(required=self._alone)
         if self._namespaces is None:
             os.close(CONTROL_FD)

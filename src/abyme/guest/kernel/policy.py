@@ -47,15 +47,17 @@ def _numbers(text: str) -> dict[str, int]:
 
 
 PROT_EXEC = 4
-MAP_SHARED, MAP_FIXED, MAP_GROWSDOWN, MAP_HUGETLB = 1, 0x10, 0x100, 0x40000
-FORBIDDEN_MAPS = MAP_SHARED | MAP_FIXED | MAP_GROWSDOWN | MAP_HUGETLB
+MAP_TYPE, MAP_PRIVATE = 0xF, 2  # neither SHARED (1, 3) nor DROPPABLE (8)
+MAP_FIXED, MAP_GROWSDOWN, MAP_HUGETLB = 0x10, 0x100, 0x40000
 CLONE_VM, CLONE_THREAD = 0x100, 0x10000
 CLONE_NAMESPACES = 0x7E020000
-CLONE_TRICKS = 0x8000 | 0x2000 | 0x800000 | 0x80000000  # PARENT, PTRACE, UNTRACED, IO
+CLONE_TRICKS = 0x8000 | 0x2000 | 0x1000 | 0x800000 | 0x80000000  # PARENT, PTRACE, PIDFD, UNTRACED
 NULL = (0,)
 
 NOT_EXECUTABLE = Test(2, (0,), mask=PROT_EXEC)
-PRIVATE_AND_FLOATING = Test(3, (0,), mask=FORBIDDEN_MAPS)
+PRIVATE_AND_FLOATING = Test(
+    3, (MAP_PRIVATE,), mask=MAP_TYPE | MAP_FIXED | MAP_GROWSDOWN | MAP_HUGETLB
+)
 NO_NAMESPACE = Test(0, (0,), mask=CLONE_NAMESPACES | CLONE_TRICKS)
 IS_THREAD = Test(0, (CLONE_VM | CLONE_THREAD,), mask=CLONE_VM | CLONE_THREAD)
 THREAD_OR_FORK = Test(0, (0, CLONE_VM | CLONE_THREAD), mask=CLONE_VM | CLONE_THREAD)
@@ -74,6 +76,9 @@ CONDITIONAL: Final[tuple[Rule, ...]] = (
     Rule("pipe2", 293, (Test(1, (0,), mask=0xFFFFFFFF & ~0x80800),)),  # CLOEXEC, NONBLOCK
     Rule("socketpair", 53, (Test(0, (1,)), Test(1, (1, 5), mask=0xF), Test(2, (0,)))),
     Rule("sendto", 44, (Test(4, NULL, wide=True),)),  # never to an address
+    # Of SOL_SOCKET: TYPE, ERROR, SNDBUF, RCVBUF, ACCEPTCONN, PROTOCOL, DOMAIN. Others tell of the
+    # wire's other end: its process, user and groups, or a handle for it (SO_PEERPIDFD).
+    Rule("getsockopt", 55, (Test(1, (1,)), Test(2, (3, 4, 7, 8, 30, 38, 39)))),
     Rule("prctl", 157, (Test(0, (15, 16)),)),  # thread names
     Rule("prlimit64", 302, (Test(0, (0,)), Test(2, NULL, wide=True))),  # read one's own
     Rule("clone3", 435, (Test(0, (), wide=True),), errno.ENOSYS),
@@ -87,7 +92,7 @@ a path could be named all the same."""
 PLAIN: Final[Mapping[str, int]] = _numbers("""
 read:0  write:1  close:3  fstat:5  poll:7  lseek:8  pread64:17  pwrite64:18  readv:19  writev:20
 pipe:22  select:23  dup:32  dup2:33  recvfrom:45  shutdown:48  getsockname:51  getpeername:52
-getsockopt:55  epoll_wait:232  epoll_ctl:233  pselect6:270  ppoll:271  epoll_pwait:281
+epoll_wait:232  epoll_ctl:233  pselect6:270  ppoll:271  epoll_pwait:281
 eventfd2:290  epoll_create1:291  dup3:292  close_range:436
 munmap:11  brk:12  membarrier:324
 rt_sigaction:13  rt_sigprocmask:14  rt_sigreturn:15  pause:34  rt_sigpending:127
