@@ -5,7 +5,7 @@ VENV := .venv
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-here check format bench docs clean
+.PHONY: help demo test test-here check format attack bench docs clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
@@ -32,6 +32,10 @@ format: ## rewrite files in the house format
 	@scripts/make-venv $(VENV) dev
 	@$(VENV)/bin/ruff check --fix .
 	@$(VENV)/bin/ruff format .
+
+attack: ## attack every sandbox that can run here, as everybody who may start it; ARGS name some
+	@scripts/make-venv $(VENV) test
+	@$(VENV)/bin/python -m abyme.apps.attack $(ARGS)
 
 bench: ## measure against the bare floor in the same run; ARGS name some
 	@scripts/make-venv $(VENV) bench

@@ -21,13 +21,14 @@ AUDIT_ARCH: Final[Mapping[str, int]] = {"x86_64": 0xC000003E}
 X32_BIT = 0x40000000
 
 ALLOW, KILL_PROCESS, ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
+REFUSE = ERRNO | errno.EPERM
 SET_MODE_FILTER, FLAG_SPEC_ALLOW = 1, 4
 LOAD, AND, JUMP_EQUAL, JUMP_GREATER_EQUAL, RETURN = 0x20, 0x54, 0x15, 0x35, 0x06
 MAX_JUMP = 255
 
 
-def compile_filter(rules: Iterable[Rule]) -> bytes:
-    """Make the BPF program of a policy, for this machine."""
+def compile_filter(rules: Iterable[Rule], otherwise: int = REFUSE) -> bytes:
+    """Make the BPF program of a policy, for this machine. `otherwise`: of all other calls."""
     program = [
         _instruction(LOAD, 4),
         _instruction(JUMP_EQUAL, AUDIT_ARCH[machine()], 1, 0),
@@ -39,7 +40,7 @@ def compile_filter(rules: Iterable[Rule]) -> bytes:
     for rule in rules:
         body = _body(rule)
         program += [_instruction(JUMP_EQUAL, rule.number, 0, len(body)), *body]
-    program.append(_instruction(RETURN, ERRNO | errno.EPERM))
+    program.append(_instruction(RETURN, otherwise))
     return b"".join(program)
 
 

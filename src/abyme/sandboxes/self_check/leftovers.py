@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
-LOOK_S: Final = 0.02
-LOOKS: Final = 4
-MOMENT_LOOKS: Final = 150
+LOOK_S: Final = 0.005
+LOOKS: Final = 10
+MOMENT_LOOKS: Final = 600
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,7 +142,7 @@ class Check:
             if fnmatch.fnmatchcase(entry.id, glob):
                 return why
         missing = sorted(entry.needs - self._has)
-        return f"there is no {', no '.join(missing)} here".replace("_", " ") if missing else ""
+        return f"it needs what is not here: {', '.join(missing)}" if missing else ""
 
     async def _entry(self, stage: Stage, entry: Behaviour) -> Result:
         loop = asyncio.get_running_loop()

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from abyme.core.events import CellFinished
 from abyme.sandboxes.self_check.behaviour import HELD, HOLE, LOST, Behaviour, Seen
 
 Outcome = Literal["held", "hole", "broken", "passed_over"]
@@ -50,14 +49,14 @@ def _findings(
     if said:
         yield failed, said[0]
     if not (state_kept or entry.loses) and seen.facts.snapshots:
-        yield failed, f"what was bound before is lost{f': {seen.lost}' if seen.lost else ''}"
+        yield failed, f"what was bound before is lost: {_shown(seen)}"
     if forced := _forced(entry, seen):
         yield "broken", forced
     if entry.judge is not None and (wrong := entry.judge(seen)):
         yield failed, wrong
     if _says_held(entry, seen):
         yield "held", ""
-    yield "broken", f"it proves nothing: {_shown(seen.cells[-1] if seen.cells else None)}"
+    yield "broken", f"it proves nothing: {_shown(seen)}"
 
 
 def _forced(entry: Behaviour, seen: Seen) -> str:
@@ -86,11 +85,13 @@ def _says_held(entry: Behaviour, seen: Seen) -> bool:
     return last.output.rstrip().splitlines()[-1:] == [HELD]
 
 
-def _shown(cell: CellFinished | None) -> str:
-    if cell is None:
-        return "no cell ended"
+def _shown(seen: Seen) -> str:
+    if seen.lost is not None or not seen.cells:
+        return f"the session has died: {seen.lost}"
+    cell = seen.cells[-1]
     error = (cell.error or "").strip().splitlines()[-1:]
-    return f"{cell.ended}, output {cell.output[-100:]!r}, error {' '.join(error)!r}"
+    ended = cell.limit or cell.ended
+    return f"{ended}, output {cell.output[-100:]!r}, error {' '.join(error)!r}"
 
 
 def _short(text: str) -> str:
