@@ -27,11 +27,11 @@ class ContextView:
             names = range(len(index))
             items = [text_of(number) for number in range(len(index))]
             self.context = Texts(items)
-            text_of = items.__getitem__  # type: ignore[assignment]
+            text_of = items.__getitem__
         else:
             self.context = text_of(0)
             names = names or ("context",)
-            text_of = [self.context].__getitem__  # type: ignore[assignment]
+            text_of = [self.context].__getitem__
         self._finder = Finder(names, text_of)
         self._search = Search(names, text_of)
         self._sources = Sources(index.shape, self.context, names, index.chars, text_of)

@@ -20,6 +20,7 @@ NUMBERS: Final[Mapping[str, Mapping[str, int]]] = {
         "pivot_root": 155,
         "seccomp": 317,
         "landlock_create_ruleset": 444,
+        "landlock_add_rule": 445,
         "landlock_restrict_self": 446,
         "mseal": 462,
     },
