@@ -41,6 +41,10 @@ bench: ## measure against the bare floor in the same run; ARGS name some
 	@scripts/make-venv $(VENV) bench
 	@$(VENV)/bin/python -m bench $(ARGS)
 
+fuzz: ## look for bytes that break the host's side of the wire; ARGS: targets, --seconds N
+	@scripts/make-venv $(VENV) fuzz
+	@$(VENV)/bin/python -m fuzz $(ARGS)
+
 docs: ## check the documentation: links, options, and every snippet is run
 	@scripts/make-venv $(VENV) test
 	@$(VENV)/bin/python -m pytest -q tests/test_docs.py

@@ -104,7 +104,7 @@ def read_index(data: bytes, arena_bytes: int) -> Index:
     Raises:
         ValueError: if it is not an index, or a text would lie outside of the arena.
     """
-    magic, shape, count = HEAD.unpack_from(data)
+    magic, shape, count = HEAD.unpack_from(data.ljust(HEAD.size, b"\0"))
     end = HEAD.size + count * WORDS * 8
     if magic != MAGIC or shape >= len(SHAPES) or end > len(data):
         msg = "not a context index"

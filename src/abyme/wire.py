@@ -17,6 +17,7 @@ guest sends: that is decoded by its schema, in bounds (`sandboxes/wired/frames`)
 """
 
 import json
+import re
 import struct
 from collections.abc import Iterator
 from enum import IntEnum
@@ -31,6 +32,8 @@ OUT_OF_MEMORY = 77
 """Exit status of a process whose cell has left less memory than the engine needs."""
 RESERVE_BYTES = 32 << 20
 """Of the memory that a process may have: what a cell must leave to the engine."""
+STRING = re.compile(rb'"[^"]*"?')
+"""Of JSON without its backslashes."""
 ENGINE_PROCESSES = 3
 """Of a REPL: supervisor, snapshot, and the process that runs the cell."""
 
@@ -126,6 +129,24 @@ def decode(body: bytes | bytearray) -> dict[str, Any]:
         msg = "body is not a JSON object"
         raise WireError(msg)
     return frame
+
+
+def has_more_values(body: bytes | bytearray, most: int) -> bool:
+    """Tell, without making them, whether JSON holds more than `most` values.
+
+    Each is behind a comma or in a list or object of its own, so their signs outside of
+    strings are counted. What is not JSON gets some answer, in linear time.
+    """
+    if len(body) <= most or _signs(body) <= most:
+        return False
+    plain = bytes(body).replace(rb"\\", b"").replace(rb"\"", b"")
+    if plain.count(b'"') > 4 * most + 4:  # each string is a value, or the key of one
+        return True
+    return _signs(STRING.sub(b"", plain)) > most
+
+
+def _signs(body: bytes | bytearray) -> int:
+    return sum(body.count(sign) for sign in (b",", b"[", b"{"))
 
 
 class Channel(IntEnum):

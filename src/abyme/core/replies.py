@@ -10,6 +10,7 @@ Does not compile: a reply is never parsed as Python on the host.
 
 import re
 import textwrap
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 MAX_CHARS = 400_000
@@ -19,13 +20,17 @@ RUNNABLE = frozenset({"", "repl", "python", "py", "python3", "ipython"})
 _OPENING = re.compile(
     r"^(?P<indent>[ \t]*)(?P<fence>`{3,}|~{3,})[ \t]*(?P<lang>[\w+.-]*)(?P<rest>.*)$", re.MULTILINE
 )
-_LONG_STRING = re.compile(
+_QUOTED = re.compile(
     r"#[^\n]*"
-    r'|(?P<long>"""(?:\\.|[^\\])*?"""|\'\'\'(?:\\.|[^\\])*?\'\'\')'
-    r'|"(?:\\.|[^"\\\n])*"'
-    r"|'(?:\\.|[^'\\\n])*'",
+    r"|(?P<long>\"{3}|'{3})"
+    r'|"[^"\\\n]*(?:\\.[^"\\\n]*)*"?'
+    r"|'[^'\\\n]*(?:\\.[^'\\\n]*)*'?",
     re.DOTALL,
 )
+"""A comment, the beginning of a long string, or a short one, which ends with its line at the
+latest. Never fails after it has begun: what failed would be looked at again from every character.
+"""
+_LONG_ENDS = {quotes: re.compile(rf"\\.|{quotes}", re.DOTALL) for quotes in ('"""', "'''")}
 _THINKING = re.compile(r"\A\s*<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.DOTALL)
 
 
@@ -80,14 +85,31 @@ def _inline(opening: re.Match[str]) -> str | None:
 def _closing(text: str, start: int, fence: str, *, python: bool) -> tuple[int, int]:
     """Return where the code ends and where the block ends."""
     closing = re.compile(rf"^[ \t]*{re.escape(fence[0])}{{{len(fence)},}}[ \t\r]*$", re.MULTILINE)
-    strings = _LONG_STRING.finditer(text, start) if python else iter(())
+    strings = _long_strings(text, start) if python else iter(())
     shadow = (start, start)
     for found in closing.finditer(text, start):
         while shadow[1] <= found.start() and (string := next(strings, None)) is not None:
-            shadow = string.span() if string["long"] else shadow
+            shadow = string
         if not shadow[0] < found.start() < shadow[1]:
             return found.start(), found.end()
     return len(text), len(text)
+
+
+def _long_strings(text: str, position: int) -> Iterator[tuple[int, int]]:
+    """Find the long strings; one that is never closed is none, and neither is a later one."""
+    ends = dict(_LONG_ENDS)
+    while opening := _QUOTED.search(text, position):
+        position = opening.end()
+        end = ends.get(opening["long"])
+        if end is None:
+            continue
+        for found in end.finditer(text, position):
+            if found[0] == opening["long"]:
+                yield opening.start(), found.end()
+                position = found.end()
+                break
+        else:
+            del ends[opening["long"]]
 
 
 def _reply(text: str, code: str, end: int) -> Reply:

@@ -10,7 +10,11 @@ import math
 from collections.abc import Iterable, KeysView, Mapping, ValuesView
 from typing import Any, Final
 
+from abyme.wire import has_more_values
+
 MAX_ANSWER_BYTES: Final = 16 << 20
+MAX_ANSWER_VALUES: Final = 900_000
+"""Of the million that the host takes, evidence included."""
 HEAD_CHARS: Final = 80
 LISTS: Final = (list, tuple, set, frozenset, KeysView, ValuesView)
 
@@ -29,9 +33,11 @@ def answer(value: Any) -> Any:
 
 def check_size(frame: dict[str, Any]) -> None:
     """Raise ValueError if an answer with its evidence is too large for the wire."""
-    size = len(json.dumps(frame))
-    if size > MAX_ANSWER_BYTES:
-        raise ValueError(f"the answer has {size:,} bytes; {MAX_ANSWER_BYTES:,} are allowed")
+    body = json.dumps(frame).encode("ascii")
+    if len(body) > MAX_ANSWER_BYTES:
+        raise ValueError(f"the answer has {len(body):,} bytes; {MAX_ANSWER_BYTES:,} are allowed")
+    if has_more_values(body, MAX_ANSWER_VALUES):
+        raise ValueError(f"the answer has more than {MAX_ANSWER_VALUES:,} values")
 
 
 def describe(value: Any) -> str:

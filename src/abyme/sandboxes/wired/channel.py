@@ -1,8 +1,9 @@
 """The host's end of a REPL's wire: packets in and out of one socket, never blocking.
 
-Decides when a frame is whole, when one that has begun is overdue, and when the wire is
-broken. Invariant: what `on_frame` gets has passed the schema of `frames`; after `close`
-neither callback is called. Does not know what a frame means (`session`).
+Decides when a frame is whole, when one that has begun is overdue, when a guest that does not
+read is owed no more, and when the wire is broken. Invariant: what `on_frame` gets has passed the
+schema of `frames`; after `close` neither callback is called. Does not know what a frame
+means (`session`).
 """
 
 import asyncio
@@ -15,7 +16,10 @@ from abyme.sandboxes.wired import frames, told
 from abyme.wire import PACKET_BYTES, PacketReader, WireError, encode, packets
 
 FRAME_TIMEOUT_S = 10.0
+"""From the beginning of a frame to its end; frames may follow each other without a pause."""
 MAX_PACKETS_A_WAKE = 64
+MAX_UNREAD_REFUSALS = 10_000
+"""Packets that wait for a guest which asks for what it is refused, and does not read that."""
 
 
 class Channel:
@@ -41,6 +45,8 @@ class Channel:
 
     def send(self, told_frames: Iterable[told.Told]) -> None:
         """Send frames, as far as the guest takes them now; what cannot be sent breaks the wire."""
+        if self._closed:
+            return
         try:
             for frame in told_frames:
                 self._outgoing.extend(packets(encode(frame)))
@@ -48,6 +54,16 @@ class Channel:
             self._break(SandboxError(f"what the REPL was to be told cannot be sent: {error}"))
             return
         self._flush()
+
+    def refuse(self, told_frames: Iterable[told.Told]) -> None:
+        """Send frames that a guest has brought about on its own, as often as it likes.
+
+        Raises:
+            ProtocolViolation: it does not read them.
+        """
+        if len(self._outgoing) > MAX_UNREAD_REFUSALS:
+            raise ProtocolViolation("the guest asks and does not read")
+        self.send(told_frames)
 
     def close(self) -> None:
         """Give the socket up. Safe to repeat."""
@@ -58,8 +74,7 @@ class Channel:
         self._loop.remove_writer(self._wire)
         self._loop.remove_reader(self._wire)
         self._wire.close()
-        if self._overdue is not None:
-            self._overdue.cancel()
+        self._frame_ended()
 
     def _on_readable(self) -> None:
         for _ in range(MAX_PACKETS_A_WAKE):
@@ -81,6 +96,7 @@ class Channel:
         try:
             body = self._reader.feed(packet)
             if body is not None:
+                self._frame_ended()
                 self._on_frame(frames.decode(body))
         except WireError:
             self._break(ProtocolViolation("the guest sent bytes that are not a frame"))
@@ -89,16 +105,16 @@ class Channel:
 
     def _watch(self) -> None:
         """See that a frame that has begun ends soon."""
-        if self._closed:
+        if self._closed or self._overdue is not None or not self._reader.partial:
             return
+        violation = ProtocolViolation("the guest began a frame and did not end it")
+        self._overdue = self._loop.call_later(FRAME_TIMEOUT_S, self._break, violation)
+
+    def _frame_ended(self) -> None:
+        """Stop the clock of the frame that had begun, if one had."""
         if self._overdue is not None:
-            if self._reader.partial:
-                return
             self._overdue.cancel()
             self._overdue = None
-        elif self._reader.partial:
-            violation = ProtocolViolation("the guest began a frame and did not end it")
-            self._overdue = self._loop.call_later(FRAME_TIMEOUT_S, self._break, violation)
 
     def _flush(self) -> None:
         if self._closed:

@@ -32,6 +32,7 @@ from msgspec import Meta, Struct
 from abyme.core.effects import Result
 from abyme.core.events import MAX_SAMPLES, Failure, Place
 from abyme.errors import ProtocolViolation
+from abyme.wire import has_more_values
 
 MAX_TEXT_CHARS = 64 << 20
 MAX_BATCH = 100_000
@@ -43,6 +44,8 @@ MAX_FINISHED_BYTES = 48 << 20
 MAX_SMALL_BYTES = 1 << 16
 MAX_SURROGATE_BYTES = 24 << 20
 """Of a frame that msgspec does not take, because it holds half of a surrogate pair."""
+MAX_VALUES = 1_000_000
+"""Of an answer or a draft, whose types are open: an empty list takes 3 bytes here and 64 there."""
 MAX_DEPTH = 100
 MAX_CALLS_BYTES = 24 << 20
 """Of a frame with requests: each span takes 20 times its bytes in memory."""
@@ -160,6 +163,8 @@ class Finished(Frame, frozen=True, kw_only=True, tag="finished"):
     can_roll_back: bool
     held: bool
     """Its process waits beside its snapshot for the host's word; or has run out of memory."""
+    violations: Annotated[list[Short], Meta(max_length=20)] = []
+    """Modules that it tried to import and may not."""
 
 
 class Kept(Frame, frozen=True, kw_only=True, tag="kept"):
@@ -190,6 +195,10 @@ MAX_BYTES = {
     "finished": MAX_FINISHED_BYTES,
 }
 """Of a whole frame; the others may be as long as the wire allows."""
+
+
+OPEN = ("submit", "finished")
+"""Kinds with a value of any type."""
 
 
 class _Kind(Struct):
@@ -223,15 +232,20 @@ def decode(body: bytes | bytearray) -> GuestFrame:
 
 def _decoded(body: bytes | bytearray) -> GuestFrame:
     try:
-        most = MAX_BYTES.get(_kind(body))
+        kind = _kind(body)
+        most = MAX_BYTES.get(kind)
         if most is not None and len(body) > most:
             raise ProtocolViolation("the guest sent a frame that is too long for its kind")
+        if kind in OPEN and has_more_values(body, MAX_VALUES):
+            raise ProtocolViolation("the guest sent a value of too many parts")
         return _FRAME.decode(body)
     except msgspec.ValidationError:
         raise
     except msgspec.DecodeError:
         if len(body) > MAX_SURROGATE_BYTES or b"\\ud" not in body.lower():
             raise
+    if has_more_values(body, MAX_VALUES):
+        raise ProtocolViolation("the guest sent a value of too many parts")
     plain = json.loads(body, parse_constant=_refuse, parse_float=_finite)
     converted: GuestFrame = msgspec.convert(plain, GuestFrame)
     return converted

@@ -254,7 +254,7 @@ class WiredSession:
         try:
             arrived = self._batches.calls(frame)
         except TooMuch:
-            self._channel.send(told.answer(frame.batch, (), TOO_MUCH, NOTHING_LEFT))
+            self._channel.refuse(told.answer(frame.batch, (), TOO_MUCH, NOTHING_LEFT))
             return
         if arrived is None:
             return
@@ -278,7 +278,7 @@ class WiredSession:
             return
         self._batches.late(frame.batch)
         if isinstance(frame, frames.Calls) and not frame.more:
-            self._channel.send(told.answer(frame.batch, (), TOO_LATE, NOTHING_LEFT))
+            self._channel.refuse(told.answer(frame.batch, (), TOO_LATE, NOTHING_LEFT))
 
     def _ended(self, frame: frames.Finished) -> None:
         running = self._current(frame.cell)

@@ -1,0 +1,252 @@
+"""Contract: the host's side of the wire, whatever comes in (fuzz/ says what must hold).
+
+The corpus of the coverage-guided fuzzer is replayed here, and hypothesis looks on from there. What
+fuzzing has found, and each rule that it rests on, has a test of its own below.
+"""
+
+import json
+import tracemalloc
+from pathlib import Path
+
+import fuzz
+import pytest
+from fuzz import host, targets
+from fuzz.choices import Choices
+from fuzz.frames import CALLS, FRAMES, MARK, spoil
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from abyme.core import replies
+from abyme.errors import ProtocolViolation, SandboxError
+from abyme.guest import values
+from abyme.sandboxes.wired import channel, frames
+from abyme.wire import HEADER, encode, has_more_values, packets
+
+CORPUS = Path(fuzz.__file__).parent / "corpus"
+KEPT = sorted(path for path in CORPUS.rglob("*") if path.is_file())
+MAX_CORPUS_BYTES = 200_000
+
+
+def test_every_target_has_a_corpus_and_all_of_it_is_small():
+    assert {path.parent.name for path in KEPT} == set(targets.TARGETS)
+    assert sum(path.stat().st_size for path in KEPT) < MAX_CORPUS_BYTES
+
+
+@pytest.mark.parametrize("name", targets.TARGETS)
+def test_the_corpus_breaks_no_promise(name):
+    for path in sorted((CORPUS / name).iterdir()):
+        targets.TARGETS[name](path.read_bytes())
+
+
+@pytest.mark.parametrize("name", targets.TARGETS)
+@settings(max_examples=150)
+@given(st.data())
+def test_no_bytes_break_a_promise(name, data):
+    targets.TARGETS[name](data.draw(st.binary(max_size=120)))
+
+
+STEP = st.one_of(
+    st.tuples(st.integers(0, 9), st.integers(0, 13), st.integers(0, 15), st.integers(0, 6)).map(
+        bytes
+    ),
+    st.tuples(st.integers(10, 13), st.integers(0, 255), st.integers(0, 255)).map(bytes),
+)
+
+
+@settings(max_examples=400)
+@given(st.lists(STEP, max_size=40).map(b"".join))
+def test_no_order_of_frames_breaks_a_promise(steps):
+    host.session(steps)
+
+
+@given(st.sampled_from(FRAMES), st.binary(min_size=3, max_size=12))
+def test_a_spoilt_frame_is_another_frame_or_a_violation(kind, how):
+    frame = json.loads(json.dumps(kind))
+    spoil(frame, Choices(how))
+    host.one_frame(json.dumps(frame).encode())
+
+
+class Talk:
+    """A session with a running cell, and a guest that says what the test says."""
+
+    def __init__(self):
+        self.loop = host.HandClock()
+        self.play = host.Play(self.loop, Choices(b""))
+        self.play.say({"t": "ready", "layers": ["pid_namespace"], "snapshots": True})
+        self.play.run(self.play.session.opened(self.play.body, "3.12.1"))
+        self.play.begin()
+        self.loop.settle()
+
+    def says(self, frame):
+        self.play.say(frame)
+        self.loop.settle()
+
+    def sends(self, packet):
+        self.play.send(packet)
+        self.loop.settle()
+
+    def passes(self, seconds):
+        self.loop.now_s += seconds
+        self.loop.settle()
+
+    @property
+    def error(self):
+        return self.play.session._dead
+
+    def close(self):
+        self.play.close()
+        self.loop.close()
+
+
+@pytest.fixture
+def talk():
+    made = Talk()
+    yield made
+    made.close()
+
+
+def submit(value):
+    return {"t": "submit", "cell": 1, "value": value, "evidence": []}
+
+
+LONG = list(packets(encode(submit("x" * 100_000))))
+
+
+def test_a_frame_that_has_begun_must_end_within_its_time(talk):
+    talk.sends(LONG[0])
+    talk.passes(channel.FRAME_TIMEOUT_S - 1)
+    assert talk.error is None
+    talk.passes(2)
+    assert str(talk.error) == "the guest began a frame and did not end it"
+
+
+def test_frames_that_follow_each_other_without_a_pause_have_each_their_own_time(talk):
+    talk.sends(LONG[0])
+    for _ in range(2):
+        talk.passes(channel.FRAME_TIMEOUT_S - 1)
+        talk.play.send(LONG[1])
+        talk.sends(LONG[0])
+    assert (talk.error, talk.play.events) == (None, 2)
+    talk.sends(LONG[1])
+
+
+def test_a_frame_that_is_begun_again_and_again_gets_no_more_time(talk):
+    for _ in range(3):
+        talk.sends(LONG[0])
+        talk.passes(channel.FRAME_TIMEOUT_S * 0.4)
+    assert str(talk.error) == "the guest began a frame and did not end it"
+
+
+def test_a_guest_that_asks_in_vain_and_never_reads_fills_no_memory(monkeypatch, talk):
+    monkeypatch.setattr(channel, "MAX_UNREAD_REFUSALS", 50)
+    done = {"error": None, "interrupted": False, "changed": [], "draft": None, "notes": []}
+    talk.says({"t": "finished", "cell": 1, "output": "", "dropped_chars": 0, "held": False,
+               "can_roll_back": True, **done})  # fmt: skip
+    late = {**CALLS, "cell": 1, "more": False}
+    for _ in range(2_000):
+        talk.says(late)
+        if talk.error is not None:
+            break
+    assert str(talk.error) == "the guest asks and does not read"
+
+
+def test_what_was_left_to_send_is_dropped_with_the_session(talk):
+    talk.sends(b"\7")
+    assert isinstance(talk.error, ProtocolViolation)
+    talk.play.session._channel.send([{"t": "keep", "cell": 1, "parts": 0}])
+    assert len(talk.play.session._channel._outgoing) == 0
+
+
+def test_an_announced_giant_is_refused_before_it_comes(talk):
+    talk.sends(b"\1" + HEADER.pack((64 << 20) + 1))
+    assert str(talk.error) == "the guest sent bytes that are not a frame"
+
+
+@pytest.mark.parametrize("kind", FRAMES, ids=lambda kind: kind["t"])
+def test_no_frame_moves_the_host_beyond_its_cell(talk, kind):
+    talk.says({**kind, **({"cell": 7} if "cell" in kind else {})})
+    assert talk.play.events == 0
+
+
+def test_a_violation_carries_no_word_of_the_guests_and_no_other_exception():
+    for body in (
+        b'{"t": "gUeSt"}',
+        b'{"t": "kept", "cell": "gUeSt"}',
+        b'{"t": "kept", "cell": 1, "gUeSt": 1}',
+        b'{"t": "kept", "gUeSt',
+        b'{"t": "submit", "cell": 1, "value": "\\ud800gUeSt", "evidence": 1}',
+        b"\xffgUeSt",
+    ):
+        with pytest.raises(ProtocolViolation) as caught:
+            frames.decode(body)
+        shown = caught.value
+        assert MARK not in str(shown)
+        assert (shown.__cause__, shown.__suppress_context__) == (None, True)
+
+
+def test_a_violation_of_a_session_ends_its_cell_with_the_same_words(talk):
+    running = talk.play.running
+    talk.says({"t": "kept", "cell": 1})
+    assert isinstance(talk.error, SandboxError)
+    assert running.exception() is talk.error
+
+
+EMPTY_LISTS = b"[" + b"[]," * 1_100_000 + b"[]]"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"t":"submit","cell":1,"value":' + EMPTY_LISTS + b',"evidence":[]}',
+        b'{"t":"submit","cell":1,"value":["\\ud800",' + EMPTY_LISTS + b'],"evidence":[]}',
+        b'{"t":"finished","draft":' + EMPTY_LISTS + b"}",
+    ],
+    ids=["answer", "surrogates", "draft"],
+)
+def test_a_value_of_very_many_parts_is_refused_before_it_is_made(body):
+    tracemalloc.start()
+    try:
+        with pytest.raises(ProtocolViolation, match="too many parts"):
+            frames.decode(body)
+        assert tracemalloc.get_traced_memory()[1] < 12 * len(body)
+    finally:
+        tracemalloc.stop()
+
+
+def test_commas_and_brackets_in_a_text_are_no_values():
+    text = ',[{"\\' * 300_000
+    frame = frames.decode(json.dumps(submit(text)).encode())
+    assert frame.value == text
+
+
+@pytest.mark.parametrize(
+    ("text", "values_held"),
+    [
+        ("1", 0),
+        ("[]", 1),
+        ("[1,2,3]", 3),
+        ('{"a,b":[1,"x\\"\\\\,,,"]}', 3),
+        ('["\\\\\\",,[["]', 1),
+        ('"\\\\",[1]', 2),
+        ('"unclosed,[{', 0),
+        ('"\\', 0),
+    ],
+)
+def test_values_are_counted_without_being_made(text, values_held):
+    body = text.encode() + b" " * 20
+    assert [has_more_values(body, most) for most in range(5)] == [
+        values_held > most for most in range(5)
+    ]
+
+
+def test_a_cell_is_told_that_its_answer_has_too_many_values():
+    with pytest.raises(ValueError, match="more than 900,000 values"):
+        values.check_size(submit([0] * 900_001))
+    values.check_size(submit(["a,b"] * 400_000))
+
+
+def test_a_reply_of_quotes_that_are_never_closed_is_read_in_linear_time():
+    """Before, 16,000 characters took a second and a half, and the time grew by the square."""
+    for unit in ('"\\', "'\\", '\\"""', "'''\\", '"""\\"'):
+        text = "```repl\n" + unit * (replies.MAX_CHARS // len(unit) - 10)
+        assert replies.parse(text).code.startswith(unit)
