@@ -58,7 +58,7 @@ def _launch(host: "Host", order: dict[str, Any]) -> tuple[socket.socket, socket.
     server, hello = _start_server(order["hash_seed"])
     notes = _adopt(server)
     opened = _open(server, order["repl"])
-    server.detach()  # it stays open for ever: the fork server ends with it, and takes its REPL along
+    server.detach()  # it stays open: the fork server ends with it, and takes its REPL along
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # orphans come here; the kernel reaps
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     told = {"python": hello["python"], "counts_processes": hello["counts_processes"]}

@@ -14,7 +14,7 @@ import socket
 from collections import deque
 from typing import Any, Final, NoReturn
 
-from abyme.wire import PACKET_BYTES, Channel, MessageReader, message
+from abyme.wire import ENGINE_PROCESSES, PACKET_BYTES, Channel, MessageReader, message
 
 READ_BYTES: Final = 1 << 18
 HOST_IN, HOST_OUT = 0, 1
@@ -148,9 +148,9 @@ class Relay:
 
 
 def use() -> dict[str, float]:
-    """Look at every process of the container but this one."""
-    ticks, processes = 0, 0
-    for name in os.listdir("/proc"):  # noqa: PTH208 - no pathlib in a small process
+    """Look at every process of the container but this one; see `Use` of the host's side."""
+    ticks, parents = 0, {}
+    for name in os.listdir("/proc"):  # noqa: PTH208 - names only
         if not name.isdigit() or name == "1":
             continue
         try:
@@ -158,9 +158,27 @@ def use() -> dict[str, float]:
                 words = file.read().rpartition(b")")[2].split()
         except OSError:
             continue
+        parents[int(name)] = int(words[1])
         ticks += sum(map(int, words[11:15]))
-        processes += 1
-    return {"cpu_s": ticks / os.sysconf("SC_CLK_TCK"), "processes": max(0, processes - 1)}
+    engine, parent = set(), 1
+    for _ in range(1 + ENGINE_PROCESSES):  # fork server, supervisor, snapshot, process: the eldest
+        parent = min((pid for pid, of in parents.items() if of == parent), default=0)
+        engine.add(parent)
+    return {
+        "cpu_s": ticks / os.sysconf("SC_CLK_TCK"),
+        "processes": max(0, len(parents) - 1),
+        "forks_bytes": sum(_private_bytes(pid) for pid in parents.keys() - engine),
+    }
+
+
+def _private_bytes(pid: int) -> int:
+    """Look up the anonymous memory of a process."""
+    try:
+        with open(f"/proc/{pid}/statm", "rb") as file:  # noqa: PTH123
+            words = file.read().split()
+    except OSError:
+        return 0
+    return (int(words[1]) - int(words[2])) * os.sysconf("SC_PAGE_SIZE")
 
 
 def end() -> NoReturn:

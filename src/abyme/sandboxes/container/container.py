@@ -152,7 +152,7 @@ async def open_session(
         cell_timeout_s=limits.cell_timeout_s,
         output_chars=limits.cell_output_chars,
         max_processes=None if counted else limits.max_processes,
-        memory_bytes=None if "memory_ceiling" in layers else limits.memory_bytes,
+        memory_bytes=limits.memory_bytes,
     )
     await session.opened(link, told["python"])
     every = dict.fromkeys((*layers, *session.facts.layers))

@@ -139,7 +139,11 @@ class Link:
             self._answered.set_result(json.loads(body))
         elif channel == Channel.USE:
             told = json.loads(body)
-            self._use = Use(float(told["cpu_s"]), int(told["processes"]))
+            self._use = Use(
+                cpu_s=float(told["cpu_s"]),
+                processes=int(told["processes"]),
+                forks_bytes=int(told["forks_bytes"]),
+            )
         elif channel == Channel.ENDED:
             self._close_sockets()
 

@@ -1,0 +1,380 @@
+"""The container tier: the guest behind a relay, in a real container and under a stand-in engine."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from container_doubles import LIMITS, Bench, StandIn, real_engine
+from jail_doubles import TEXT
+
+from abyme.contexts.sealed import from_value
+from abyme.core.isolation import Isolation
+from abyme.errors import SandboxUnavailable
+from abyme.sandboxes.container import Container, engine, files, image
+from abyme.wire import Channel, MessageReader, WireError, message
+
+FROM_CONTAINER = {
+    "container",
+    "pid_namespace_of_container",
+    "no_network",
+    "read_only_root",
+    "not_root",
+    "no_capabilities",
+    "no_new_privileges",
+}
+OF_EVERY_REPL = {"seccomp", "rlimits", "empty_environment"}
+
+
+@pytest.fixture(scope="module")
+def loop():
+    made = asyncio.new_event_loop()
+    yield made
+    made.run_until_complete(made.shutdown_default_executor())
+    made.close()
+
+
+@pytest.fixture
+def stand_in(tmp_path):
+    return StandIn(tmp_path)
+
+
+@pytest.fixture(scope="module", params=["real", "stand-in"])
+def bench(request, loop, tmp_path_factory):
+    if request.param == "real":
+        isolation = real_engine()
+    else:
+        isolation = StandIn(tmp_path_factory.mktemp("engine")).isolation
+    made = Bench(loop, isolation)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def repl(bench):
+    with bench.repl() as made:
+        yield made
+
+
+def refused(loop, isolation):
+    """What a user is told of a container that lacks something."""
+    bench = Bench(loop, isolation)
+    try:
+        with pytest.raises(SandboxUnavailable) as told:
+            bench.wait(bench.run.open(node="0", seed=1))
+    finally:
+        bench.close()
+    return str(told.value)
+
+
+def test_a_cell_reads_the_context_in_a_container(repl):
+    assert repl.out("print(context); x = 41") == f"{TEXT}\n"
+    assert repl.out("x + 1") == "42\n"
+
+
+def test_what_the_container_promises_was_verified_from_inside(repl):
+    layers = set(repl.session.facts.layers)
+    assert layers >= FROM_CONTAINER | OF_EVERY_REPL
+
+
+def test_a_sub_call_of_many_packets_goes_out_and_comes_back_whole(repl):
+    size = 1_000_000
+    repl.out(f"got = llm_query('p' * {size})")
+    assert repl.batches[-1].requests[0].prompt == "p" * size
+    assert repl.out("len(got), got[:2], got[-2:]") == f"({size + 2}, '<p', 'p>')\n"
+
+
+def test_fifty_sub_calls_at_once_come_back_in_order(repl):
+    out = repl.out("print(llm_query_batched([str(n) for n in range(50)]))")
+    assert out == f"{[f'<{n}>' for n in range(50)]}\n"
+
+
+def test_no_file_of_the_image_and_no_network_is_there(repl):
+    code = """
+import os, socket
+for attempt in (lambda: open("/opt/abyme/wire.py"), lambda: open("/etc/passwd"),
+                lambda: open("/context/index", "rb"), lambda: os.listdir("/proc"),
+                lambda: socket.create_connection(("127.0.0.1", 80))):
+    try: attempt()
+    except Exception as error: print(type(error).__name__)
+    else: print("HOLE")
+"""
+    assert "HOLE" not in repl.out(code)
+
+
+def test_no_variable_of_the_host_or_the_image_is_there(repl):
+    assert repl.out("import os; dict(os.environ)") == "{}\n"
+
+
+def test_a_cell_that_crashes_is_rolled_back(repl):
+    if not repl.session.facts.snapshots:
+        pytest.skip("this engine allows no user namespaces in its containers")
+    repl.out("kept = 1")
+    finished = repl.cell("kept = 2\nimport os, signal\nos.kill(os.getpid(), signal.SIGSEGV)")
+    assert (finished.ended, finished.limit) == ("rolled_back", "crashed (signal 11)")
+    assert repl.out("kept") == "1\n"
+
+
+def test_a_cell_without_end_is_interrupted_from_outside(repl):
+    repl.stops = "stopped"
+    finished = repl.cell("submit(1)\nwhile True: pass")
+    repl.stops = None
+    assert (finished.ended, finished.limit) == ("interrupted", "stopped")
+    assert repl.out("'alive'") == "'alive'\n"
+
+
+def test_a_cell_that_ignores_interrupts_is_rolled_back(repl):
+    if not repl.session.facts.snapshots:
+        pytest.skip("this engine allows no user namespaces in its containers")
+    repl.stops = "stopped"
+    code = "import signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, [2])\nsubmit(1)\nwhile 1: pass"
+    finished = repl.cell(code)
+    repl.stops = None
+    assert (finished.ended, finished.limit) == ("rolled_back", "stopped")
+
+
+def test_two_repls_of_a_run_share_its_file_and_its_hash_seed(bench, repl):
+    before = sorted(path.name for path in bench.run._files.folder.iterdir())
+    with bench.repl() as other:
+        code = "hash('a'), len(context)"
+        assert other.out(code) == repl.out(code)
+    assert sorted(path.name for path in bench.run._files.folder.iterdir()) == before
+
+
+def test_a_child_has_its_own_context(bench):
+    own = from_value({"a": "one", "b": "two"})
+    with bench.repl(context=own) as child:
+        assert child.out("dict(context)") == "{'a': 'one', 'b': 'two'}\n"
+    own.close()
+
+
+def test_nothing_is_left_when_a_run_is_closed(loop, bench):
+    made = Bench(loop, Isolation(tier="container", engine=bench.run._engine.path))
+    session = made.wait(made.run.open(node="0", seed=1))
+    folder, name = made.run._files.folder, made.run._files.name
+    made.close()
+    assert session.closed
+    assert not folder.exists()
+    listed = [made.run._engine.path, "ps", "--all", "--quiet", f"--filter=label=abyme.run={name}"]
+    assert subprocess.check_output(listed) == b""
+
+
+@pytest.mark.parametrize(
+    ("lack", "layer"),
+    [
+        ("read_only", "read_only_root"),
+        ("user", "not_root"),
+        ("capabilities", "no_capabilities"),
+        ("pids", "pid_namespace_of_container"),
+    ],
+)
+def test_a_container_that_lacks_a_layer_is_refused(loop, stand_in, lack, layer):
+    stand_in.lacks(lack)
+    assert refused(loop, stand_in.isolation) == f"the container lacks a layer: {layer}"
+
+
+def test_a_container_with_a_network_is_refused(loop, stand_in):
+    if {name for _, name in __import__("socket").if_nameindex()} <= {"lo"}:
+        pytest.skip("this host has no network to share")
+    stand_in.lacks("network")
+    assert refused(loop, stand_in.isolation) == "the container lacks a layer: no_network"
+
+
+def test_the_guest_of_another_version_is_refused(loop, stand_in):
+    stand_in.forget_digest()
+    told = refused(loop, stand_in.isolation)
+    assert told == "the image holds the guest of another version of abyme"
+
+
+def test_without_user_namespaces_inside_cells_run_under_landlock_and_are_not_rolled_back(
+    loop, stand_in
+):
+    stand_in.lacks("userns")
+    bench = Bench(loop, stand_in.isolation)
+    with bench.repl() as repl:
+        layers = set(repl.session.facts.layers)
+        assert layers & {"landlock", "pid_namespace"} == {"landlock"}
+        assert not repl.session.facts.snapshots
+        repl.stops = "stopped"
+        finished = repl.cell("submit(1)\nwhile True: pass")
+        assert (finished.ended, finished.limit) == ("interrupted", "stopped")
+    bench.close()
+
+
+def test_without_landlock_too_the_container_and_the_filter_are_what_holds(loop, stand_in):
+    stand_in.lacks("userns", "landlock")
+    bench = Bench(loop, stand_in.isolation)
+    with bench.repl() as repl:
+        layers = set(repl.session.facts.layers)
+        assert layers >= FROM_CONTAINER | OF_EVERY_REPL
+        assert "landlock" not in layers
+        code = "try: open('/opt/abyme/wire.py')\nexcept OSError as error: print(error.strerror)"
+        assert repl.out(code) == "No such file or directory\n"
+    bench.close()
+
+
+def test_a_container_that_does_not_end_by_itself_is_killed(loop, stand_in, monkeypatch):
+    monkeypatch.setattr("abyme.sandboxes.container.link.END_GRACE_S", 0.05)
+    monkeypatch.setattr("abyme.sandboxes.container.link.OPEN_TIMEOUT_S", 0.05)
+    stand_in.lacks("stuck")
+    assert refused(loop, stand_in.isolation) == "the container does not answer"
+    told = [json.loads(line) for line in (stand_in.folder / "told").read_text().splitlines()]
+    assert [words[0] for words in told][-2:] == ["run", "kill"]
+
+
+def test_a_killed_host_leaves_no_container_and_the_next_run_sweeps_its_folder(loop, stand_in):
+    code = f"""
+import asyncio, sys
+sys.path[:0] = {[str(Path(image.__file__).parents[3]), str(Path(__file__).parent), *sys.path]}
+from container_doubles import Bench
+from abyme.core.isolation import Isolation
+bench = Bench(asyncio.new_event_loop(), Isolation(tier="container", engine={str(stand_in.path)!r}))
+bench.wait(bench.run.open(node="0", seed=1))
+print(bench.run._files.folder, flush=True)
+sys.stdin.read()
+"""
+    host = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    folder = Path(host.stdout.readline().strip())
+    container = os.pidfd_open(int(next(stand_in.folder.glob("pid-*")).read_text()))
+    host.send_signal(signal.SIGKILL)
+    host.wait()
+    host.stdin.close()
+    host.stdout.close()
+    loop.run_until_complete(ended(container))
+    os.close(container)
+    assert folder.exists()
+    Bench(loop, stand_in.isolation).close()
+    assert not folder.exists()
+
+
+async def ended(pidfd):
+    """Wait for the end of a process; the test would hang, were it not to end."""
+    gone = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().add_reader(pidfd, lambda: gone.done() or gone.set_result(None))
+    await asyncio.wait_for(gone, 30)
+    asyncio.get_running_loop().remove_reader(pidfd)
+
+
+def test_an_engine_that_is_not_there_is_told(loop):
+    isolation = Isolation(tier="container", engine="no-such-engine")
+    with pytest.raises(SandboxUnavailable, match="'no-such-engine' is not on the PATH"):
+        Bench(loop, isolation)
+
+
+def test_an_engine_without_the_image_says_how_to_build_it(loop, stand_in):
+    stand_in.lacks("image")
+    with pytest.raises(SandboxUnavailable) as told:
+        Bench(loop, stand_in.isolation)
+    assert str(told.value).endswith("`python -m abyme.sandboxes.container` builds it")
+
+
+def test_an_engine_that_does_not_answer_is_told_in_its_own_words(loop, stand_in):
+    stand_in.lacks("daemon")
+    with pytest.raises(
+        SandboxUnavailable, match=r"does not answer: Cannot connect to the daemon\."
+    ):
+        Bench(loop, stand_in.isolation)
+
+
+def test_packages_of_the_host_are_refused_not_left_out(loop):
+    isolation = Isolation(tier="container", packages=["numpy"])
+    with pytest.raises(SandboxUnavailable, match="build them into its image"):
+        Bench(loop, isolation)
+
+
+@pytest.mark.parametrize("kind", ["docker", "podman"])
+def test_the_words_to_an_engine_take_everything_away(kind):
+    made = engine.Engine("/bin/engine", kind, "", "image")
+    words = made.run("name", "run", [Path("/f/0"), Path("/f/1")], LIMITS)
+    assert words[:2] == ["/bin/engine", "run"]
+    assert set(words) >= {
+        "--rm",
+        "--interactive",
+        "--pull=never",
+        "--network=none",
+        "--ipc=none",
+        "--read-only",
+        "--user=65534:65534",
+        "--cap-drop=ALL",
+        "--security-opt=no-new-privileges",
+        "--pids-limit=75",
+        "--memory=1879048192",
+        "--memory-swap=1879048192",
+        "--volume=/f/0:/context/index:ro,z",
+        "--volume=/f/1:/context/arena:ro,z",
+    }
+    assert ("--read-only-tmpfs=false" in words) == (kind == "podman")
+    assert words[-1] == "image"
+
+
+@pytest.mark.parametrize(
+    ("kind", "begins"),
+    [
+        (
+            "docker",
+            ["e", "run", "--rm", "--interactive", "--pull=never", "--name=n", "--runtime=runsc"],
+        ),
+        ("podman", ["e", "--runtime", "runsc", "run", "--rm", "--interactive", "--pull=never"]),
+    ],
+)
+def test_a_runtime_is_passed_through_where_each_engine_takes_it(kind, begins):
+    words = engine.Engine("e", kind, "runsc", "i").run("n", "r", [Path("a"), Path("b")], LIMITS)
+    assert words[: len(begins)] == begins
+
+
+def test_a_context_is_copied_once_for_all_and_only_this_user_comes_to_it():
+    context = from_value("x" * 100_000)
+    made = files.Files()
+    first = made.of(context.fds)
+    assert made.of(context.fds) == first
+    assert first[1].read_bytes()[:100_000] == b"x" * 100_000
+    assert (made.folder.stat().st_mode & 0o777, first[1].stat().st_mode & 0o777) == (0o700, 0o444)
+    assert made.folder not in files.left()
+    made.close()
+    made.close()
+    assert not made.folder.exists()
+    context.close()
+
+
+def test_messages_are_cut_out_of_a_stream_wherever_it_breaks():
+    sent = [(Channel.WIRE, b"abc"), (Channel.CONTROL, b""), (Channel.USE, b"\0" * 300)]
+    data = b"".join(message(channel, body) for channel, body in sent)
+    for step in (1, 7, len(data)):
+        reader = MessageReader()
+        pieces = [data[at : at + step] for at in range(0, len(data), step)]
+        assert [one for piece in pieces for one in reader.feed(piece)] == sent
+
+
+@pytest.mark.parametrize("data", [b"\x07\0\0\0\0", b"\x02\xff\xff\xff\xff"])
+def test_a_stream_that_holds_no_messages_is_broken(data):
+    with pytest.raises(WireError):
+        list(MessageReader().feed(data))
+
+
+def test_the_image_is_named_by_what_is_in_it(tmp_path):
+    image.lay_out(tmp_path)
+    assert (tmp_path / "abyme" / "digest").read_text() == image.digest()
+    assert image.name() == f"localhost/abyme-guest:{image.digest()}"
+    assert not (tmp_path / "abyme" / "core").exists()
+
+
+def test_begin_is_refused_without_a_trace(stand_in):
+    stand_in.lacks("image")
+    before = set(files.left())
+    with pytest.raises(SandboxUnavailable):
+        asyncio.run(_begin(stand_in.isolation))
+    assert set(files.left()) == before
+
+
+async def _begin(isolation):
+    context = from_value("a")
+    try:
+        await Container().begin(context=context, limits=LIMITS, isolation=isolation)
+    finally:
+        context.close()
