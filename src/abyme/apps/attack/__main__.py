@@ -4,18 +4,20 @@ Decides the rounds: each tier that is there, at each privilege that can be had. 
 something ran, nothing was broken, and no attack reached its goal.
 """
 
-import fnmatch
 import sys
+from collections.abc import Sequence
 from typing import get_args
 
 import click
 
 from abyme.apps.attack import report
+from abyme.apps.attack.child import chosen
 from abyme.apps.attack.privileges import PRIVILEGES, by_name
 from abyme.apps.attack.rounds import Round, Told, play
 from abyme.apps.cli import failures
 from abyme.apps.cli.terminal import err, out
 from abyme.core.isolation import Tier
+from abyme.sandboxes.self_check.behaviour import Behaviour
 from abyme.sandboxes.self_check.entries import ENTRIES
 
 AS_STARTED = "as-started"
@@ -29,25 +31,26 @@ EVERY_PRIVILEGE = ("jail",)
 @click.option("--privilege", "privileges", multiple=True,
               type=click.Choice([one.name for one in PRIVILEGES]),
               help="Only as this one; may be repeated.")  # fmt: skip
-@click.option("--only", "glob", default="*", metavar="GLOB", help="Entries whose id fits, as in "
-              "'file.*'.")  # fmt: skip
+@click.option("--only", "globs", default="*", metavar="GLOB,...",
+              help="Entries whose id fits, as in 'file.*'.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print results for a program.")
 @click.option("--list", "listed", is_flag=True, help="Print the entries and run none.")
 def command(
-    *, tiers: tuple[str, ...], privileges: tuple[str, ...], glob: str, as_json: bool, listed: bool
+    *, tiers: tuple[str, ...], privileges: tuple[str, ...], globs: str, as_json: bool, listed: bool
 ) -> None:
     """Attack every sandbox that can run here, as everybody who may start it.
 
     Semantics of Python in a cell are checked as well. Attacks run as cells inside the
     sandbox; they aim at files, sockets and processes that are made for them.
     """
-    if not fnmatch.filter([entry.id for entry in ENTRIES], glob):
-        raise click.UsageError(f"no entry fits {glob}; --list prints them")
+    entries = chosen(globs)
+    if not entries:
+        raise click.UsageError(f"no entry fits {globs}; --list prints them")
     if listed:
-        _list(glob)
+        _list(entries)
         return
     rounds = [
-        _played(tier, privilege, glob, quiet=as_json)
+        _played(tier, privilege, globs, quiet=as_json)
         for tier in tiers or get_args(Tier)
         for privilege in _privileges(tier, privileges)
     ]
@@ -60,7 +63,7 @@ def command(
     sys.exit(0 if ran and asked and all(made.holds for made in rounds) else 1)
 
 
-def _played(tier: str, privilege: str, glob: str, *, quiet: bool) -> Round:
+def _played(tier: str, privilege: str, globs: str, *, quiet: bool) -> Round:
     """Play a round and show it."""
     waiting = err()
 
@@ -68,7 +71,7 @@ def _played(tier: str, privilege: str, glob: str, *, quiet: bool) -> Round:
         if waiting.redrawable and not quiet:
             waiting.write(f"\r\x1b[K{tier}, {privilege}: {one.id}"[:78])
 
-    made = play(tier, by_name(privilege), glob, told)
+    made = play(tier, by_name(privilege), globs, told)
     if waiting.redrawable and not quiet:
         waiting.write("\r\x1b[K")
     if not quiet:
@@ -84,11 +87,10 @@ def _privileges(tier: str, asked: tuple[str, ...]) -> tuple[str, ...]:
     return (AS_STARTED,)
 
 
-def _list(glob: str) -> None:
+def _list(entries: Sequence[Behaviour]) -> None:
     terminal = out()
-    for entry in ENTRIES:
-        if fnmatch.fnmatchcase(entry.id, glob):
-            terminal.say(f"{entry.id:<28}  {entry.sentence} [{entry.source}]")
+    for entry in entries:
+        terminal.say(f"{entry.id:<28}  {entry.sentence} [{entry.source}]")
 
 
 if __name__ == "__main__":

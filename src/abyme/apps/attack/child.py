@@ -2,12 +2,13 @@
 
 Decides nothing of what counts: that is `sandboxes.self_check`. Writes a JSON object a line on
 standard output: what the tier has, each result, and last that it is done or why it
-could not begin. Started by `python -m abyme.apps.attack.child TIER PRIVILEGE GLOB CANARY`.
+could not begin. Started by `python -m abyme.apps.attack.child TIER PRIVILEGE GLOBS CANARY`.
 """
 
 import asyncio
 import fnmatch
 import json
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -26,13 +27,13 @@ ENTER = 0o755
 
 def main() -> int:
     """Give up what the privilege lacks, then run."""
-    tier, privilege, glob, canary = sys.argv[1:]
+    tier, privilege, globs, canary = sys.argv[1:]
     by_name(privilege).give_up()
     try:
         with tempfile.TemporaryDirectory() as folder:
             Path(folder).chmod(ENTER)
             with World(Path(folder), environment=canary) as world:
-                asyncio.run(_run(cast("TierName", tier), glob, world))
+                asyncio.run(_run(cast("TierName", tier), globs, world))
     except AbymeError as error:
         _tell({"unavailable": str(error)})
     except ImportError as error:
@@ -40,7 +41,7 @@ def main() -> int:
     return 0
 
 
-async def _run(name: TierName, glob: str, world: World) -> None:
+async def _run(name: TierName, globs: str, world: World) -> None:
     from abyme.contexts.sealed import from_value  # noqa: PLC0415
     from abyme.run.build import open_sandbox  # noqa: PLC0415
     from abyme.sandboxes.self_check.differences import DIFFERENCES  # noqa: PLC0415
@@ -53,7 +54,7 @@ async def _run(name: TierName, glob: str, world: World) -> None:
     try:
         async with Check(tier, world, contexts) as check:
             _tell({"python": check.facts.python, "layers": check.facts.layers})
-            await check.run(chosen(glob), _tell_result)
+            await check.run(chosen(globs), _tell_result)
     finally:
         await sandbox.aclose()
     for context in contexts.values():
@@ -61,11 +62,12 @@ async def _run(name: TierName, glob: str, world: World) -> None:
     _tell({"done": True})
 
 
-def chosen(glob: str) -> list[Behaviour]:
-    """Give the entries whose id fits."""
+def chosen(globs: str) -> list[Behaviour]:
+    """Give the entries whose id fits one of several globs with commas between them."""
     from abyme.sandboxes.self_check.entries import ENTRIES  # noqa: PLC0415
 
-    return [entry for entry in ENTRIES if fnmatch.fnmatchcase(entry.id, glob)]
+    fits = re.compile("|".join(fnmatch.translate(glob) for glob in globs.split(","))).match
+    return [entry for entry in ENTRIES if fits(entry.id)]
 
 
 def _tell_result(result: Result) -> None:

@@ -72,8 +72,8 @@ def class_of(entry: str) -> str:
     return entry.partition(".")[0]
 
 
-def play(tier: str, privilege: Privilege, glob: str, on_told: Callable[[Told], None]) -> Round:
-    """Run a round to its end."""
+def play(tier: str, privilege: Privilege, globs: str, on_told: Callable[[Told], None]) -> Round:
+    """Run a round to its end. `globs`: of ids, with commas between them."""
     made = Round(tier, privilege.name, privilege.words)
     if not can_be_tried(privilege):
         made.unavailable = "must be started as root"
@@ -85,7 +85,7 @@ def play(tier: str, privilege: Privilege, glob: str, on_told: Callable[[Told], N
         return made
     canary = secret()
     with subprocess.Popen(  # noqa: S603 - our own program
-        [start.python, "-m", "abyme.apps.attack.child", tier, privilege.name, glob, canary],
+        [start.python, "-m", "abyme.apps.attack.child", tier, privilege.name, globs, canary],
         env={"PATH": PATH, "PYTHONPATH": ":".join(map(str, roots)), VARIABLE: canary},
         cwd="/",
         stdin=subprocess.DEVNULL,
