@@ -2,7 +2,15 @@
 
 from typing import Final
 
-from abyme.sandboxes.self_check.attacks import files, memory, network, processes
+from abyme.sandboxes.self_check.attacks import (
+    crashes,
+    files,
+    hogs,
+    memory,
+    network,
+    processes,
+    resources,
+)
 from abyme.sandboxes.self_check.behaviour import Behaviour
 from abyme.sandboxes.self_check.semantics import SEMANTICS
 
@@ -12,5 +20,11 @@ ATTACKS: Final[tuple[Behaviour, ...]] = (
     *network.ATTACKS,
     *memory.ATTACKS,
 )
+RESOURCES: Final[tuple[Behaviour, ...]] = (
+    *resources.ATTACKS,
+    *hogs.ATTACKS,
+    *crashes.ATTACKS,
+)
+"""Half a minute on the jail: each runs to a limit."""
 
-ENTRIES: Final[tuple[Behaviour, ...]] = (*SEMANTICS, *ATTACKS)
+ENTRIES: Final[tuple[Behaviour, ...]] = (*SEMANTICS, *ATTACKS, *RESOURCES)
