@@ -35,6 +35,8 @@ def verdict(program, call, *arguments, arch=ARCH):
             (a,) = struct.unpack_from("<I", data, k)
         elif code == 0x54:
             a &= k
+        elif code == 0x05:
+            at += k
         elif code == 0x15:
             at += jt if a == k else jf
         elif code == 0x35:

@@ -27,6 +27,7 @@ from abyme.guest.kernel import policy, seccomp
 from abyme.guest.kernel.libc import holding_library
 from abyme.guest.kernel.lockdown import Confinement, NotJailed, enter_domain, lock_down
 from abyme.guest.kernel.namespaces import Namespaces, clone_init
+from abyme.guest.packages import NOTHING, Loaded
 from abyme.guest.parts import Part
 from abyme.guest.paths import hide
 from abyme.guest.repl import Kit, Repl
@@ -52,6 +53,9 @@ class Order:
     max_processes: int
     output_chars: int
     snapshots: bool
+    imports: str = "any"
+    """What cells may import; see `abyme.core.isolation.Imports`."""
+    allowed: tuple[str, ...] = ()
 
 
 class NoView:
@@ -100,9 +104,14 @@ class ForkServer:
         control: socket.socket,
         namespaces: Namespaces | None,
         around: Literal["host", "container"] = "host",
+        loaded: Loaded = NOTHING,
     ) -> None:
         self._control = control
         self._namespaces = namespaces
+        # One domain for all, because a supervisor signals its REPL; a PID namespace keeps REPLs
+        # from one another. Where there is none, each enters its own.
+        self._domain = enter_domain(required=False) if namespaces is not None else []
+        self._loaded = loaded
         self._alone = namespaces is None and around == "host"
         """Landlock is all that keeps files away."""
         program = seccomp.compile_filter(policy.rules(own_pid=None))
@@ -165,26 +174,22 @@ class ForkServer:
         Whatever goes wrong ends the process; before it served, the host is told of it.
         """
         try:
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            kit = self._kit_for(View(fds[2], fds[3])) if len(fds) > 2 else self._kit
-            _keep_only(fds[:2])
-            self._serve(kit, order)
+            # A process group of its own: kill(0) reaches all of one, through every PID namespace.
+            # And an autogroup (sched(7)): REPLs share processors as equals.
+            os.setsid()
+            if self._namespaces is None:
+                self._serve_cells(order, fds)
+            else:
+                work = functools.partial(self._serve_cells, order, fds)
+                supervise(CONTROL_FD, work, functools.partial(self._confine_supervisor, order, fds))
         except Exception as error:
             _tell(error)
         finally:
             os._exit(1)
 
-    def _serve(self, kit: Kit, order: Order) -> None:
-        # A process group of its own: kill(0) reaches all of one, through every PID namespace. And an
-        # autogroup (sched(7)): REPLs share processors as equals.
-        os.setsid()
-        domain = enter_domain(required=self._alone)
-        if self._namespaces is None:
-            os.close(CONTROL_FD)
-            self._serve_cells(kit, order, domain)
-        else:
-            work = functools.partial(self._serve_cells, kit, order, domain)
-            supervise(CONTROL_FD, work, functools.partial(self._lock_down, kit, order))
+    def _confine_supervisor(self, order: Order, fds: list[int]) -> None:
+        _keep_only(fds[:2])
+        self._lock_down(self._kit, order)
 
     def _lock_down(self, kit: Kit, order: Order) -> list[str]:
         got = self._namespaces
@@ -196,15 +201,21 @@ class ForkServer:
             Confinement(got, order.memory_bytes, processes, kit.maps, mapped_bytes, self._program)
         )
 
-    def _serve_cells(self, kit: Kit, order: Order, domain: list[str]) -> None:
+    def _serve_cells(self, order: Order, fds: list[int]) -> None:
         """Confine this process and serve. Once it serves, the host is told of cells only."""
         alone = self._namespaces is not None
         snapshots = alone and order.snapshots
         serving = False
         try:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            kit = self._kit_for(View(fds[2], fds[3])) if len(fds) > 2 else self._kit
+            _keep_only(fds[:2])
+            os.close(CONTROL_FD)
+            domain = self._domain if alone else enter_domain(required=self._alone)
             kit.client.connect(SESSION_FD)
             random.seed(order.seed)
             layers = self._lock_down(kit, order)
+            self._close_gate(kit, order)
             limit = order.output_chars
             repl = Repl(kit, output_chars=limit, alone=alone, snapshots=snapshots)
             gc.freeze()
@@ -215,6 +226,14 @@ class ForkServer:
                 _tell(error)
         finally:
             os._exit(1)
+
+    def _close_gate(self, kit: Kit, order: Order) -> None:
+        kit.gate.install(
+            order.imports,
+            allowed=order.allowed,
+            packages=self._loaded.names,
+            namespace=kit.namespace,
+        )
 
     def _reply(self, message: Frame) -> None:
         self._control.send(json.dumps(message).encode())

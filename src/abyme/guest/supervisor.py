@@ -23,10 +23,9 @@ def supervise(control_fd: int, work: Callable[[], None], confine: Callable[[], o
     """Run `work` in a child, `confine` this process, serve until all is over. Does not return.
 
     The child is forked first of all, and confines itself: each page that is written before
-    a fork would be copied once more after it.
+    a fork would be copied once more after it. `control_fd` is where `confine` has put it.
     """
     if fork_unseen() == 0:
-        os.close(control_fd)
         work()
         os._exit(0)
     confine()

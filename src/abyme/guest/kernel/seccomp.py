@@ -10,7 +10,7 @@ import ctypes
 import errno
 import os
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from abyme.guest.kernel.credentials import PR_SET_NO_NEW_PRIVS
@@ -23,12 +23,20 @@ X32_BIT = 0x40000000
 ALLOW, KILL_PROCESS, ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 REFUSE = ERRNO | errno.EPERM
 SET_MODE_FILTER, FLAG_SPEC_ALLOW = 1, 4
-LOAD, AND, JUMP_EQUAL, JUMP_GREATER_EQUAL, RETURN = 0x20, 0x54, 0x15, 0x35, 0x06
+LOAD, AND, JUMP, JUMP_EQUAL, JUMP_GREATER_EQUAL, RETURN = 0x20, 0x54, 0x05, 0x15, 0x35, 0x06
 MAX_JUMP = 255
+LINEAR = 4
 
 
 def compile_filter(rules: Iterable[Rule], otherwise: int = REFUSE) -> bytes:
-    """Make the BPF program of a policy, for this machine. `otherwise`: of all other calls."""
+    """Make the BPF program of a policy, for this machine. `otherwise`: of all other calls.
+
+    Of two rules for the same call the first holds.
+    """
+    table: dict[int, Rule] = {}
+    for rule in rules:
+        table.setdefault(rule.number, rule)
+    ordered = [table[number] for number in sorted(table)]
     program = [
         _instruction(LOAD, 4),
         _instruction(JUMP_EQUAL, AUDIT_ARCH[machine()], 1, 0),
@@ -36,11 +44,8 @@ def compile_filter(rules: Iterable[Rule], otherwise: int = REFUSE) -> bytes:
         _instruction(LOAD, 0),
         _instruction(JUMP_GREATER_EQUAL, X32_BIT, 0, 1),
         _instruction(RETURN, KILL_PROCESS),
+        *_search(ordered, _instruction(RETURN, otherwise)),
     ]
-    for rule in rules:
-        body = _body(rule)
-        program += [_instruction(JUMP_EQUAL, rule.number, 0, len(body)), *body]
-    program.append(_instruction(RETURN, otherwise))
     return b"".join(program)
 
 
@@ -90,6 +95,24 @@ def _refused(attempt: object, number: int) -> bool:
     except OSError as error:
         return error.errno == number
     return False
+
+
+def _search(rules: Sequence[Rule], otherwise: bytes) -> list[bytes]:
+    """Instructions that find the rule of the number that was loaded; they end wherever they jump.
+
+    By halves, because the kernel runs a new filter once for each call that there is, and then
+    again for each call whose arguments it looks at.
+    """
+    if len(rules) <= LINEAR:
+        found: list[bytes] = []
+        for rule in rules:
+            body = _body(rule)
+            found += [_instruction(JUMP_EQUAL, rule.number, 0, len(body)), *body]
+        return [*found, otherwise]
+    half = len(rules) // 2
+    below, above = _search(rules[:half], otherwise), _search(rules[half:], otherwise)
+    at_least = _instruction(JUMP_GREATER_EQUAL, rules[half].number, 0, 1)
+    return [at_least, _instruction(JUMP, len(below)), *below, *above]
 
 
 def _body(rule: Rule) -> list[bytes]:
