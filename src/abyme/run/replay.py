@@ -22,7 +22,7 @@ from abyme.errors import SandboxError
 from abyme.ports import Context, SandboxRun
 from abyme.run import build, folders
 from abyme.run.folders import Input, found
-from abyme.run.rebuild import gone, rebuild
+from abyme.sandboxes.wired.rebuild import gone, rebuild
 from abyme.run.waiting import Waiting
 
 

@@ -14,7 +14,7 @@ from abyme.core import fences
 from abyme.core.ids import NodeId
 from abyme.errors import AbymeError, SandboxError
 from abyme.ports import Context, SandboxRun, Session
-from abyme.run.rebuild import gone, rebuild
+from abyme.sandboxes.wired.rebuild import gone, rebuild
 
 Found = tuple[list[ev.Evidence], list[str]]
 
@@ -152,6 +152,7 @@ class Sessions:
             python=facts.python,
             snapshots=facts.snapshots,
             layers=list(facts.layers),
+            packages=list(facts.packages),
             preview=preview,
         )
 

@@ -36,6 +36,20 @@ class Place:
     told: Path
     context: Path
 
+    def again(self) -> "Place":
+        """Make it empty, for another REPL in the place of one that is gone.
+
+        Raises:
+            SandboxError: it cannot be.
+        """
+        try:
+            shutil.rmtree(self.told, ignore_errors=True)
+            self.told.mkdir()
+            give(self.told)
+        except OSError as error:
+            raise SandboxError(f"a REPL's folder cannot be made: {error}") from None
+        return self
+
 
 class RunFolder:
     """The folder of one run."""
@@ -76,7 +90,7 @@ class RunFolder:
         own = self.path / str(self._repls)
         place = Place(own / "told", (self.path if context is None else own) / "context")
         try:
-            place.told.mkdir(parents=True)
+            own.mkdir()
             if context is not None:
                 check_size(context)
                 copy_context(context, place.context)

@@ -36,7 +36,11 @@ class Child:
 
     async def gone(self) -> None:
         """Wait for its end."""
-        await asyncio.get_running_loop().run_in_executor(None, self._process.wait)
+        await self.status()
+
+    async def status(self) -> int:
+        """Wait for its end; its exit status, as in subprocess."""
+        return await asyncio.get_running_loop().run_in_executor(None, self._process.wait)
 
     def use(self) -> Use | None:
         """Not looked at: one thread, which cannot compute while it waits."""

@@ -15,12 +15,14 @@ import sys
 import tempfile
 from typing import Final
 
+from abyme.core.ids import NodeId
 from abyme.core.isolation import DEFAULT, Isolation
 from abyme.core.limits import Limits
 from abyme.errors import SandboxError, SandboxUnavailable
 from abyme.ports import Context
 from abyme.sandboxes.wasm import process
-from abyme.sandboxes.wasm.folder import RunFolder
+from abyme.sandboxes.wasm.folder import Place, RunFolder
+from abyme.sandboxes.wasm.restoring import RestoringSession
 from abyme.sandboxes.wasm.stream import pair
 from abyme.sandboxes.wired.session import WiredSession
 
@@ -74,7 +76,7 @@ class WasmRun:
         self._context = context
         self._limits = limits
         self._isolation = isolation
-        self._sessions: list[WiredSession] = []
+        self._sessions: list[RestoringSession] = []
 
     @property
     def hash_seed(self) -> int:
@@ -86,12 +88,30 @@ class WasmRun:
         """Nothing to tell."""
         return ()
 
-    async def open(self, *, node: str, seed: int, context: Context | None = None) -> WiredSession:
+    async def open(
+        self, *, node: str, seed: int, context: Context | None = None
+    ) -> RestoringSession:
         """Start a REPL; see `abyme.ports.SandboxRun.open`."""
-        del node
         own = None if context is None or context is self._context else context
         place = await asyncio.to_thread(self._folder.place, own)
+        children: dict[WiredSession, process.Child] = {}
+
+        async def again() -> WiredSession:
+            session, child = await self._started(await asyncio.to_thread(place.again), seed)
+            children.clear()
+            children[session] = child
+            return session
+
+        async def died(session: WiredSession) -> int | None:
+            await session.aclose()
+            return await children[session].status()
+
+        session = RestoringSession(NodeId(node), await again(), again, died)
         self._sessions = [one for one in self._sessions if not one.closed]
+        self._sessions.append(session)
+        return session
+
+    async def _started(self, place: Place, seed: int) -> tuple[WiredSession, process.Child]:
         wire, theirs = pair()
         control, unused = socket.socketpair()
         unused.close()
@@ -121,8 +141,7 @@ class WasmRun:
                 errors.seek(0)
                 said = errors.read().decode("utf-8", "replace").strip().splitlines()[-1:]
                 raise SandboxUnavailable(f"{error}{': ' if said else ''}{''.join(said)}") from None
-        self._sessions.append(session)
-        return session
+        return session, child
 
     def _inside(self, seed: int) -> dict[str, object]:
         return {

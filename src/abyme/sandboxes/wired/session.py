@@ -104,8 +104,10 @@ class WiredSession:
         self._died_idle = 0
         """Roll-backs since the last cell ended."""
         self._dead: SandboxError | None = None
+        self.last_end: endings.End | None = None
+        """How the cell ended with which the session died, if one ran."""
 
-    async def opened(self, body: Body, python: str) -> None:
+    async def opened(self, body: Body, python: str, packages: tuple[str, ...] = ()) -> None:
         """Wait until the REPL says which layers it has verified.
 
         Raises:
@@ -119,7 +121,9 @@ class WiredSession:
             raise SandboxUnavailable(f"the jail did not come up: {error or 'no answer'}") from None
         self._can_roll_back = ready.snapshots
         layers = tuple(ready.layers)
-        self.facts = SessionFacts(python=python, snapshots=ready.snapshots, layers=layers)
+        self.facts = SessionFacts(
+            python=python, snapshots=ready.snapshots, layers=layers, packages=packages
+        )
 
     @property
     def closed(self) -> bool:
@@ -445,6 +449,9 @@ class WiredSession:
         if not self._ready.done():
             self._ready.set_exception(error)
             self._ready.exception()  # it may never be asked for
-        if self._cell is not None and not self._cell.ended.done():
-            self._cell.ended.set_exception(error)
-            self._cell.ended.exception()  # its task may be cancelled before it asks
+        running = self._cell
+        if running is not None and not running.ended.done():
+            running.compute_s = round(running.ladder.compute_s(self._loop.time()), 4)
+            self.last_end = self._end(running, running.ladder.limit)
+            running.ended.set_exception(error)
+            running.ended.exception()  # its task may be cancelled before it asks
