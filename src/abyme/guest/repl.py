@@ -19,14 +19,15 @@ import json
 import mmap
 import os
 from _thread import _count as other_threads  # not from `threading`, which a cell may patch
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 
 from abyme.guest import cell as cells
 from abyme.guest.calls import Calls
 from abyme.guest.client import CELL, Client, Frame
 from abyme.guest.digest import Room, digest
-from abyme.guest.interpreter import Builtins
+from abyme.guest.ground import Ground
+from abyme.guest.imports import Gate
 from abyme.guest.interrupts import Interrupts
 from abyme.guest.kernel.libc import fork_unseen
 from abyme.guest.names import Watch
@@ -56,6 +57,8 @@ class Kit:
     sink: Sink
     surface: Surface
     namespace: cells.Namespace
+    gate: Gate = field(default_factory=Gate)
+    """What cells may import; open, unless somebody has closed it."""
 
 
 class Repl:
@@ -183,6 +186,7 @@ class Repl:
         cells.adopt_streams(kit.sink)
         kit.calls.begin(frame)
 
+        kit.gate.begin()
     def _taken_back(self) -> list[str]:
         """Put the engine's names back, and say so."""
         kit, missing = self._kit, object()
@@ -216,6 +220,7 @@ class Repl:
 
     def _commit(self, finished: Frame) -> None:
         kit = self._kit
+            "violations": kit.gate.attempts(),
         number, held = finished["cell"], finished["held"]
         if finished["interrupted"] or held:
             kit.client.abandon()

@@ -2,11 +2,11 @@
 
 Run by path, never imported by the host::
 
-    python -s -S -P zygote.py CONTROL_FD [container]
+    python -s -S -P zygote.py CONTROL_FD [container | PACKAGES]
     (environment: LC_ALL, PYTHONHASHSEED, TZ)
 
 With `container` it is inside one that `relay` has verified: then neither user namespaces nor
-Landlock have to be there as well.
+Landlock have to be there as well. PACKAGES is what `packages.load` is to load, as JSON.
 The launch is a checklist, `main`; each step rests on those above it. Invariant:
 no line of a model's is in this process, ever. It ends when CONTROL_FD is closed.
 """
@@ -41,7 +41,9 @@ _strptime
 """After lock-down nothing can be loaded any more. A missing one is left out."""
 
 
-def main(control_fd: int, around: Literal["host", "container"] = "host") -> None:
+def main(
+    control_fd: int, around: Literal["host", "container"] = "host", wanted: str | None = None
+) -> None:
     """Launch, step by step."""
     _find_own_package()
     from abyme.guest.kernel import landlock, namespaces, seccomp  # noqa: PLC0415
@@ -56,6 +58,12 @@ def main(control_fd: int, around: Literal["host", "container"] = "host") -> None
         return _refuse(control, "neither user namespaces nor Landlock can be had")
     prefer_for_oom()
     _preload()
+    from abyme.guest import packages  # noqa: PLC0415
+
+    try:
+        loaded = packages.NOTHING if wanted is None else packages.load(json.loads(wanted))
+    except packages.Unloadable as error:
+        return _refuse(control, str(error))
     from abyme.guest.forks import ForkServer  # noqa: PLC0415
     from abyme.guest.kernel.lockdown import verify_namespaces  # noqa: PLC0415
 
@@ -66,8 +74,13 @@ def main(control_fd: int, around: Literal["host", "container"] = "host") -> None
     else:
         os.chdir("/")
     os.dup2(0, 2)  # what went wrong until here, the host has read; from here on nobody does
-    hello = {"t": "zygote", "python": platform.python_version(), "counts_processes": counts}
-    return ForkServer(control, way, around).serve(hello)
+    hello = {
+        "t": "zygote",
+        "python": platform.python_version(),
+        "counts_processes": counts,
+        "packages": loaded.versions,
+    }
+    return ForkServer(control, way, around, loaded).serve(hello)
 
 
 def _find_own_package() -> None:
@@ -96,4 +109,8 @@ def _refuse(control: socket.socket, why: str) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), "container" if "container" in sys.argv[2:] else "host")
+    third = sys.argv[2] if len(sys.argv) > 2 else None
+    if third == "container":
+        main(int(sys.argv[1]), "container")
+    else:
+        main(int(sys.argv[1]), wanted=third)

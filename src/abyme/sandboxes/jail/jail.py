@@ -7,16 +7,22 @@ what cannot be had.
 
 import asyncio
 import contextlib
+import functools
 import secrets
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 
+from abyme.core.ids import ROOT
 from abyme.core.isolation import DEFAULT, Isolation
 from abyme.core.limits import Limits
 from abyme.errors import SandboxError
 from abyme.ports import Context
+from abyme.sandboxes.jail import packages
+from abyme.sandboxes.jail.apart import Alone, seed_of
+from abyme.sandboxes.jail.packages import Load
 from abyme.sandboxes.jail.processes import Processes
 from abyme.sandboxes.jail.zygote import MAX_HASH_SEED, NO_MORE, Zygote
+from abyme.sandboxes.wired.body import Body
 from abyme.sandboxes.wired.session import WiredSession
 
 
@@ -44,11 +50,12 @@ class Jail:
         *,
         context: Context,
         limits: Limits,
-        isolation: Isolation = DEFAULT,  # noqa: ARG002
+        isolation: Isolation = DEFAULT,
         hash_seed: int | None = None,
     ) -> "JailRun":
         """Prepare a run; see `abyme.ports.Sandbox.begin`."""
-        zygote = await self._zygote(hash_seed)
+        load = packages.find(isolation.packages) if isolation.packages else None
+        zygote = await self._zygote(hash_seed, load)
         for _ in range(self._warm - len(self._pool)):
             self.warm_up()
         try:
@@ -56,7 +63,10 @@ class Jail:
         except SandboxError:
             await zygote.aclose()
             raise
-        return JailRun(zygote, self._started, context, limits, snapshots=self._snapshots)
+        start = functools.partial(self._started, load=load)
+        made = JailRun(zygote, start, context, limits, snapshots=self._snapshots)
+        made.isolation = isolation
+        return made
 
     async def aclose(self) -> None:
         """Let go of interpreters kept warm. Safe to repeat."""
@@ -65,16 +75,15 @@ class Jail:
             with contextlib.suppress(SandboxError):
                 await (await task).aclose()
 
-    async def _zygote(self, hash_seed: int | None) -> Zygote:
-        if hash_seed is not None:
-            return await self._started(hash_seed)
-        if self._pool:
+    async def _zygote(self, hash_seed: int | None, load: Load | None) -> Zygote:
+        """Start a fork server, or take a warm one: those have loaded no packages."""
+        if self._pool and hash_seed is None and load is None:
             return await self._pool.pop(0)
-        return await self._started(secrets.randbits(32))
+        return await self._started(secrets.randbits(32) if hash_seed is None else hash_seed, load)
 
-    async def _started(self, hash_seed: int) -> Zygote:
+    async def _started(self, hash_seed: int, load: Load | None = None) -> Zygote:
         zygote = Zygote(hash_seed % (MAX_HASH_SEED + 1))
-        await zygote.start(self._python)
+        await zygote.start(self._python, load)
         return zygote
 
 
@@ -98,6 +107,8 @@ class JailRun:
         self._context = context
         self._limits = limits
         self._snapshots = snapshots
+        self.isolation = DEFAULT
+        """What cells may import, and what is loaded."""
         self._sessions: list[WiredSession] = []
 
     @property
@@ -112,12 +123,40 @@ class JailRun:
 
     async def open(self, *, node: str, seed: int, context: Context | None = None) -> WiredSession:
         """Start a REPL; see `abyme.ports.SandboxRun.open`."""
-        del node  # every REPL of a run is the same
+        if self.isolation.apart and node != ROOT:
+            return self._held(await self._open_apart(node, seed, context or self._context))
         own = [] if context is None or context is self._context else _two(context.fds)
         zygote = await self._living()
         session = await open_session(
-            zygote, self._limits, seed=seed, own=own, snapshots=self._snapshots
+            zygote,
+            self._limits,
+            seed=seed,
+            own=own,
+            snapshots=self._snapshots,
+            isolation=self.isolation,
         )
+        return self._held(session)
+
+    async def _open_apart(self, node: str, seed: int, context: Context) -> WiredSession:
+        """Start a fork server that has but this REPL and its context, and ends with it."""
+        zygote = await self._start(seed_of(self.hash_seed, node))
+        try:
+            await zygote.adopt(_two(context.fds))
+            return await open_session(
+                zygote,
+                self._limits,
+                seed=seed,
+                own=(),
+                snapshots=self._snapshots,
+                isolation=self.isolation,
+                body=functools.partial(Alone, zygote=zygote),
+            )
+        except BaseException:
+            await zygote.aclose()
+            raise
+
+    def _held(self, session: WiredSession) -> WiredSession:
+        """Remember a session, to end it with the run."""
         self._sessions = [one for one in self._sessions if not one.closed]
         self._sessions.append(session)
         return session
@@ -140,8 +179,15 @@ class JailRun:
             await self._zygote.aclose()
 
 
-async def open_session(
-    zygote: Zygote, limits: Limits, *, seed: int, own: Sequence[int], snapshots: bool
+async def open_session(  # noqa: PLR0913 - what makes a REPL, by name
+    zygote: Zygote,
+    limits: Limits,
+    *,
+    seed: int,
+    own: Sequence[int],
+    snapshots: bool,
+    isolation: Isolation = DEFAULT,
+    body: Callable[[int], Body] = Processes,
 ) -> WiredSession:
     """Fork a REPL of `zygote` and wait until it has verified its layers.
 
@@ -165,6 +211,8 @@ async def open_session(
         "max_processes": limits.max_processes,
         "output_chars": limits.cell_output_chars,
         "snapshots": snapshots,
+        "imports": isolation.imports,
+        "allowed": isolation.allowed,
     }
     try:
         pidfd = await zygote.open(order, [their_wire.fileno(), their_control.fileno(), *own])
@@ -174,7 +222,7 @@ async def open_session(
     finally:
         their_wire.close()
         their_control.close()
-    await session.opened(Processes(pidfd), zygote.python)
+    await session.opened(body(pidfd), zygote.python, zygote.packages)
     return session
 
 

@@ -1,7 +1,8 @@
 """The host's end of a fork server: starts it, sends it a context, asks it for REPLs.
 
 Decides how the interpreter is started: by path, with none of the user's settings, an
-environment of three names, in a session of its own so that Ctrl-C at the terminal does not
+environment of three names (with guest packages also those that keep them to one thread), in a
+session of its own so that Ctrl-C at the terminal does not
 reach it. Invariant: one fork server serves one run, so no two runs share a hash
 seed or addresses. What it answers is believed; no line of a model's runs in it.
 """
@@ -21,6 +22,7 @@ from typing import Any
 
 import abyme.guest
 from abyme.errors import SandboxError, SandboxUnavailable
+from abyme.sandboxes.jail.packages import ONE_THREAD, Load
 
 MAX_MESSAGE_BYTES = 1 << 16
 START_TIMEOUT_S = 30.0
@@ -39,6 +41,8 @@ class Zygote:
         self.python = ""
         self.counts_processes = True
         """The kernel limits the processes of each REPL; else its session has to."""
+        self.packages: tuple[str, ...] = ()
+        """Those that it has loaded, with their versions."""
         self.notes: list[str] = []
         self._socket, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._socket.settimeout(0)
@@ -52,15 +56,15 @@ class Zygote:
         """Whether it can open nothing any more."""
         return self._dead
 
-    async def start(self, python: str | None = None) -> None:
-        """Start the interpreter and wait until it is confined.
+    async def start(self, python: str | None = None, load: Load | None = None) -> None:
+        """Start the interpreter, load packages into it, and wait until it is confined.
 
         Raises:
             SandboxUnavailable: if it cannot be, with the reason.
         """
         with tempfile.TemporaryFile() as errors:
             try:
-                self._process = self._launch(python or interpreter(), errors)
+                self._process = self._launch(python or interpreter(), errors, load)
             except OSError as error:
                 self._end("it did not start")
                 raise SandboxUnavailable(f"the jail's interpreter cannot start: {error}") from None
@@ -80,6 +84,7 @@ class Zygote:
             raise SandboxUnavailable(hello["why"])
         self.python = hello["python"]
         self.counts_processes = hello["counts_processes"]
+        self.packages = tuple(hello["packages"])
 
     async def adopt(self, fds: Sequence[int]) -> None:
         """Give it the run's context, which every REPL will share.
@@ -109,13 +114,18 @@ class Zygote:
             process.kill()
             await asyncio.get_running_loop().run_in_executor(None, process.wait)
 
-    def _launch(self, python: str, errors: Any) -> subprocess.Popen[bytes]:
+    def _launch(self, python: str, errors: Any, load: Load | None) -> subprocess.Popen[bytes]:
         program = Path(abyme.guest.__file__).parent / "zygote.py"
         fd = self._theirs.fileno()
         return subprocess.Popen(  # noqa: S603 - our own program, by full path
-            [python, "-s", "-S", "-P", str(program), str(fd)],
+            [python, "-s", "-S", "-P", str(program), str(fd), *(load.arguments if load else ())],
             pass_fds=[fd],
-            env={"LC_ALL": "C.UTF-8", "PYTHONHASHSEED": str(self.hash_seed), "TZ": "UTC0"},
+            env={
+                "LC_ALL": "C.UTF-8",
+                "PYTHONHASHSEED": str(self.hash_seed),
+                "TZ": "UTC0",
+                **(ONE_THREAD if load else {}),
+            },
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=errors,

@@ -45,6 +45,7 @@ def finished(frame: frames.Finished, end: End, *, output_chars: int) -> ev.CellF
         ],
         draft=frame.draft,
         notes=frame.notes,
+        violations=frame.violations,
         compute_s=end.compute_s,
     )
 
@@ -71,6 +72,7 @@ def rolled_back(
         limit=end.limit,
         draft=report.draft,
         notes=report.notes,
+        violations=report.violations,
         compute_s=end.compute_s,
         reached=end.reached,
     )
