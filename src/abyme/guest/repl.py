@@ -26,8 +26,8 @@ from abyme.guest import cell as cells
 from abyme.guest.calls import Calls
 from abyme.guest.client import CELL, Client, Frame
 from abyme.guest.digest import Room, digest
-from abyme.guest.ground import Ground
 from abyme.guest.imports import Gate
+from abyme.guest.interpreter import Builtins
 from abyme.guest.interrupts import Interrupts
 from abyme.guest.kernel.libc import fork_unseen
 from abyme.guest.names import Watch
@@ -91,7 +91,11 @@ class Repl:
         kit.client.send(ready)
         while True:
             self._leave_snapshot()
-            self._run(self._next_cell())
+            self.run_next()
+
+    def run_next(self) -> None:
+        """Wait for a cell, run it and tell of it."""
+        self._run(self._next_cell())
 
     def _next_cell(self) -> Frame:
         """Wait for a cell. What was meant for a process that is gone is dropped."""
@@ -182,11 +186,11 @@ class Repl:
         kit.view.restore()
         kit.namespace.update(kit.surface.names)
         kit.surface.begin()
+        kit.gate.begin()
         kit.interrupts.install()
         cells.adopt_streams(kit.sink)
         kit.calls.begin(frame)
 
-        kit.gate.begin()
     def _taken_back(self) -> list[str]:
         """Put the engine's names back, and say so."""
         kit, missing = self._kit, object()
@@ -216,11 +220,11 @@ class Repl:
             "notes": [note[:MAX_NOTE_CHARS] for note in notes[:MAX_NOTES]],
             "can_roll_back": self._snapshots and not other_threads(),
             "held": held,
+            "violations": kit.gate.attempts(),
         }
 
     def _commit(self, finished: Frame) -> None:
         kit = self._kit
-            "violations": kit.gate.attempts(),
         number, held = finished["cell"], finished["held"]
         if finished["interrupted"] or held:
             kit.client.abandon()
