@@ -77,7 +77,7 @@ class Runner:
         error = self._interrupts.run(lambda: self._execute(source, name))
         put_back = self._put_back()  # first of all: the next line may stand on it
         outcome = Outcome(error=error, hit=self._interrupts.fired)
-        outcome.notes += [f"builtins.{one} was put back" for one in put_back]
+        outcome.notes += [f"{one} was put back" for one in put_back]
         if isinstance(error, SystemExit) and error.code in (None, 0):
             outcome.error = None
             outcome.notes.append("exit ended this cell only; the session and its names go on")

@@ -8,8 +8,23 @@ Invariant: no timer, handler or mask that a cell has set outlives the cell: noth
 a model's code may run, raise or kill between cells.
 """
 
-import _signal  # type: ignore[import-not-found]  # no enums: they cost page faults after a fork
-import _thread
+from _signal import (  # type: ignore[import-not-found]  # no enums: they cost page faults after a fork
+    ITIMER_PROF,
+    ITIMER_REAL,
+    ITIMER_VIRTUAL,
+    SIG_BLOCK,
+    SIG_IGN,
+    SIG_SETMASK,
+    SIG_UNBLOCK,
+    SIGINT,
+    getsignal,
+    pthread_sigmask,
+    set_wakeup_fd,
+    setitimer,
+    signal,
+    sigpending,
+)
+from _thread import get_ident
 from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
@@ -17,7 +32,7 @@ from typing import Any
 MESSAGE = "the cell was stopped"
 EVERY = tuple(n for n in range(1, 65) if n not in (9, 19, 32, 33))
 """Signals that can be handled; glibc keeps 32 and 33 to itself."""
-TIMERS = (_signal.ITIMER_REAL, _signal.ITIMER_VIRTUAL, _signal.ITIMER_PROF)
+TIMERS = (ITIMER_REAL, ITIMER_VIRTUAL, ITIMER_PROF)
 
 
 class Interrupts:
@@ -29,15 +44,15 @@ class Interrupts:
         self._running = False
         self._shields = 0
         self._pending = False
-        self._main = _thread.get_ident()
+        self._main = get_ident()
         self._handler = self._on_signal  # one bound method, to be compared by identity
         self._pristine: tuple[tuple[int, Any], ...] = ()
 
     def install(self) -> None:
         """Take SIGINT back from whatever a cell did to it."""
-        if _signal.getsignal(_signal.SIGINT) is not self._handler:
-            _signal.signal(_signal.SIGINT, self._handler)
-        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, (_signal.SIGINT,))
+        if getsignal(SIGINT) is not self._handler:
+            signal(SIGINT, self._handler)
+        pthread_sigmask(SIG_UNBLOCK, (SIGINT,))
 
     def run(self, work: Callable[[], None]) -> BaseException | None:
         """Run a cell's code; what it raised."""
@@ -60,7 +75,7 @@ class Interrupts:
 
     def remember(self) -> None:
         """Take the handlers that signals have now for those that they have in every cell."""
-        self._pristine = tuple((n, _signal.getsignal(n)) for n in EVERY if n != _signal.SIGINT)
+        self._pristine = tuple((n, getsignal(n)) for n in EVERY if n != SIGINT)
 
     def _disarm(self) -> None:
         """Take timers, handlers and the mask back. Nothing is asked of a signal that comes now.
@@ -69,30 +84,30 @@ class Interrupts:
         been taken all the same, and no new signal comes after the first one.
         """
         try:  # noqa: SIM105 - `suppress` is Python code, in which a handler may raise as well
-            _signal.pthread_sigmask(_signal.SIG_BLOCK, EVERY)
+            pthread_sigmask(SIG_BLOCK, EVERY)
         except BaseException:  # noqa: S110 - see above
             pass
         try:
             self._stop_timers()
         except BaseException:
             self._stop_timers()
-        pending = _signal.sigpending()
+        pending = sigpending()
         for number, handler in self._pristine:
             if number in pending:
-                _signal.signal(number, _signal.SIG_IGN)  # drops what was sent already
-            if _signal.getsignal(number) is not handler and handler is not None:
-                _signal.signal(number, handler)
-        _signal.set_wakeup_fd(-1)
-        _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
+                signal(number, SIG_IGN)  # drops what was sent already
+            if getsignal(number) is not handler and handler is not None:
+                signal(number, handler)
+        set_wakeup_fd(-1)
+        pthread_sigmask(SIG_SETMASK, ())
 
     @staticmethod
     def _stop_timers() -> None:
         for timer in TIMERS:
-            _signal.setitimer(timer, 0)
+            setitimer(timer, 0)
 
     def __enter__(self) -> None:
         """Put interrupts off. Other threads are never interrupted and do not count."""
-        if _thread.get_ident() == self._main:
+        if get_ident() == self._main:
             self._shields += 1
 
     def __exit__(
@@ -102,7 +117,7 @@ class Interrupts:
         trace: TracebackType | None,
     ) -> None:
         """Let interrupts through again, one that came meanwhile at once."""
-        if _thread.get_ident() != self._main:
+        if get_ident() != self._main:
             return
         self._shields -= 1
         if self._shields == 0 and self._pending:

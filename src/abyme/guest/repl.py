@@ -18,6 +18,7 @@ import contextlib
 import json
 import mmap
 import os
+import random
 from _thread import _count as other_threads  # not from `threading`, which a cell may patch
 from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
@@ -26,8 +27,8 @@ from abyme.guest import cell as cells
 from abyme.guest.calls import Calls
 from abyme.guest.client import CELL, Client, Frame
 from abyme.guest.digest import Room, digest
+from abyme.guest.ground import Ground
 from abyme.guest.imports import Gate
-from abyme.guest.interpreter import Builtins
 from abyme.guest.interrupts import Interrupts
 from abyme.guest.kernel.libc import fork_unseen
 from abyme.guest.names import Watch
@@ -69,7 +70,7 @@ class Repl:
         self._output_chars = output_chars
         self._alone = alone
         self._snapshots = snapshots
-        put_back = Builtins().restore
+        put_back = Ground().restore
         self._runner = cells.Runner(kit.namespace, kit.sink, kit.interrupts, put_back)
         self._forked = False
         """The running cell has a snapshot behind it."""
@@ -89,6 +90,7 @@ class Repl:
             _signal.signal(ROLL_BACK, self._on_roll_back)
         kit.interrupts.remember()
         kit.client.send(ready)
+        random.seed(kit.client.receive(CELL)["seed"])  # before there is a snapshot to go back to
         while True:
             self._leave_snapshot()
             self.run_next()
