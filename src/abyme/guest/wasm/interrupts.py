@@ -1,31 +1,42 @@
-"""Stands in for `abyme.guest.interrupts` where no signal can come: a cell is ended from outside.
+"""Stands in for `abyme.guest.interrupts` where no signal comes from outside: nothing interrupts.
 
-Decides that a cell runs to its end or is gone with its interpreter. The names are those of the
-module whose place it takes, as far as a REPL without snapshots uses them.
+Decides that a cell runs to its end or is gone with its interpreter. A cell can still raise signals
+for itself: the invariant of the module whose place it takes is kept, no handler outlives its cell.
 """
 
 from collections.abc import Callable
+from signal import NSIG, getsignal, signal
 from types import TracebackType
+from typing import Any
 
 
 class Interrupts:
-    """Runs a cell's code; nothing interrupts it."""
+    """Runs a cell's code."""
 
     fired = False
+
+    def __init__(self) -> None:
+        self._pristine: tuple[tuple[int, Any], ...] = ()
 
     def install(self) -> None:
         """Nothing to take back."""
 
     def remember(self) -> None:
-        """Nothing to remember."""
+        """Take the handlers that signals have now for those that they have in every cell."""
+        every = ((number, getsignal(number)) for number in range(1, NSIG))
+        self._pristine = tuple(pair for pair in every if pair[1] is not None)
 
     def run(self, work: Callable[[], None]) -> BaseException | None:
         """Run a cell's code; what it raised."""
+        ended: BaseException | None = None
         try:
             work()
         except BaseException as error:
-            return error
-        return None
+            ended = error
+        for number, handler in self._pristine:
+            if getsignal(number) is not handler:
+                signal(number, handler)
+        return ended
 
     def __enter__(self) -> None:
         """Put nothing off."""

@@ -19,7 +19,7 @@ from abyme.guest.repl import Kit, Repl
 from abyme.guest.sink import Sink
 from abyme.guest.surface import Surface
 from abyme.guest.unraised import Teller
-from abyme.guest.wasm import threads
+from abyme.guest.wasm import no_network, threads
 from abyme.guest.wasm.client import FileClient
 from abyme.guest.wasm.view import FileView
 
@@ -45,6 +45,7 @@ class Program:
         """`report` takes bytes for the host."""
         glue = _Glue()
         threads.stand_in()
+        no_network.stand_in()
         path = list(sys.path)
         sink = Sink()
         namespace = prepare(sink)
@@ -54,7 +55,9 @@ class Program:
         calls = Calls(client)
         view = FileView(CONTEXT)
         surface = Surface(view, calls, namespace)
-        kit = Kit(client, Interrupts(), calls, view, (), sink, surface, namespace)
+        interrupts = Interrupts()
+        interrupts.remember()
+        kit = Kit(client, interrupts, calls, view, (), sink, surface, namespace)
         kit.gate.install(order.imports, allowed=order.allowed, namespace=namespace)
         self._main = sys.modules["__main__"]
         self._repl = Repl(kit, output_chars=order.output_chars, alone=False, snapshots=False)

@@ -53,6 +53,8 @@ class Wasm:
         """Prepare a run; see `abyme.ports.Sandbox.begin`."""
         del hash_seed
         check_installed()
+        if isolation.packages:
+            raise SandboxUnavailable("the wasm tier has no packages of the host: use another tier")
         folder = await asyncio.to_thread(RunFolder.made, context)
         try:
             await asyncio.to_thread(process.unpack, folder.runtime)
