@@ -17,6 +17,7 @@ from pathlib import Path
 HERE = Path(sys.argv[0]).parent
 LANDLOCK_CREATE_RULESET = 444
 ENOSYS = 38
+PACKAGES = f"lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"
 
 
 def main(words):
@@ -70,6 +71,8 @@ def mounts(words):
         elif Path("/", name).exists():
             made += ["--ro-bind", f"/{name}", f"/{name}"]
     made += ["--ro-bind", str(HERE / "guest" / "abyme"), "/opt/abyme"]
+    if (HERE / "packages").exists():
+        made += ["--ro-bind", str(HERE / "packages"), f"{sys.base_prefix}/{PACKAGES}"]
     for word in words:
         if word.startswith("--volume="):
             source, place, _ = word.removeprefix("--volume=").split(":")

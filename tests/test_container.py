@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from container_doubles import LIMITS, Bench, StandIn, real_engine
-from jail_doubles import TEXT
+from jail_doubles import TEXT, Repl
+from msgspec import structs
 
 from abyme.contexts.sealed import from_value
 from abyme.core.isolation import Isolation
@@ -282,10 +283,43 @@ def test_an_engine_that_does_not_answer_is_told_in_its_own_words(loop, stand_in)
         Bench(loop, stand_in.isolation)
 
 
-def test_packages_of_the_host_are_refused_not_left_out(loop):
-    isolation = Isolation(tier="container", packages=["numpy"])
-    with pytest.raises(SandboxUnavailable, match="build them into its image"):
-        Bench(loop, isolation)
+def test_a_package_of_the_image_is_loaded_and_told_with_its_version(loop, stand_in):
+    stand_in.add_package("counted", "__version__ = '1.5'\ndef double(x): return 2 * x\n")
+    bench = Bench(loop, structs.replace(stand_in.isolation, packages=["counted"]))
+    with bench.repl() as repl:
+        assert repl.session.facts.packages == ("counted 1.5",)
+        assert repl.out("import counted; counted.double(21)") == "42\n"
+    bench.close()
+
+
+def test_a_package_that_the_image_lacks_is_refused(loop, stand_in):
+    told = refused(loop, structs.replace(stand_in.isolation, packages=["not_there"]))
+    assert told.startswith("guest package 'not_there' cannot be loaded: ModuleNotFoundError")
+
+
+def test_a_layer_that_is_required_and_not_on_is_named(loop, stand_in):
+    isolation = structs.replace(stand_in.isolation, require=["process_ceiling", "no_network"])
+    assert refused(loop, isolation) == "these layers are required and not on: process_ceiling"
+
+
+def test_cells_follow_the_import_policy_of_the_run(loop, stand_in):
+    bench = Bench(loop, structs.replace(stand_in.isolation, imports="strict"))
+    with bench.repl() as repl:
+        finished = repl.cell("import socket")
+        assert finished.error.splitlines()[-1].startswith("SecurityViolation")
+        assert finished.violations == ["socket"]
+    bench.close()
+
+
+def test_children_that_are_apart_have_a_hash_seed_of_their_own(loop, stand_in):
+    bench = Bench(loop, structs.replace(stand_in.isolation, apart=True), hash_seed=5)
+    hashes = []
+    for node in ("0", "0.1", "0.1"):
+        session = bench.wait(bench.run.open(node=node, seed=1))
+        hashes.append(Repl(loop, session).out("hash('a')"))
+        bench.wait(session.aclose())
+    bench.close()
+    assert hashes[0] != hashes[1] == hashes[2]
 
 
 @pytest.mark.parametrize("kind", ["docker", "podman"])

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 
 CONTEXT: Final = ("/context/index", "/context/arena")
 REPLY_BYTES: Final = 1 << 16
+ONE_THREAD: Final = """
+BLIS_NUM_THREADS MKL_NUM_THREADS NUMEXPR_NUM_THREADS OMP_NUM_THREADS OPENBLAS_NUM_THREADS
+POLARS_MAX_THREADS RAYON_NUM_THREADS
+""".split()  # noqa: SIM905 - as for the jail (`sandboxes/jail/packages`)
+"""Variables that keep packages to one thread: a process with more cannot be forked whole."""
 
 
 class _Refused(Exception):
@@ -55,26 +60,30 @@ def _launch(host: "Host", order: dict[str, Any]) -> tuple[socket.socket, socket.
     if order["digest"] != _digest():
         why = "the image holds the guest of another version of abyme"
         raise _Refused(why)
-    server, hello = _start_server(order["hash_seed"])
+    server, hello = _start_server(order["hash_seed"], order["packages"])
     notes = _adopt(server)
     opened = _open(server, order["repl"])
     server.detach()  # it stays open: the fork server ends with it, and takes its REPL along
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # orphans come here; the kernel reaps
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    told = {"python": hello["python"], "counts_processes": hello["counts_processes"]}
-    host.tell_opened({**told, "layers": layers, "notes": notes})
+    facts = {key: hello[key] for key in ("python", "counts_processes", "packages")}
+    host.tell_opened({**facts, "layers": layers, "notes": notes})
     return opened
 
 
-def _start_server(hash_seed: int) -> tuple[socket.socket, dict[str, Any]]:
+def _start_server(hash_seed: int, packages: list[str]) -> tuple[socket.socket, dict[str, Any]]:
     """Start the fork server: the program that the jail starts too, told what is around it."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     os.set_inheritable(theirs.fileno(), True)  # noqa: FBT003
     program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "zygote.py")  # noqa: PTH100, PTH118, PTH120
+    command = [sys.executable, "-s", "-S", "-P", program, str(theirs.fileno()), "container"]
+    if packages:
+        command.append(_load(packages))
+    environment = {"LC_ALL": "C.UTF-8", "PYTHONHASHSEED": str(hash_seed), "TZ": "UTC0"}
     os.posix_spawn(
         sys.executable,
-        [sys.executable, "-s", "-S", "-P", program, str(theirs.fileno()), "container"],
-        {"LC_ALL": "C.UTF-8", "PYTHONHASHSEED": str(hash_seed), "TZ": "UTC0"},
+        command,
+        environment | dict.fromkeys(ONE_THREAD if packages else (), "1"),
         file_actions=[(os.POSIX_SPAWN_OPEN, fd, "/dev/null", os.O_RDWR, 0) for fd in (0, 1)],
     )
     theirs.close()
@@ -82,9 +91,18 @@ def _start_server(hash_seed: int) -> tuple[socket.socket, dict[str, Any]]:
     return ours, hello
 
 
+def _load(names: list[str]) -> str:
+    """Order packages of the image, from where its interpreter keeps them."""
+    import site  # noqa: PLC0415 - for few runs only
+
+    folders = [folder for folder in site.getsitepackages() if os.path.isdir(folder)]  # noqa: PTH112
+    tag = sys.implementation.cache_tag
+    return json.dumps({"names": names, "folders": folders, "python": tag})
+
+
 def _adopt(server: socket.socket) -> list[str]:
     fds = [os.open(path, os.O_RDONLY | os.O_CLOEXEC) for path in CONTEXT]
-    socket.send_fds(server, [b'{"t": "adopt"}'], fds)
+    socket.send_fds(server, [b'{"t": "adopt", "spare": null}'], fds)
     for fd in fds:
         os.close(fd)
     answer, _ = _reply(server)
@@ -92,14 +110,9 @@ def _adopt(server: socket.socket) -> list[str]:
 
 
 def _open(server: socket.socket, repl: dict[str, Any]) -> tuple[socket.socket, socket.socket, int]:
-    wire, their_wire = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    control, their_control = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-    order = json.dumps({"t": "open", **repl}).encode()
-    socket.send_fds(server, [order], [their_wire.fileno(), their_control.fileno()])
-    their_wire.close()
-    their_control.close()
-    _, got = _reply(server)
-    return wire, control, got[0]
+    server.send(json.dumps({"t": "open", **repl}).encode())
+    _, (pidfd, wire, control) = _reply(server)
+    return socket.socket(fileno=wire), socket.socket(fileno=control), pidfd
 
 
 def _reply(server: socket.socket) -> tuple[dict[str, Any], list[int]]:

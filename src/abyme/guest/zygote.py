@@ -2,7 +2,7 @@
 
 Run by path, never imported by the host::
 
-    python -s -S -P zygote.py CONTROL_FD [container | PACKAGES]
+    python -s -S -P zygote.py CONTROL_FD [container] [PACKAGES]
     (environment: LC_ALL, PYTHONHASHSEED, TZ)
 
 With `container` it is inside one that `relay` has verified: then neither user namespaces nor
@@ -109,8 +109,6 @@ def _refuse(control: socket.socket, why: str) -> None:
 
 
 if __name__ == "__main__":
-    third = sys.argv[2] if len(sys.argv) > 2 else None
-    if third == "container":
-        main(int(sys.argv[1]), "container")
-    else:
-        main(int(sys.argv[1]), wanted=third)
+    rest = sys.argv[2:]
+    inside: Literal["host", "container"] = "container" if rest[:1] == ["container"] else "host"
+    main(int(sys.argv[1]), inside, next((word for word in rest if word != "container"), None))

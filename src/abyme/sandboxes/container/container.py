@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from abyme.core.ids import ROOT
 from abyme.core.isolation import DEFAULT, Isolation
 from abyme.core.limits import Limits
 from abyme.errors import SandboxError, SandboxUnavailable
@@ -22,6 +23,7 @@ from abyme.ports import Context
 from abyme.sandboxes.container import engine as engines
 from abyme.sandboxes.container import files, image
 from abyme.sandboxes.container.link import Link
+from abyme.sandboxes.jail.apart import seed_of
 from abyme.sandboxes.wired.session import WiredSession
 
 MAX_HASH_SEED = 4_294_967_295
@@ -45,10 +47,6 @@ class Container:
         hash_seed: int | None = None,
     ) -> "ContainerRun":
         """Prepare a run; see `abyme.ports.Sandbox.begin`."""
-        if isolation.packages:
-            raise SandboxUnavailable(
-                "the container tier has no packages of the host: build them into its image"
-            )
         engine = await engines.find(isolation.engine, isolation.runtime, isolation.image)
         if not self._swept:
             await _sweep(engine)
@@ -97,13 +95,20 @@ class ContainerRun:
 
     async def open(self, *, node: str, seed: int, context: Context | None = None) -> WiredSession:
         """Start a REPL in a container of its own; see `abyme.ports.SandboxRun.open`."""
-        del node  # every REPL of a run is the same
+        hash_seed = self.hash_seed
+        if self._isolation.apart and node != ROOT:
+            hash_seed = seed_of(hash_seed, node)
         given = await self.copy(self._context if context is None else context)
         name = f"{self._files.name}-{next(self._numbers)}"
         command = self._engine.run(name, self._files.name, given, self._limits)
-        session, notes = await open_session(
-            Link(self._engine, name), command, self._order(seed), self._limits
-        )
+        order = {"digest": image.digest(), "hash_seed": hash_seed, "repl": self._repl()}
+        order["packages"] = self._isolation.packages
+        session, notes = await open_session(Link(self._engine, name), command, order, self._limits)
+        session.begin(seed)
+        missing = [one for one in self._isolation.require if one not in session.facts.layers]
+        if missing:
+            await session.aclose()
+            raise SandboxUnavailable(f"these layers are required and not on: {', '.join(missing)}")
         self.notes = tuple(dict.fromkeys((*self.notes, *notes)))
         self._sessions = [one for one in self._sessions if not one.closed]
         self._sessions.append(session)
@@ -115,15 +120,16 @@ class ContainerRun:
         await asyncio.gather(*(session.aclose() for session in sessions))
         self._files.close()
 
-    def _order(self, seed: int) -> dict[str, object]:
-        repl = {
-            "seed": seed,
+    def _repl(self) -> dict[str, object]:
+        """Give what a fork server is to be told of a REPL."""
+        return {
             "memory_bytes": self._limits.memory_bytes,
             "max_processes": self._limits.max_processes,
             "output_chars": self._limits.cell_output_chars,
             "snapshots": True,
+            "imports": self._isolation.imports,
+            "allowed": self._isolation.allowed,
         }
-        return {"digest": image.digest(), "hash_seed": self.hash_seed, "repl": repl}
 
 
 async def open_session(
@@ -154,7 +160,7 @@ async def open_session(
         max_processes=None if counted else limits.max_processes,
         memory_bytes=limits.memory_bytes,
     )
-    await session.opened(link, told["python"])
+    await session.opened(link, told["python"], tuple(told["packages"]))
     every = dict.fromkeys((*layers, *session.facts.layers))
     session.facts = replace(session.facts, layers=tuple(every))
     return session, told["notes"]
