@@ -4,7 +4,6 @@ What every tier must hold is in `sandboxes/self_check`; here is what this one do
 """
 
 import asyncio
-import os
 import stat
 import sys
 from pathlib import Path
@@ -214,7 +213,7 @@ def test_guest_packages_are_refused():
 
 def test_a_runs_folder_is_private_and_does_not_outlive_it():
     with wasm_bench() as bench:
-        path = bench.run._folder.path  # noqa: SLF001
+        path = bench.run._folder.path
         mode = stat.S_IMODE(path.stat().st_mode)
         with bench.repl():
             told = path / "1" / "told"
@@ -227,8 +226,8 @@ def test_what_a_cell_was_told_does_not_pile_up(bench):
     with bench.repl() as repl:
         for number in range(5):
             repl.out(f"llm_query('{number}', fresh=True)")
-        told = bench.run._folder.path / str(bench.run._folder._repls) / "told"  # noqa: SLF001
-        assert len(os.listdir(told)) <= 4
+        told = bench.run._folder.path / str(bench.run._folder._repls) / "told"
+        assert len(list(told.iterdir())) <= 4
 
 
 def test_a_cell_sees_its_context_and_what_it_is_told_read_only(shared):
