@@ -8,12 +8,15 @@ import pytest
 from abyme.contexts.sealed import from_value
 from abyme.core import events as ev
 from abyme.core.effects import Budget, Result
+from abyme.core.isolation import DEFAULT, Isolation
 from abyme.core.limits import Limits
 from abyme.errors import SandboxUnavailable
 from abyme.sandboxes.jail import Jail
 
 BUDGET = Budget(usd=1.0, calls=10, tokens=100, seconds=60.0, turns=5, depth=2)
 TEXT = "alpha\nbeta\ngamma\n"
+ANY = Isolation(imports="any")
+"""The import policy is a second line: what holds without it is tested without it."""
 
 
 def echo(number, request):
@@ -80,14 +83,21 @@ class Repl:
 class Bench:
     """A run of its own loop; every REPL of a test file is forked from it."""
 
-    def __init__(self, limits=None, context=TEXT, snapshots=True, hash_seed=None):
+    def __init__(
+        self, limits=None, context=TEXT, snapshots=True, hash_seed=None, isolation=DEFAULT
+    ):
         self.loop = asyncio.new_event_loop()
         self.context = from_value(context)
         self.jail = Jail(snapshots=snapshots)
         self.limits = limits or Limits(cell_timeout_s=20, memory_bytes=512 << 20)
         try:
             self.run = self.wait(
-                self.jail.begin(context=self.context, limits=self.limits, hash_seed=hash_seed)
+                self.jail.begin(
+                    context=self.context,
+                    limits=self.limits,
+                    isolation=isolation,
+                    hash_seed=hash_seed,
+                )
             )
         except SandboxUnavailable as missing:
             self.loop.close()

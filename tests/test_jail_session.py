@@ -5,7 +5,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from jail_doubles import BUDGET, bench, needs_snapshots
+from jail_doubles import ANY, BUDGET, bench, needs_snapshots
 
 from abyme.core.effects import Result
 from abyme.core.limits import Limits
@@ -18,13 +18,13 @@ SHORT = Limits(cell_timeout_s=0.5, memory_bytes=300 << 20, max_processes=16)
 
 @pytest.fixture(scope="module")
 def jail():
-    with bench() as made:
+    with bench(isolation=ANY) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
 def hasty():
-    with bench(limits=SHORT) as made:
+    with bench(limits=SHORT, isolation=ANY) as made:
         yield made
 
 
