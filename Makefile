@@ -5,7 +5,7 @@ VENV := .venv
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-here check format attack bench docs clean
+.PHONY: help demo test test-here check format attack bench image docs clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
@@ -44,6 +44,10 @@ bench: ## measure against the bare floor in the same run; ARGS name some
 fuzz: ## look for bytes that break the host's side of the wire; ARGS: targets, --seconds N
 	@scripts/make-venv $(VENV) fuzz
 	@$(VENV)/bin/python -m fuzz $(ARGS)
+
+image: ## build the guest's image for --sandbox container; ARGS such as --engine podman
+	@scripts/make-venv $(VENV) local
+	@$(VENV)/bin/python -m abyme.sandboxes.container $(ARGS)
 
 docs: ## check the documentation: links, options, and every snippet is run
 	@scripts/make-venv $(VENV) test
