@@ -18,7 +18,7 @@ test: ## run the whole suite, on every Python 3.11+ that is found
 	@scripts/test-all $(ARGS)
 
 test-here: ## run the suite on one interpreter only; ARGS go to pytest
-	@scripts/make-venv $(VENV) local,test
+	@scripts/make-venv $(VENV) local,test,wasm
 	@$(VENV)/bin/python -m pytest $(ARGS)
 
 check: ## lint, formatting, types, import layers

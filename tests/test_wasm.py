@@ -160,7 +160,7 @@ class TestRolledBack:
 
         finished = repl.cell("import os\nos._exit(3)")
 
-        assert (finished.ended, finished.limit) == ("rolled_back", "exited (status 1)")
+        assert (finished.ended, finished.limit) == ("rolled_back", "crashed (in the interpreter)")
         assert repl.out("kept") == "1\n"
 
     def test_a_stack_that_overflows_is_a_cell_rolled_back(self, repl):

@@ -63,6 +63,7 @@ class Program:
         self._repl = Repl(kit, output_chars=order.output_chars, alone=False, snapshots=False)
         client.expect(CELL)
         random.seed(order.seed)
+        self._loop: asyncio.AbstractEventLoop | None = threads.Loop()
         glue.put_back()
 
     def run(self) -> None:
@@ -70,9 +71,11 @@ class Program:
         glue = _Glue()
         sys.modules["__main__"] = self._main
         asyncio.events._set_running_loop(None)  # noqa: SLF001 - the glue's own always "runs"
+        asyncio.set_event_loop(self._loop)
         try:
             self._repl.run_next()
         finally:
+            self._loop = _current_loop()
             glue.put_back()
 
 
@@ -83,8 +86,22 @@ class _Glue:
         self._main: Any = sys.modules["__main__"]
         self._streams = sys.stdout, sys.stderr
         self._loop = asyncio.events._get_running_loop()  # noqa: SLF001
+        self._current = _current_loop()
 
     def put_back(self) -> None:
         sys.modules["__main__"] = self._main
         sys.stdout, sys.stderr = self._streams
         asyncio.events._set_running_loop(self._loop)  # noqa: SLF001
+        asyncio.set_event_loop(self._current)
+
+
+def _current_loop() -> asyncio.AbstractEventLoop | None:
+    """Give the loop that `asyncio.get_event_loop` would, without a running one."""
+    running = asyncio.events._get_running_loop()  # noqa: SLF001
+    asyncio.events._set_running_loop(None)  # noqa: SLF001
+    try:
+        return asyncio.get_event_loop()
+    except RuntimeError:
+        return None
+    finally:
+        asyncio.events._set_running_loop(running)  # noqa: SLF001

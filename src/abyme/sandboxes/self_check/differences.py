@@ -11,6 +11,23 @@ from abyme.core.isolation import Tier
 
 DIFFERENCES: Final[Mapping[Tier, Mapping[str, str]]] = {
     "jail": {},
-    "wasm": {},
+    "wasm": {
+        "file.source_lines": "the source of the interpreter's own library, the same everywhere, "
+        "can be read",
+        "file.temporary": "there is no mmap module to try it with",
+        "process.python_ways": "there is no os.execv or os.posix_spawn to try it with",
+        "process.fork_exec": "there is no os.pipe to try it with",
+        "net.descriptor_passed": "there are no descriptors to pass on",
+        "net.interfaces": "there is no fcntl module to try it with",
+        "limit.on": "there is no resource module to ask; the host limits the process",
+        "loop.hash": "there is no hashlib.pbkdf2_hmac",
+        "loop.lzma": "there is no lzma module",
+        "wait.deadlock": "without threads the interpreter ends at once on a lock that nobody can "
+        "release",
+        "thread.flood": "threads run when they start, and one that waits for another ends as a "
+        "deadlock does",
+        "stop.blocked": "there are no signal masks",
+        "stop.storm": "there are no timers",
+    },
     "container": {},
 }

@@ -44,7 +44,7 @@ def main() -> None:
     order = Order(**json.loads(sys.stdin.buffer.read()))
     package = _find_own_package()
     from abyme.sandboxes.wasm import confine, sources  # noqa: PLC0415
-    from abyme.sandboxes.wasm.passing import Inbox, Outbox, end  # noqa: PLC0415
+    from abyme.sandboxes.wasm.passing import TRAPPED, Inbox, Outbox, end  # noqa: PLC0415
     from abyme.sandboxes.wasm.stream import PacketStream  # noqa: PLC0415
 
     wire = PacketStream(_connected(order.wire))
@@ -69,7 +69,10 @@ def main() -> None:
     outbox.send({"t": "ready", "layers": ["wasm", *layers], "snapshots": False})
     while True:
         cell = inbox.cells.get()
-        session.execute(RUN)
+        try:
+            session.execute(RUN)
+        except eryx.EryxError:
+            end(TRAPPED)
         inbox.forget(cell)
 
 

@@ -24,7 +24,7 @@ from abyme.errors import SandboxError, SandboxUnavailable
 from abyme.guest.kernel.credentials import UNUSED_ID
 from abyme.ports import Context
 
-MAX_CONTEXT_BYTES: Final = 400_000_000
+MAX_CONTEXT_BYTES: Final = 400 << 20
 """Of the texts as they lie in memory. The interpreter's whole memory is 4 GB at most."""
 PIECE_BYTES: Final = 16 << 20
 

@@ -15,6 +15,8 @@ from typing import Final, NoReturn
 from abyme.sandboxes.wasm.stream import PacketStream
 from abyme.wire import HEADER, MAX_FRAME_BYTES, PACKET_BYTES, PacketReader, encode, packets
 
+TRAPPED: Final = 70
+"""Exit status of a process whose interpreter has ended in a cell."""
 CELL: Final = b'{"t":"cell",'
 """How the frame begins that says: run it."""
 

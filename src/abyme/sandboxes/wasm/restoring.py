@@ -7,7 +7,7 @@ broken the rules of the wire is not brought back.
 """
 
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any
+from typing import Any, Final
 
 from abyme.core import effects as do
 from abyme.core import events as ev
@@ -16,9 +16,12 @@ from abyme.core.ids import BatchId, NodeId
 from abyme.core.recall import cell_digest, keys
 from abyme.errors import ProtocolViolation, SandboxError
 from abyme.ports import SessionFacts
+from abyme.sandboxes.wasm.passing import TRAPPED
 from abyme.sandboxes.wired.endings import End, crash, rolled_back
 from abyme.sandboxes.wired.rebuild import rebuild
 from abyme.sandboxes.wired.session import OnEvent, WiredSession
+
+CRASHED: Final = "crashed (in the interpreter)"
 
 
 class RestoringSession:
@@ -29,7 +32,7 @@ class RestoringSession:
         node: NodeId,
         session: WiredSession,
         again: Callable[[], Awaitable[WiredSession]],
-        died: Callable[[WiredSession], Awaitable[int | None]],
+        died: Callable[[WiredSession], Awaitable[int]],
     ) -> None:
         """`again` opens another REPL like the first; `died` tells the exit status of one."""
         self._node = node
@@ -125,7 +128,8 @@ class RestoringSession:
         """
         status = await self._died(self._session)
         if end.limit is None:
-            end = End(crash(status if status is not None else 1), end.reached, end.compute_s)
+            why = CRASHED if status == TRAPPED else crash(status)
+            end = End(why, end.reached, end.compute_s)
         self._session = await self._again()
         if self._closed:
             await self._session.aclose()

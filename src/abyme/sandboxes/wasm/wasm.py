@@ -104,7 +104,7 @@ class WasmRun:
             children[session] = child
             return session
 
-        async def died(session: WiredSession) -> int | None:
+        async def died(session: WiredSession) -> int:
             await session.aclose()
             return await children[session].status()
 
