@@ -5,7 +5,7 @@ state. All entries of this class are run by `make attack`; here are those with e
 import re
 
 import pytest
-from jail_doubles import bench, needs_snapshots
+from jail_doubles import ANY, bench, needs_snapshots
 
 from abyme.core.limits import Limits
 from abyme.errors import SandboxError
@@ -17,13 +17,13 @@ ROOMY = Limits(cell_timeout_s=20, memory_bytes=200 << 20, max_processes=16)
 
 @pytest.fixture(scope="module")
 def hasty():
-    with bench(limits=SHORT) as made:
+    with bench(limits=SHORT, isolation=ANY) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
 def roomy():
-    with bench(limits=ROOMY) as made:
+    with bench(limits=ROOMY, isolation=ANY) as made:
         yield made
 
 
@@ -147,6 +147,23 @@ def test_a_snapshot_that_is_gone_costs_the_session_of_a_cell_that_ignores_interr
         needs_snapshots(repl)
         with pytest.raises(SandboxError, match="lost in cell 1 after cell_timeout_s"):
             repl.cell(entry("stop.kills_snapshot_and_ignores").cells[0])
+
+
+def test_threads_that_wait_for_a_call_when_their_cell_ends_end_with_it(roomy):
+    code = (
+        "import threading\n"
+        "ts = [threading.Thread(target=llm_query, args=['late']) for _ in range(3)]\n"
+        "_ = [t.start() for t in ts]"
+    )
+    with roomy.repl() as repl:
+        needs_snapshots(repl)
+        repl.holds = True
+        finished = repl.cell(code)
+
+        assert finished.notes == []
+        assert repl.session._can_roll_back
+        assert repl.cell("x = 1; import os; os._exit(0)").ended == "rolled_back"
+        assert repl.out("[t.is_alive() for t in ts]") == "[False, False, False]\n"
 
 
 def test_100_mb_in_one_print_are_cut_in_the_jail(roomy):

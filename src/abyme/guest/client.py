@@ -19,6 +19,8 @@ from typing import Any
 from abyme.guest.interrupts import Interrupts
 from abyme.wire import PACKET_BYTES, PacketReader, decode, encode, packets
 
+WAKE_MS = 50
+"""A thread that waits for the host looks this often whether its cell is over."""
 CELL = -1
 """The letter box for the next cell; the others are numbers of batches."""
 
@@ -62,6 +64,7 @@ class Client:
         self._guard = _thread.allocate_lock()
         self._waiters: dict[int, _Waiter] = {}
         self._led = False
+        self._main = _thread.get_ident()
 
     def connect(self, fd: int) -> None:
         """Take a descriptor for the host's; before that nothing can be sent."""
@@ -141,18 +144,20 @@ class Client:
         with self._interrupts, self._guard:
             self._waiters.pop(box, None)
 
-    def abandon(self) -> None:
-        """Wake all threads that wait for a batch: their cell is over."""
+    def abandon(self) -> bool:
+        """Wake all threads that wait for a batch: their cell is over. Tells if there were any."""
         with self._interrupts, self._guard:
-            for box, waiter in self._waiters.items():
-                if box != CELL:
-                    waiter.abandoned = True
-                    self._wake(waiter)
+            waiting = [waiter for box, waiter in self._waiters.items() if box != CELL]
+            for waiter in waiting:
+                waiter.abandoned = True
+                self._wake(waiter)
+        return bool(waiting)
 
     def _lead(self, waiter: _Waiter) -> None:
         """Read until there is a frame for this waiter."""
+        patience_ms = None if _thread.get_ident() == self._main else WAKE_MS
         while not waiter.frames and not waiter.abandoned:
-            self._poll.poll()  # an interrupt is raised here, with no byte taken
+            self._poll.poll(patience_ms)  # an interrupt is raised here, with no byte taken
             with self._interrupts:
                 self._read()
 

@@ -21,6 +21,7 @@ import os
 import random
 from _thread import _count as other_threads  # not from `threading`, which a cell may patch
 from dataclasses import dataclass, field
+from time import sleep  # as above
 from typing import Any, Final, NoReturn
 
 from abyme.guest import cell as cells
@@ -39,6 +40,9 @@ from abyme.wire import OUT_OF_MEMORY, RESERVE_BYTES, encode, packets
 MAX_NOTES: Final = 20
 MAX_NOTE_CHARS: Final = 500
 MAX_DRAFT_CHARS: Final = 1 << 20
+THREAD_LOOK_S: Final = 0.005
+THREAD_LOOKS: Final = 40
+"""Until threads that were called off have ended, if they do."""
 SUPERVISOR: Final = 1
 """Its process number. It inherits the process of a cell whose snapshot somebody has killed."""
 ROLL_BACK: Final = _signal.SIGUSR1
@@ -170,11 +174,24 @@ class Repl:
             os._exit(1)  # the cell has closed the wire; the snapshot still has it
         if self._forked and not has_room():
             self._give_up(frame["cell"], outcome)
+        if other_threads() and not outcome.hit:
+            self._call_threads_off()
         if outcome.text is None:
             kit.surface.settle()
         finished = self._finished(frame["cell"], outcome)
         finished["changed"] = watch.changed(self._runner.take_tree())
         self._commit(finished)
+
+    def _call_threads_off(self) -> None:
+        """End sub-calls of threads that outlive their cell: no answer would come, and while the
+        threads wait, there is no snapshot.
+        """
+        self._kit.calls.open = False
+        if self._kit.client.abandon():
+            for _ in range(THREAD_LOOKS):
+                if not other_threads():
+                    return
+                sleep(THREAD_LOOK_S)
 
     def _give_up(self, number: int, outcome: cells.Outcome) -> NoReturn:
         """Roll back, because what the cell keeps leaves no room to go on. Says what it can."""
