@@ -12,12 +12,14 @@ import pytest
 from jail_doubles import BUDGET
 from wasm_doubles import needs_wasm, wasm_bench
 
+from abyme import RLM
 from abyme.contexts.sealed import from_value
 from abyme.core import events as ev
 from abyme.core.isolation import Isolation
 from abyme.core.limits import Limits
 from abyme.errors import SandboxError, SandboxUnavailable
 from abyme.sandboxes.wasm import Wasm, folder
+from abyme.testing import ScriptedModel
 
 needs_wasm()
 
@@ -255,3 +257,23 @@ def test_stopping_a_cell_before_it_begins_leaves_the_session_alive(shared):
 def test_nothing_of_the_host_is_in_its_environment(shared):
     assert shared.out("import os; dict(os.environ)") == "{}\n"
     assert str(Path.home()) not in shared.out("import sys; sys.path, sys.argv, sys.executable")
+
+
+def test_a_whole_run_goes_through_bombs_and_children(tmp_path):
+    """Four cells that never end: more than the times that a run makes another session."""
+    bomb = "```repl\nwhile True: pass\n```"
+    model = ScriptedModel(
+        [
+            "```repl\nhits = grep('needle')\n```",
+            *[bomb] * 4,
+            "```repl\nchild = rlm_query('How long?', context['a'])\n```",
+            "```repl\nsubmit(str(len(context)))\n```",
+            "```repl\nsubmit([child, hits[0].line], evidence=hits)\n```",
+        ]
+    )
+    limits = Limits(cell_timeout_s=0.5)
+    with RLM(model=model, runs_dir=tmp_path, sandbox="wasm", limits=limits) as rlm:
+        answer = rlm.ask("What?", {"a": "one\ntwo needle", "b": "x"})
+
+    assert (answer.value, answer.status) == (["14", 2], "answered")
+    assert [one.quote for one in answer.evidence] == ["two needle"]
