@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bench.measure import Figure, Noise, machine
 
-NAMES = ("imports", "prompts", "tokens", "turns", "loads", "fanout")
+NAMES = ("imports", "prompts", "tokens", "turns", "sandbox", "loads", "fanout")
 SLOW = ("surface", "kills", "ratelimit")
 
 
