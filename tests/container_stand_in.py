@@ -3,11 +3,13 @@
 Run as an executable named like an engine. It holds no images and pulls none; what it is told is
 appended to the file `told` beside it, one JSON list a line. What its containers lack is
 in the file `lacks`, one word a line: network, read_only, user, capabilities, pids, userns,
-landlock, digest; also image, daemon, and stuck (a container that does not end by itself).
+landlock; also image, daemon, start, sense (it says what is no message) and end (it must be killed).
 """
 
+import contextlib
 import json
 import os
+import select
 import signal
 import struct
 import sys
@@ -33,6 +35,8 @@ def main(words):
             sys.exit(f"Error: {words[-1]}: image not known")
     elif words[0] == "kill":
         os.kill(int((HERE / f"pid-{words[1]}").read_text()), signal.SIGKILL)
+    elif words[0] == "wait":
+        wait(int((HERE / f"pid-{words[1]}").read_text()))
     elif words[0] == "run":
         run(words, lacks)
 
@@ -54,10 +58,19 @@ def run(words, lacks):
     relay = [os.path.realpath(sys.executable), "-s", "-S", "-P", "/opt/abyme/guest/relay.py"]
     at = command.index("--remount-ro") if "--remount-ro" in command else len(command)
     command[at:at] = mounts(words)
-    if "stuck" in lacks:
+    if "start" in lacks:
+        sys.exit("Error: runtime: not permitted")
+    if "sense" in lacks:
+        command, relay = ["echo"], ["hello, this is no message"]
+    if "end" in lacks:
         command, relay = ["sleep"], ["1000"]
     (HERE / f"pid-{given['--name']}").write_text(str(os.getpid()))
     os.execvp(command[0], command + relay)
+
+
+def wait(pid):
+    with contextlib.suppress(ProcessLookupError):
+        select.select([os.pidfd_open(pid)], [], [])
 
 
 def mounts(words):

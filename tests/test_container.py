@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -221,19 +220,32 @@ def test_without_landlock_too_the_container_and_the_filter_are_what_holds(loop, 
 def test_a_container_that_does_not_end_by_itself_is_killed(loop, stand_in, monkeypatch):
     monkeypatch.setattr("abyme.sandboxes.container.link.END_GRACE_S", 0.05)
     monkeypatch.setattr("abyme.sandboxes.container.link.OPEN_TIMEOUT_S", 0.05)
-    stand_in.lacks("stuck")
+    stand_in.lacks("end")
     assert refused(loop, stand_in.isolation) == "the container does not answer"
     told = [json.loads(line) for line in (stand_in.folder / "told").read_text().splitlines()]
     assert [words[0] for words in told][-2:] == ["run", "kill"]
 
 
-def test_a_killed_host_leaves_no_container_and_the_next_run_sweeps_its_folder(loop, stand_in):
+def test_a_container_that_does_not_start_is_told_in_the_words_of_its_engine(loop, stand_in):
+    stand_in.lacks("start")
+    told = refused(loop, stand_in.isolation)
+    assert told == "the container did not start: Error: runtime: not permitted"
+
+
+def test_what_is_no_message_ends_a_container(loop, stand_in):
+    stand_in.lacks("sense")
+    told = refused(loop, stand_in.isolation)
+    assert told == "the container did not start: the engine said nothing"
+
+
+def test_a_killed_host_leaves_no_container_and_the_next_run_sweeps_its_folder(loop, bench):
+    engine_path = bench.run._engine.path
     code = f"""
 import asyncio, sys
 sys.path[:0] = {[str(Path(image.__file__).parents[3]), str(Path(__file__).parent), *sys.path]}
 from container_doubles import Bench
 from abyme.core.isolation import Isolation
-bench = Bench(asyncio.new_event_loop(), Isolation(tier="container", engine={str(stand_in.path)!r}))
+bench = Bench(asyncio.new_event_loop(), Isolation(tier="container", engine={engine_path!r}))
 bench.wait(bench.run.open(node="0", seed=1))
 print(bench.run._files.folder, flush=True)
 sys.stdin.read()
@@ -242,24 +254,16 @@ sys.stdin.read()
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     folder = Path(host.stdout.readline().strip())
-    container = os.pidfd_open(int(next(stand_in.folder.glob("pid-*")).read_text()))
     host.send_signal(signal.SIGKILL)
     host.wait()
     host.stdin.close()
     host.stdout.close()
-    loop.run_until_complete(ended(container))
-    os.close(container)
+    subprocess.run([engine_path, "wait", f"{folder.name}-1"], check=False, capture_output=True)
     assert folder.exists()
-    Bench(loop, stand_in.isolation).close()
+    Bench(loop, Isolation(tier="container", engine=engine_path)).close()
     assert not folder.exists()
-
-
-async def ended(pidfd):
-    """Wait for the end of a process; the test would hang, were it not to end."""
-    gone = asyncio.get_running_loop().create_future()
-    asyncio.get_running_loop().add_reader(pidfd, lambda: gone.done() or gone.set_result(None))
-    await asyncio.wait_for(gone, 30)
-    asyncio.get_running_loop().remove_reader(pidfd)
+    listed = [engine_path, "ps", "--all", "--quiet", f"--filter=label=abyme.run={folder.name}"]
+    assert subprocess.check_output(listed) == b""
 
 
 def test_an_engine_that_is_not_there_is_told(loop):

@@ -125,7 +125,7 @@ class Link:
             while data := await process.stdout.read(READ_BYTES):
                 for channel, body in reader.feed(data):
                     await self._take(channel, body)
-        except (WireError, OSError, ValueError):
+        except (WireError, OSError, ValueError, KeyError, TypeError):
             self.kill()  # whoever wrote that, it is not the relay
         if not self._answered.done():
             await process.wait()
