@@ -11,10 +11,11 @@ import functools
 import gc
 import json
 import os
-import random
+import select
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -32,6 +33,7 @@ from abyme.guest.parts import Part
 from abyme.guest.paths import hide
 from abyme.guest.repl import Kit, Repl
 from abyme.guest.sink import Sink
+from abyme.guest.spares import Made, Spares
 from abyme.guest.supervisor import supervise
 from abyme.guest.surface import Surface
 from abyme.guest.unraised import Teller
@@ -48,7 +50,6 @@ MAX_CONFIG_FDS: Final = 4
 class Order:
     """A REPL as the host wants it."""
 
-    seed: int
     memory_bytes: int
     max_processes: int
     output_chars: int
@@ -120,8 +121,11 @@ class ForkServer:
         self._sink = Sink()
         self._namespace = prepare(self._sink)
         Teller(self._sink).install()
-        hide(os.path.dirname(sys.modules["abyme"].__path__[0]))  # noqa: PTH120
+        hide(os.path.dirname(sys.modules["abyme"].__path__[0]), loaded.folders)  # noqa: PTH120
         self._kit = self._kit_for(NoView())
+        self._spares = Spares(self._fork)
+        self._poll = select.poll()
+        self._poll.register(control, select.POLLIN)
 
     def serve(self, hello: Frame) -> None:
         """Say hello and serve. Returns when the host is gone."""
@@ -137,12 +141,16 @@ class ForkServer:
             try:
                 if message.pop("t") == "adopt":
                     self._adopt(fds)
+                    spare = message["spare"]
+                    self._spares.expect(None if spare is None else _order(spare))
                 else:
-                    self._open(Order(**message), fds)
+                    self._open(_order(message), fds)
             except Exception as error:  # one order that fails is not the end of the run
                 self._reply({"t": "failed", "why": f"{type(error).__name__}: {error}"})
             for fd in fds:
                 os.close(fd)
+            if not self._asked():
+                self._spares.prepare()
 
     def _adopt(self, fds: list[int]) -> None:
         view = View(fds[0], fds[1])
@@ -158,15 +166,27 @@ class ForkServer:
         maps = tuple(view.maps)
         return Kit(client, interrupts, calls, view, maps, self._sink, surface, self._namespace)
 
-    def _open(self, order: Order, fds: list[int]) -> None:
+    def _open(self, order: Order, own: list[int]) -> None:
+        made = self._fork(order, own) if own else self._spares.take(order)
+        try:
+            socket.send_fds(self._control, [b'{"t":"opened"}'], made.fds())
+        finally:
+            made.close()
+
+    def _asked(self) -> bool:
+        """Tell whether the host waits for an answer."""
+        return bool(self._poll.poll(0))
+
+    def _fork(self, order: Order, own: Sequence[int] = ()) -> Made:
+        """Fork a REPL, on a context of its `own` or on the one that was adopted."""
+        wires = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        controls = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         pid = os.fork() if self._namespaces is None else clone_init(self._namespaces)
         if pid == 0:
-            self._become_repl(order, fds)
-        pidfd = os.pidfd_open(pid)
-        try:
-            socket.send_fds(self._control, [b'{"t":"opened"}'], [pidfd])
-        finally:
-            os.close(pidfd)
+            self._become_repl(order, [wires[1].fileno(), controls[1].fileno(), *own])
+        wires[1].close()
+        controls[1].close()
+        return Made(os.pidfd_open(pid), wires[0], controls[0])
 
     def _become_repl(self, order: Order, fds: list[int]) -> None:
         """Turn a fork of the server into a REPL. Does not return.
@@ -213,7 +233,6 @@ class ForkServer:
             os.close(CONTROL_FD)
             domain = self._domain if alone else enter_domain(required=self._alone)
             kit.client.connect(SESSION_FD)
-            random.seed(order.seed)
             layers = self._lock_down(kit, order)
             self._close_gate(kit, order)
             limit = order.output_chars
@@ -237,6 +256,10 @@ class ForkServer:
 
     def _reply(self, message: Frame) -> None:
         self._control.send(json.dumps(message).encode())
+
+
+def _order(message: dict[str, Any]) -> Order:
+    return Order(**{**message, "allowed": tuple(message.get("allowed", ()))})
 
 
 def _tell(error: Exception) -> None:

@@ -9,8 +9,8 @@ import asyncio
 import contextlib
 import functools
 import secrets
-import socket
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 from abyme.core.ids import ROOT
 from abyme.core.isolation import DEFAULT, Isolation
@@ -21,7 +21,7 @@ from abyme.sandboxes.jail import packages
 from abyme.sandboxes.jail.apart import Alone, seed_of
 from abyme.sandboxes.jail.packages import Load
 from abyme.sandboxes.jail.processes import Processes
-from abyme.sandboxes.jail.zygote import MAX_HASH_SEED, NO_MORE, Zygote
+from abyme.sandboxes.jail.zygote import MAX_HASH_SEED, Zygote
 from abyme.sandboxes.wired.body import Body
 from abyme.sandboxes.wired.session import WiredSession
 
@@ -59,7 +59,8 @@ class Jail:
         for _ in range(self._warm - len(self._pool)):
             self.warm_up()
         try:
-            await zygote.adopt(_two(context.fds))
+            spare = _order(limits, isolation, snapshots=self._snapshots)
+            await zygote.adopt(_two(context.fds), spare)
         except SandboxError:
             await zygote.aclose()
             raise
@@ -195,7 +196,7 @@ async def open_session(  # noqa: PLR0913 - what makes a REPL, by name
         SandboxUnavailable: if a promised layer is not on.
         SandboxError: if the fork server is gone, or no descriptor is left.
     """
-    wire, their_wire, control, their_control = _two_pairs()
+    pidfd, wire, control = await zygote.open(_order(limits, isolation, snapshots=snapshots), own)
     watched = None if zygote.counts_processes else limits.max_processes
     session = WiredSession(
         wire,
@@ -205,8 +206,14 @@ async def open_session(  # noqa: PLR0913 - what makes a REPL, by name
         max_processes=watched,
         memory_bytes=limits.memory_bytes,
     )
-    order = {
-        "seed": seed,
+    session.begin(seed)
+    await session.opened(body(pidfd), zygote.python, zygote.packages)
+    return session
+
+
+def _order(limits: Limits, isolation: Isolation, *, snapshots: bool) -> dict[str, Any]:
+    """Say what every REPL of a run is to be like."""
+    return {
         "memory_bytes": limits.memory_bytes,
         "max_processes": limits.max_processes,
         "output_chars": limits.cell_output_chars,
@@ -214,29 +221,6 @@ async def open_session(  # noqa: PLR0913 - what makes a REPL, by name
         "imports": isolation.imports,
         "allowed": isolation.allowed,
     }
-    try:
-        pidfd = await zygote.open(order, [their_wire.fileno(), their_control.fileno(), *own])
-    except SandboxError:
-        await session.aclose()
-        raise
-    finally:
-        their_wire.close()
-        their_control.close()
-    await session.opened(body(pidfd), zygote.python, zygote.packages)
-    return session
-
-
-def _two_pairs() -> list[socket.socket]:
-    """Make the wire and the control channel, our end of each first."""
-    made: list[socket.socket] = []
-    try:
-        for kind in (socket.SOCK_SEQPACKET, socket.SOCK_STREAM):
-            made += socket.socketpair(socket.AF_UNIX, kind)
-    except OSError as error:
-        for one in made:
-            one.close()
-        raise SandboxError(NO_MORE.format(why=error.strerror)) from None
-    return made
 
 
 def _two(fds: Sequence[int]) -> list[int]:

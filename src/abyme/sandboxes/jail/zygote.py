@@ -86,25 +86,32 @@ class Zygote:
         self.counts_processes = hello["counts_processes"]
         self.packages = tuple(hello["packages"])
 
-    async def adopt(self, fds: Sequence[int]) -> None:
-        """Give it the run's context, which every REPL will share.
+    async def adopt(self, fds: Sequence[int], spare: dict[str, Any] | None = None) -> None:
+        """Give it the run's context, which every REPL will share; `spare` is the order to expect.
 
         Raises:
             SandboxError: if it cannot read it.
         """
-        answer, _ = await self._ask({"t": "adopt"}, fds)
+        answer, _ = await self._ask({"t": "adopt", "spare": spare}, fds)
         self.notes += answer["notes"]
 
-    async def open(self, order: dict[str, Any], fds: Sequence[int]) -> int:
-        """Fork a REPL that talks on the first of `fds`; a pidfd of its first process.
+    async def open(
+        self, order: dict[str, Any], own: Sequence[int]
+    ) -> tuple[int, socket.socket, socket.socket]:
+        """Fork a REPL, on a context of its `own` if there is one.
+
+        Returns a pidfd of its first process, its wire, and the control channel.
 
         Raises:
             SandboxError: if it cannot.
         """
-        _, got = await self._ask({"t": "open", **order}, fds)
-        if not got:  # recvmsg(2) drops what it has no number for; the REPL ends with its wire
+        _, got = await self._ask({"t": "open", **order}, own)
+        if len(got) < 3:  # recvmsg(2) drops what it has no number for; the REPL ends with its wire
+            for fd in got:
+                os.close(fd)
             raise SandboxError(NO_MORE.format(why="no descriptor is left"))
-        return got[0]
+        pidfd, wire, control = got
+        return pidfd, socket.socket(fileno=wire), socket.socket(fileno=control)
 
     async def aclose(self) -> None:
         """End it, and every REPL with it. Safe to repeat."""

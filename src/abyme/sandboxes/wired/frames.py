@@ -10,6 +10,7 @@ Host to guest (cut by `told`; `parts` counts the `part` frames right before)::
     restore  results [result], parts
     cell     cell, code, batch (first free number), budget, roll_backs (seen so far), parts
     keep     cell
+    begin    seed (of `random`; once, before the first cell)
     answer   batch, results [result], refused (failure or null), budget, more, parts
 
     result:  call, text or failure, confidence, asked;  failure: fault, message, ...

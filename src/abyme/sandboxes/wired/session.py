@@ -107,6 +107,10 @@ class WiredSession:
         self.last_end: endings.End | None = None
         """How the cell ended with which the session died, if one ran."""
 
+    def begin(self, seed: int) -> None:
+        """Tell the REPL the seed of its `random`; no cell can run before."""
+        self._channel.send(told.begin(seed))
+
     async def opened(self, body: Body, python: str, packages: tuple[str, ...] = ()) -> None:
         """Wait until the REPL says which layers it has verified.
 

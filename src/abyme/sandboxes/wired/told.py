@@ -47,6 +47,11 @@ def cell(
     yield from _with_parts(told, told, "code")
 
 
+def begin(seed: int) -> Iterator[Told]:
+    """Give the frame that a REPL waits for before its first cell."""
+    yield {"t": "begin", "seed": seed, "parts": 0}
+
+
 def keep(number: int) -> Iterator[Told]:
     """Give the frame that lets an interrupted cell keep its state."""
     yield {"t": "keep", "cell": number, "parts": 0}
