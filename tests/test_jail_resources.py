@@ -15,6 +15,9 @@ SHORT = Limits(cell_timeout_s=0.4, memory_bytes=300 << 20, max_processes=16)
 ROOMY = Limits(cell_timeout_s=20, memory_bytes=200 << 20, max_processes=16)
 
 
+HOLDS = "209,715,200 bytes a process, and as much for all that it forks"
+
+
 @pytest.fixture(scope="module")
 def hasty():
     with bench(limits=SHORT, isolation=ANY) as made:
@@ -164,6 +167,34 @@ def test_threads_that_wait_for_a_call_when_their_cell_ends_end_with_it(roomy):
         assert repl.session._can_roll_back
         assert repl.cell("x = 1; import os; os._exit(0)").ended == "rolled_back"
         assert repl.out("[t.is_alive() for t in ts]") == "[False, False, False]\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "note"),
+    [
+        (
+            "bytes(1 << 40)",
+            f"this would have passed memory_bytes ({HOLDS}): hold less at once",
+        ),
+        (
+            "import os\nheld = []\nwhile True: held.append(os.pipe())",
+            "a process has no more descriptors (64): close some",
+        ),
+    ],
+)
+def test_an_error_that_a_limit_has_brought_about_names_it(roomy, code, note):
+    with roomy.repl() as repl:
+        assert repl.cell(code).notes == [note]
+
+
+def test_a_thread_or_process_too_many_names_the_limit(roomy):
+    flood = "import threading as t\ne = t.Event()\nwhile True: t.Thread(target=e.wait).start()"
+    with roomy.repl() as repl:
+        note = repl.cell(flood).notes[0]
+
+        assert note.startswith("new processes and threads would have passed max_processes")
+        if roomy.run._zygote.counts_processes:
+            assert "(19 processes and threads, three of them the engine's)" in note
 
 
 def test_100_mb_in_one_print_are_cut_in_the_jail(roomy):

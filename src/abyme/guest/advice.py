@@ -1,8 +1,9 @@
 """What a model is told beside an error: what it can do where the message does not say it.
 
-Decides which errors come from what is not here (files, a network, programs, packages), and which
-from taking a hit of `grep` for something else. Invariant: the error stands as it was; what a line
-mentions is looked at by its type alone. A remark may be out of place, and then does no harm.
+Decides which errors come from what is not here (files, a network, programs, packages), which from
+what there is not enough of (`ceilings`), and which from taking a hit of `grep` for something else.
+Invariant: the error stands as it was; what a line mentions is looked at by its type alone. A remark
+may be out of place, and then does no harm.
 """
 
 import inspect
@@ -12,6 +13,7 @@ from errno import EPERM
 from types import TracebackType
 from typing import Final
 
+from abyme.guest.ceilings import passed
 from abyme.guest.places import Hit, Hits
 
 NETWORK: Final = frozenset({"gaierror", "URLError"})
@@ -24,6 +26,8 @@ WORD: Final = re.compile(r"[^\W\d]\w*")
 
 def advice(error: BaseException) -> list[str]:
     """Say what a model can do about errors that come from where it is."""
+    if ceiling := passed(error):
+        return ceiling
     if isinstance(error, ModuleNotFoundError):
         return ["only the standard library is here, without what needs files or a network"]
     if any(type(error) is kind for kind in SLIPS):
