@@ -24,7 +24,7 @@ from abyme.guest.calls import Calls
 from abyme.guest.client import Client, Frame
 from abyme.guest.interpreter import prepare
 from abyme.guest.interrupts import Interrupts
-from abyme.guest.kernel import policy, seccomp
+from abyme.guest.kernel import forbidden, policy, seccomp
 from abyme.guest.kernel.libc import holding_library
 from abyme.guest.kernel.lockdown import Confinement, NotJailed, enter_domain, lock_down
 from abyme.guest.kernel.namespaces import Namespaces, clone_init
@@ -34,13 +34,13 @@ from abyme.guest.paths import hide
 from abyme.guest.repl import Kit, Repl
 from abyme.guest.sink import Sink
 from abyme.guest.spares import Made, Spares
-from abyme.guest.supervisor import supervise
+from abyme.guest.supervisor import CONFINED, supervise
 from abyme.guest.surface import Surface
 from abyme.guest.unraised import Teller
 from abyme.wire import ENGINE_PROCESSES, FIRST, encode
 
 MAX_MESSAGE_BYTES: Final = 1 << 16
-SESSION_FD, CONTROL_FD, FIRST_FREE_FD = 3, 4, 5
+SESSION_FD, CONTROL_FD, CONFINED_FD, FIRST_FREE_FD = 3, 4, 5, 6
 SHARED_PROCESSES: Final = 4096
 """Where REPLs share a user namespace they share the count as well: room for many of them."""
 MAX_CONFIG_FDS: Final = 4
@@ -115,8 +115,10 @@ class ForkServer:
         self._loaded = loaded
         self._alone = namespaces is None and around == "host"
         """Landlock is all that keeps files away."""
+        self._shared: list[str] = []
         program = seccomp.compile_filter(policy.rules(own_pid=None))
         self._program = program if namespaces is not None else None
+        forbidden.prepare()
         holding_library().fork  # noqa: B018 - looked up here, once, and not in every fork
         self._sink = Sink()
         self._namespace = prepare(self._sink)
@@ -127,8 +129,12 @@ class ForkServer:
         self._poll = select.poll()
         self._poll.register(control, select.POLLIN)
 
-    def serve(self, hello: Frame) -> None:
-        """Say hello and serve. Returns when the host is gone."""
+    def serve(self, hello: Frame, shared: Sequence[str]) -> None:
+        """Say hello and serve. Returns when the host is gone.
+
+        `shared`: layers that were verified here, for all REPLs.
+        """
+        self._shared += shared
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps
         gc.collect()
         gc.freeze()
@@ -207,39 +213,51 @@ class ForkServer:
         finally:
             os._exit(1)
 
-    def _confine_supervisor(self, order: Order, fds: list[int]) -> None:
-        _keep_only(fds[:2])
-        self._lock_down(self._kit, order)
+    def _confine_supervisor(self, order: Order, fds: list[int], tell: int) -> int:
+        """Return where `tell` is afterwards."""
+        _keep_only([*fds[:2], tell])
+        self._lock_down(self._kit, order, {SESSION_FD, CONTROL_FD, CONFINED_FD})
+        return CONFINED_FD
 
-    def _lock_down(self, kit: Kit, order: Order) -> list[str]:
+    def _lock_down(self, kit: Kit, order: Order, descriptors: set[int]) -> list[str]:
         got = self._namespaces
         spare = ENGINE_PROCESSES if got is not None and got.nested else SHARED_PROCESSES
         processes = order.max_processes + spare
         every = {*kit.maps, *self._kit.maps}  # a child's REPL has its parent's context mapped too
         mapped_bytes = sum(size for _, size in every)
-        return lock_down(
-            Confinement(got, order.memory_bytes, processes, kit.maps, mapped_bytes, self._program)
+        wanted = Confinement(
+            got, order.memory_bytes, processes, kit.maps, mapped_bytes, self._program
         )
+        return lock_down(wanted, descriptors)
 
-    def _serve_cells(self, order: Order, fds: list[int]) -> None:
-        """Confine this process and serve. Once it serves, the host is told of cells only."""
+    def _serve_cells(self, order: Order, fds: list[int], confined: int | None = None) -> None:
+        """Confine this process and serve. Once it serves, the host is told of cells only.
+
+        `confined`: from which to read that the supervisor is confined as well.
+        """
         alone = self._namespaces is not None
         snapshots = alone and order.snapshots
         serving = False
         try:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             kit = self._kit_for(View(fds[2], fds[3])) if len(fds) > 2 else self._kit
-            _keep_only(fds[:2])
+            _keep_only(fds[:2] if confined is None else [*fds[:2], confined])
             os.close(CONTROL_FD)
             domain = self._domain if alone else enter_domain(required=self._alone)
             kit.client.connect(SESSION_FD)
-            layers = self._lock_down(kit, order)
+            mine = {SESSION_FD} if confined is None else {SESSION_FD, CONFINED_FD}
+            layers = self._lock_down(kit, order, mine)
             self._close_gate(kit, order)
             limit = order.output_chars
             repl = Repl(kit, output_chars=limit, alone=alone, snapshots=snapshots)
             gc.freeze()
+            if confined is not None:
+                if os.read(CONFINED_FD, 1) != CONFINED:
+                    os._exit(1)  # the supervisor has told of it
+                os.close(CONFINED_FD)
             serving = True
-            repl.serve({"t": "ready", "layers": layers + domain, "snapshots": snapshots})
+            verified = [*self._shared, *layers, *domain]
+            repl.serve({"t": "ready", "layers": verified, "snapshots": snapshots})
         except Exception as error:
             if not serving:
                 _tell(error)
@@ -272,8 +290,8 @@ def _tell(error: Exception) -> None:
 
 
 def _keep_only(fds: list[int]) -> None:
-    """Session and control at fixed numbers, /dev/null below, nothing else."""
+    """Session, control and what tells of confinement at fixed numbers, /dev/null below, no more."""
     high = [fcntl.fcntl(fd, fcntl.F_DUPFD, FIRST_FREE_FD) for fd in fds]
-    for fd, place in zip(high, (SESSION_FD, CONTROL_FD), strict=True):
+    for fd, place in zip(high, (SESSION_FD, CONTROL_FD, CONFINED_FD), strict=False):
         os.dup2(fd, place)
-    os.closerange(FIRST_FREE_FD, os.sysconf("SC_OPEN_MAX"))
+    os.closerange(SESSION_FD + len(fds), os.sysconf("SC_OPEN_MAX"))

@@ -18,17 +18,25 @@ from abyme.guest.repl import ROLL_BACK
 WORDS: Final = {b"i": signal.SIGINT, b"r": ROLL_BACK}
 """What the host writes, one byte a word; each is echoed when it has been passed on."""
 
+CONFINED: Final = b"c"
 
-def supervise(control_fd: int, work: Callable[[], None], confine: Callable[[], object]) -> None:
+
+def supervise(control_fd: int, work: Callable[[int], None], confine: Callable[[int], int]) -> None:
     """Run `work` in a child, `confine` this process, serve until all is over. Does not return.
 
     The child is forked first of all, and confines itself: each page that is written before
     a fork would be copied once more after it. `control_fd` is where `confine` has put it.
+    The child is given a descriptor from which it reads a byte when this process is confined, and
+    never if that failed; `confine` is given the other end, and says where it has put it.
     """
+    confined, tell = os.pipe()
     if fork_unseen() == 0:
-        work()
+        work(confined)
         os._exit(0)
-    confine()
+    tell = confine(tell)
+    with contextlib.suppress(BrokenPipeError):  # the child has failed, and told of it
+        os.write(tell, CONFINED)
+    os.close(tell)
     woken, waker = os.pipe()
     os.set_blocking(woken, False)
     os.set_blocking(waker, False)

@@ -65,22 +65,27 @@ def main(
     except packages.Unloadable as error:
         return _refuse(control, str(error))
     from abyme.guest.forks import ForkServer  # noqa: PLC0415
-    from abyme.guest.kernel.lockdown import verify_namespaces  # noqa: PLC0415
+    from abyme.guest.kernel import lockdown  # noqa: PLC0415
 
     counts = way is None or way.counts_processes()
-    if way is not None:
-        namespaces.enter(way)
-        verify_namespaces()
-    else:
+    shared: list[str] = []
+    try:
+        lockdown.verify_descriptors(control_fd)
+        if way is not None:
+            shared = lockdown.verify_shared(namespaces.enter(way))
         os.chdir("/")
-    os.dup2(0, 2)  # what went wrong until here, the host has read; from here on nobody does
+        os.dup2(0, 2)  # what went wrong until here, the host has read; from here on nobody does
+        server = ForkServer(control, way, around, loaded)
+        shared += lockdown.verify_inherited()
+    except lockdown.NotJailed as layer:
+        return _refuse(control, f"this layer is not on: {layer}")
     hello = {
         "t": "zygote",
         "python": platform.python_version(),
         "counts_processes": counts,
         "packages": loaded.versions,
     }
-    return ForkServer(control, way, around, loaded).serve(hello)
+    return server.serve(hello, shared)
 
 
 def _find_own_package() -> None:

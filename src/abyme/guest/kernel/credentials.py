@@ -6,13 +6,14 @@ also keeps other processes of the same user from reading its memory.
 """
 
 import ctypes
+import errno
 import os
 import signal
 import struct
 
-from abyme.guest.kernel.libc import library, prctl, syscall
+from abyme.guest.kernel.libc import call_words, error_of, library, prctl, syscall
 
-PR_SET_PDEATHSIG, PR_GET_DUMPABLE, PR_SET_DUMPABLE = 1, 3, 4
+PR_SET_PDEATHSIG, PR_GET_PDEATHSIG, PR_GET_DUMPABLE, PR_SET_DUMPABLE = 1, 2, 3, 4
 PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, PR_GET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 24, 38, 39, 47
 CAP_AMBIENT_CLEAR_ALL = 4
 CAPABILITY_HEADER = struct.pack("Ii", 0x20080522, 0)
@@ -20,6 +21,10 @@ LAST_CAPABILITY = 63
 
 UNUSED_ID = 61_234
 """User and group that own nothing, within the range systemd keeps for dynamic users."""
+
+_BECOME_ROOT, _ENTER_GROUP = call_words(117, 0, 0, 0), call_words(119, 0, 0, 0)
+_CHROOT = call_words(161, b"/")
+"""Changes nothing, and needs CAP_SYS_CHROOT. Numbers of x86_64."""
 
 
 def become_nobody() -> None:
@@ -58,15 +63,43 @@ def renounce() -> None:
 
 
 def has_capabilities() -> bool:
-    """Any effective, permitted or inheritable capability is left."""
+    """Any effective, permitted or inheritable capability is left, or one works all the same."""
     sets = ctypes.create_string_buffer(24)
     syscall("capget", CAPABILITY_HEADER, sets)
-    return any(sets.raw)
+    return any(sets.raw) or error_of(_CHROOT) != errno.EPERM
 
 
 def renounced() -> bool:
-    """No new privileges, and not dumpable."""
-    return prctl(PR_GET_NO_NEW_PRIVS) == 1 and prctl(PR_GET_DUMPABLE) == 0
+    """No new privileges, not dumpable, and no life without the parent."""
+    death = ctypes.c_int(0)
+    library().prctl(PR_GET_PDEATHSIG, ctypes.byref(death), 0, 0, 0)
+    return (
+        prctl(PR_GET_NO_NEW_PRIVS) == 1
+        and prctl(PR_GET_DUMPABLE) == 0
+        and death.value == signal.SIGKILL
+    )
+
+
+def is_nobody() -> bool:
+    """Every user and group is the unused one, and root cannot be had back."""
+    unused = (UNUSED_ID,) * 3
+    if (os.getresuid(), os.getresgid(), os.getgroups()) != (unused, unused, []):
+        return False
+    return _becoming_root_fails_by() == errno.EPERM
+
+
+def owns_nothing() -> bool:
+    """Root and its group are unknown in this user namespace: EINVAL, where others get EPERM.
+
+    Source: setresuid(2), user_namespaces(7).
+    """
+    return _becoming_root_fails_by() == errno.EINVAL
+
+
+def _becoming_root_fails_by() -> int:
+    """Tell the error of becoming root and of entering its group; 0 if one works, or they differ."""
+    user, group = error_of(_BECOME_ROOT), error_of(_ENTER_GROUP)
+    return user if user == group else 0
 
 
 def prefer_for_oom(adjustment: int = 900) -> None:

@@ -5,12 +5,14 @@ running kernel knows, and for a REPL in the jail it holds no rule. Landlock does
 `stat`; the seccomp policy does. Source: landlock(7), include/uapi/linux/landlock.h.
 """
 
+import errno
 import os
+import socket
 import struct
 from collections.abc import Mapping
 
 from abyme.guest.kernel.credentials import PR_SET_NO_NEW_PRIVS
-from abyme.guest.kernel.libc import prctl, syscall
+from abyme.guest.kernel.libc import call_words, error_of, prctl, syscall
 
 CREATE_VERSION = 1
 FILE_RIGHTS = ((1, 13), (2, 14), (3, 15), (5, 16))
@@ -25,6 +27,12 @@ WRITE_FILE, READ_FILE, READ_DIR, REMOVE_FILE, MAKE_REG, TRUNCATE = (
 READING = READ_FILE | READ_DIR
 KEEPING_FILES = READING | WRITE_FILE | REMOVE_FILE | MAKE_REG | TRUNCATE
 """To write and remove files, and to rename them within their folder."""
+KILL, CONNECT = 62, 42
+_OPEN_ROOT = call_words(257, -100, b"/", os.O_RDONLY | os.O_DIRECTORY, 0)
+"""openat(AT_FDCWD). Numbers of x86_64."""
+_LOOPBACK_PORT_1 = struct.pack(
+    "=HHL", socket.AF_INET, socket.htons(1), socket.htonl(0x7F000001)
+) + bytes(8)
 
 
 def abi() -> int:
@@ -63,5 +71,26 @@ def _grant(ruleset: int, folder: str, rights: int) -> None:
     try:
         rule = struct.pack("=Qi", rights, fd)
         syscall("landlock_add_rule", ruleset, PATH_BENEATH, rule, 0)
+    finally:
+        os.close(fd)
+
+
+def holds(version: int, *, alone: bool) -> bool:
+    """Try what the domain of that version must refuse: a folder, and where it is `alone`, without
+    namespaces, a port and a process outside.
+    """
+    if error_of(_OPEN_ROOT) != errno.EACCES:
+        return False
+    if alone and version >= NET_ABI and not _refuses_ports():
+        return False
+    if not alone or version < SCOPE_ABI:
+        return True
+    return error_of(call_words(KILL, os.getppid(), 0)) == errno.EPERM
+
+
+def _refuses_ports() -> bool:
+    fd = syscall("socket", socket.AF_INET, socket.SOCK_STREAM, 0)
+    try:
+        return error_of(call_words(CONNECT, fd, _LOOPBACK_PORT_1, 16)) == errno.EACCES
     finally:
         os.close(fd)

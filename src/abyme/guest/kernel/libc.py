@@ -9,11 +9,12 @@ import ctypes
 import functools
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 NUMBERS: Final[Mapping[str, Mapping[str, int]]] = {
     "x86_64": {
+        "socket": 41,
         "clone": 56,
         "capget": 125,
         "capset": 126,
@@ -83,6 +84,38 @@ def fork_unseen() -> int:
         OSError: what the kernel answered.
     """
     return checked(holding_library().fork(), "fork")
+
+
+Words = tuple[object, ...]
+"""A system call's number and arguments, as machine words."""
+
+
+def call_words(number: int, *arguments: int | bytes | ctypes.Array[ctypes.c_char]) -> Words:
+    """Make the machine words of a call, for `error_of`; negative numbers are as in C."""
+    return (ctypes.c_long(number), *map(_signed_word, arguments))
+
+
+def error_of(words: Words) -> int:
+    """Make a system call; its error number, or 0 if it was answered.
+
+    For what is tried in every fork: a page that is touched there is a page copied, so the
+    words are made before, in the fork server, where they can be.
+    """
+    call = _raw_call()
+    return ctypes.get_errno() if call(*words) == -1 else 0
+
+
+@functools.cache
+def _raw_call() -> Callable[..., int]:
+    call = ctypes.PyDLL(None, use_errno=True).syscall
+    call.restype = ctypes.c_long
+    return call
+
+
+def _signed_word(value: int | bytes | ctypes.Array[ctypes.c_char]) -> object:
+    if isinstance(value, int):
+        return ctypes.c_long(value)
+    return ctypes.c_char_p(value) if isinstance(value, bytes) else value
 
 
 def checked(result: int, what: str) -> int:

@@ -11,6 +11,7 @@ Sources: user_namespaces(7), mount_namespaces(7), pivot_root(2) (the "." "." for
 """
 
 import ctypes
+import errno
 import os
 import signal
 from dataclasses import dataclass
@@ -19,7 +20,9 @@ from typing import Final, Literal
 from abyme.guest.kernel.credentials import become_nobody
 from abyme.guest.kernel.libc import (
     NUMBERS,
+    call_words,
     checked,
+    error_of,
     holding_library,
     library,
     machine,
@@ -41,7 +44,12 @@ MNT_DETACH = 2
 PR_SET_DUMPABLE, PR_GET_TID_ADDRESS = 4, 40
 
 INNER_ID = 65_534
+HOST_NAME: Final = b"abyme"
+SHOWN: Final = ("user", "mnt", "net", "ipc", "uts", "cgroup")
+"""Of /proc/self/ns; see namespaces(7)."""
 MOUNT_POINTS = ("/tmp", "/proc", "/dev", "/")  # noqa: S108 - any folder; it is only mounted over
+_SIGNAL_ALL = call_words(62, -1, 0)
+"""kill(-1, 0). Number of x86_64."""
 
 Way = Literal["nobody", "self", "direct"]
 WAYS: Final[tuple[Way, ...]] = ("nobody", "self", "direct")
@@ -79,12 +87,13 @@ def find_way() -> Namespaces | None:
     return None
 
 
-def enter(namespaces: Namespaces) -> None:
-    """Move this process, for ever.
+def enter(namespaces: Namespaces) -> frozenset[str]:
+    """Move this process, for ever; the namespaces that are others now, if the kernel shows it.
 
     Raises:
         OSError: if the kernel says no.
     """
+    before = _shown()
     if namespaces.way == "direct":
         _unshare(ALL_BUT_PID_AND_USER)
     else:
@@ -94,8 +103,13 @@ def enter(namespaces: Namespaces) -> None:
         user, group = os.geteuid(), os.getegid()
         _unshare(CLONE_NEWUSER | ALL_BUT_PID_AND_USER)
         _map_ids(user, group)
-    library().sethostname(b"abyme", 5)
+    now = _shown()
+    others = frozenset(name for name in before.keys() & now if before[name] != now[name])
+    if before and not {"mnt", "uts"} <= others:  # what follows would be done to the host
+        raise OSError(errno.EPERM, "unshare did nothing")
+    library().sethostname(HOST_NAME, len(HOST_NAME))
     _empty_root()
+    return others
 
 
 def clone_init(namespaces: Namespaces) -> int:
@@ -120,8 +134,25 @@ def clone_init(namespaces: Namespaces) -> int:
 
 
 def root_is_empty() -> bool:
-    """No file can be named."""
-    return os.listdir("/") == []  # noqa: PTH208 - no pathlib in the first lines of a jail
+    """No file can be named, and none made."""
+    try:
+        os.mkdir("/x")  # noqa: PTH102 - no pathlib in the first lines of a jail
+    except OSError as error:
+        return error.errno == errno.EROFS and os.listdir("/") == []  # noqa: PTH208
+    return False
+
+
+def host_is_unnamed() -> bool:
+    """Tell whether the name of the host is not shown."""
+    return os.uname().nodename.encode() == HOST_NAME
+
+
+def is_alone() -> bool:
+    """Only the first process of this PID namespace and its children can be seen from here."""
+    if os.getpid() == 1:
+        return os.getppid() == 0
+    # A signal to everything that there is, but the first process and this one.
+    return error_of(_SIGNAL_ALL) == errno.ESRCH and os.getppid() == 1
 
 
 def network_is_absent() -> bool:
@@ -135,7 +166,15 @@ def network_is_absent() -> bool:
             flags = fcntl.ioctl(probe, 0x8913, request)[16]  # SIOCGIFFLAGS
             if flags & 1:  # IFF_UP
                 return False
-    return True
+        return probe.connect_ex(("192.0.2.1", 9)) == errno.ENETUNREACH  # TEST-NET-1 of RFC 5737
+
+
+def _shown() -> dict[str, int]:
+    """Read the numbers of this process's namespaces; empty where there is no /proc."""
+    try:
+        return {name: os.stat(f"/proc/self/ns/{name}").st_ino for name in SHOWN}  # noqa: PTH116
+    except OSError:
+        return {}
 
 
 def _works(candidate: Namespaces) -> bool:

@@ -8,7 +8,6 @@ Sources: seccomp(2), Documentation/userspace-api/seccomp_filter.rst.
 
 import ctypes
 import errno
-import os
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
@@ -76,25 +75,6 @@ def available() -> bool:
     except OSError:
         return False
     return True
-
-
-def holds() -> bool:
-    """Try calls that must fail: each does, each with the error of the table."""
-    return (
-        _refused(lambda: os.listdir("/"), errno.ENOENT)  # noqa: PTH208
-        and _refused(lambda: os.execv("/", ["/"]), errno.EPERM)  # noqa: S606
-        and _refused(lambda: os.memfd_create("x"), errno.EPERM)
-        and _refused(lambda: prctl(PR_SET_NO_NEW_PRIVS, 1), errno.EPERM)
-        and _refused(lambda: syscall("landlock_create_ruleset", None, 0, 1), errno.EPERM)
-    )
-
-
-def _refused(attempt: object, number: int) -> bool:
-    try:
-        attempt()  # type: ignore[operator]
-    except OSError as error:
-        return error.errno == number
-    return False
 
 
 def _search(rules: Sequence[Rule], otherwise: bytes) -> list[bytes]:
