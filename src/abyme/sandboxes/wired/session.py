@@ -293,7 +293,7 @@ class WiredSession:
         if running.ended.done() or running.report is not None:
             raise ProtocolViolation("the guest ended a cell twice")
         now_s = self._loop.time()
-        running.compute_s = round(running.ladder.compute_s(now_s, self._use(running).cpu_s), 4)
+        running.compute_s = round(running.ladder.compute_s(now_s, self._cpu_s(running)), 4)
         running.report = frame
         if frame.held:
             self._take(running.ladder.felt(now_s))
@@ -422,6 +422,12 @@ class WiredSession:
             return Use(0.0, 0)
         before_s = running.cpu_before_s
         return replace(now, cpu_s=0.0 if before_s is None else max(0.0, now.cpu_s - before_s))
+
+    def _cpu_s(self, running: _Cell) -> float:
+        """Processor time since the cell first waited for a call; a cell that never did is not
+        looked at for it, which costs a third of an empty one.
+        """
+        return 0.0 if running.cpu_before_s is None else self._use(running).cpu_s
 
     @property
     def _watches(self) -> bool:
