@@ -341,6 +341,7 @@ def test_the_words_to_an_engine_take_everything_away(kind):
         "--user=65534:65534",
         "--cap-drop=ALL",
         "--security-opt=no-new-privileges",
+        f"--security-opt=seccomp={Path(engine.__file__).with_name('seccomp.json')}",
         "--pids-limit=75",
         "--memory=1879048192",
         "--memory-swap=1879048192",
@@ -349,6 +350,11 @@ def test_the_words_to_an_engine_take_everything_away(kind):
     }
     assert ("--read-only-tmpfs=false" in words) == (kind == "podman")
     assert words[-1] == "image"
+
+
+def test_the_filter_for_the_engine_is_the_one_that_is_published():
+    published = Path(__file__).parent.parent / "deploy" / "seccomp.json"
+    assert engine.FILTER.read_text() == published.read_text()
 
 
 @pytest.mark.parametrize(

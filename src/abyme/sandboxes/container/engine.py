@@ -27,6 +27,10 @@ PROCESSES_BESIDE = ENGINE_PROCESSES + 8
 """The relay, the fork server, and what a runtime runs in the container while it starts."""
 MEMORY_BESIDE_BYTES = 256 << 20
 OPEN_FILES = 1024
+FILTER = Path(__file__).with_name("seccomp.json")
+"""The engine's system call filter: narrower than its own, but for user namespaces, so that the jail
+can be had inside. Cells have a filter of their own under it, which allows none. The same file
+is `deploy/seccomp.json`, for abyme itself in a container."""
 
 Kind = Literal["docker", "podman"]
 
@@ -51,7 +55,8 @@ class Engine:
             command += [f"--runtime={self.runtime}"]
         command += [f"--label={LABEL}={run}", "--network=none", "--ipc=none", "--hostname=abyme"]
         command += ["--read-only", f"--user={USER}", "--cap-drop=ALL"]
-        command += ["--security-opt=no-new-privileges", "--log-driver=none", "--workdir=/"]
+        command += ["--security-opt=no-new-privileges", f"--security-opt=seccomp={FILTER}"]
+        command += ["--log-driver=none", "--workdir=/"]
         command += [f"--pids-limit={limits.max_processes + PROCESSES_BESIDE}"]
         command += [f"--memory={memory}", f"--memory-swap={memory}"]
         command += [f"--ulimit=nofile={OPEN_FILES}:{OPEN_FILES}", "--ulimit=core=0:0"]
