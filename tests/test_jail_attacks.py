@@ -1,4 +1,7 @@
-"""Contract: the jail holds. Each attack is a cell; the sentence says what it must not reach."""
+"""Contract: the jail holds. Each attack is a cell; the sentence says what it must not reach.
+
+What every tier must refuse is in the self-check; here is what is true of the jail alone.
+"""
 
 import os
 import socket
@@ -33,15 +36,6 @@ def jail():
 def repl(jail):
     with jail.repl() as made:
         yield made
-
-
-@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.id)
-def test_what_every_sandbox_must_refuse(repl, attack):
-    assert [repl.out(cell) for cell in attack.cells] == ["held\n"], attack.sentence
-
-
-def test_ids_of_attacks_are_unique():
-    assert len({attack.id for attack in ATTACKS}) == len(ATTACKS)
 
 
 def test_no_variable_of_the_host_is_in_the_environment(repl):

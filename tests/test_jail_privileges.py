@@ -1,182 +1,170 @@
 """Contract: the jail says what it has, whoever starts it: behaviour is probed, never a uid.
 
-Each case is a process of its own that gives something up for ever, then asks for the
-layers and runs a cell.
+Each case is a process of its own that gives something up for ever, then runs a part of the
+self-check; `make attack` runs all of it.
 """
 
 import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
-SRC = Path(__file__).parent.parent / "src"
-
-REPORT = """
-import asyncio, json
-from abyme.contexts.sealed import from_value
-from abyme.core.effects import Budget
-from abyme.core.limits import Limits
-from abyme.errors import SandboxUnavailable
-from abyme.sandboxes.jail import Jail
+from abyme.apps.attack.privileges import by_name
+from abyme.apps.attack.rounds import play
 from abyme.sandboxes.self_check.entries import ATTACKS
-from abyme.sandboxes.self_check.layers import survey
 
-BUDGET = Budget(usd=None, calls=None, tokens=None, seconds=None, turns=1, depth=0)
-
-async def main():
-    on = [layer.name for layer in await survey() if layer.on]
-    context, jail = from_value("text"), Jail()
-    run = await jail.begin(context=context, limits=Limits())
-    session = await run.open(node="0", seed=1)
-    said = [
-        await session.run_cell(n, code, restore=[], budget=BUDGET, on_event=lambda _: None)
-        for n, code in enumerate(["context", *(cell for one in ATTACKS for cell in one.cells)], 1)
-    ]
-    await run.aclose()
-    await jail.aclose()
-    return {"on": on, "snapshots": session.facts.snapshots, "said": [one.output for one in said]}
-
-try:
-    print(json.dumps(asyncio.run(main())))
-except SandboxUnavailable as missing:
-    print(json.dumps({"unavailable": str(missing)}))
-"""
-
-NO_CAPABILITIES = """
-from abyme.guest.kernel import credentials
-credentials.drop_capabilities()
-credentials.prctl(credentials.PR_SET_NO_NEW_PRIVS, 1)
-credentials.prctl(credentials.PR_SET_DUMPABLE, 1)
-"""
-
-DENY = """
-import struct
-from abyme.guest.kernel import seccomp
-from abyme.guest.kernel.policy import Rule, Test
-def deny(*rules):
-    program = seccomp.compile_filter(rules)[:-8] + seccomp._instruction(6, seccomp.ALLOW)
-    seccomp.install(program)
-"""
-
-NO_USER_NAMESPACES = (
-    DENY
-    + """
-USERNS = Test(0, (0,), mask=0x10000000)
-deny(Rule("unshare", 272, (USERNS,)), Rule("clone", 56, (USERNS,)),
-     Rule("clone3", 435, (Test(0, (), wide=True),), 38))
-"""
-)
-
-NO_LANDLOCK = (
-    DENY
-    + """
-deny(Rule("landlock_create_ruleset", 444, (Test(0, (), wide=True),), 38))
-"""
-)
+SRC = Path(__file__).parent.parent / "src"
 
 BASE = {"seccomp", "no_new_privileges", "no_capabilities", "rlimits", "empty_environment"}
 NAMESPACES = {"empty_root", "network_namespace", "pid_namespace", "ipc_namespace"}
 LANDLOCK = {"landlock"}
 
+QUICK = [entry for entry in ATTACKS if entry.limits is None and not entry.ends]
+SOME = ",".join(entry.id for entry in QUICK[::8])
+"""A few of each class."""
+
+NO_JAIL = "neither user namespaces nor Landlock can be had"
+HOSTS_FAULT = {NO_JAIL, "there is no interpreter that an ordinary user may read"}
+
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="must be root to give that up")
 
 
-def report(before):
-    """Run REPORT in a process that first does `before`."""
+def check(privilege):
+    """Run some attacks as somebody; what was not held, by id, is in `failed`."""
+    made = play("jail", by_name(privilege), SOME, lambda _: None)
+    if made.unavailable in HOSTS_FAULT:
+        pytest.skip(made.unavailable)
+    assert not made.unavailable
+    return made
+
+
+def failed(made):
+    return {one.id: one.words for one in made.results if one.outcome in {"hole", "broken"}}
+
+
+@pytest.fixture(scope="module")
+def here():
+    return check("as-started")
+
+
+def test_the_jail_holds_for_whoever_runs_the_tests(here):
+    assert failed(here) == {}
+    assert here.holds
+    assert set(here.layers) >= BASE
+
+
+@root_only
+def test_an_ordinary_user_has_the_same_layers_where_user_namespaces_are_allowed(here):
+    found = check("user")
+
+    assert failed(found) == {}
+    if "user_namespace" in here.layers and "user_namespace" in found.layers:
+        assert set(found.layers) == set(here.layers)
+
+
+@root_only
+def test_root_without_capabilities_has_the_same_layers(here):
+    found = check("bare-root")
+
+    assert failed(found) == {}
+    if "user_namespace" in here.layers:
+        assert set(found.layers) == set(here.layers)
+
+
+@root_only
+def test_in_a_default_container_it_falls_to_landlock_without_snapshots(here):
+    if "landlock" not in here.layers:
+        pytest.skip("the kernel has no Landlock")
+    found = check("container")
+
+    assert failed(found) == {}
+    assert set(found.layers) >= BASE | LANDLOCK
+    assert not NAMESPACES & set(found.layers)
+
+
+def test_an_ordinary_user_without_user_namespaces_falls_to_landlock(here):
+    if "landlock" not in here.layers:
+        pytest.skip("the kernel has no Landlock")
+    found = check("no-userns")
+
+    assert failed(found) == {}
+    assert set(found.layers) >= BASE | LANDLOCK
+    assert not NAMESPACES & set(found.layers)
+
+
+def test_without_landlock_namespaces_are_enough(here):
+    if not set(here.layers) >= NAMESPACES:
+        pytest.skip("no namespaces on this host")
+    found = check("no-landlock")
+
+    assert failed(found) == {}
+    assert set(here.layers) - set(found.layers) <= LANDLOCK
+    assert "landlock" not in found.layers
+
+
+GIVE_UP = """
+import sys
+from abyme.apps.attack import child, privileges
+def deny(*rules): privileges._denied(*rules)
+NO_USERNS, NO_LANDLOCK = privileges.USER_NAMESPACES, privileges.LANDLOCK
+if os.geteuid() == 0 and {drops}: privileges._without_capabilities()
+"""
+
+
+def report(before, *, drops):
+    """Give up what no privilege of the list lacks, then run a few attacks; the lines it says."""
+    code = (
+        f"import os{GIVE_UP.format(drops=drops)}{before}\n"
+        f"sys.argv = ['child', 'jail', 'as-started', {SOME!r}, 'canary-none']\nchild.main()"
+    )
     done = subprocess.run(
-        [sys.executable, "-c", before + REPORT],
-        env={"PYTHONPATH": str(SRC), "PATH": os.defpath},
+        [sys.executable, "-c", code],
+        env={"PYTHONPATH": str(SRC), "PATH": os.defpath, "TMPDIR": tempfile.gettempdir()},
         capture_output=True,
         text=True,
         check=True,
         timeout=100,
     )
-    return json.loads(done.stdout)
+    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-@pytest.fixture(scope="module")
-def here():
-    found = report("")
-    if "unavailable" in found:
-        pytest.skip(found["unavailable"])
-    return found
+def test_with_neither_namespaces_nor_landlock_it_refuses_to_serve(here):
+    said = report("deny(*NO_USERNS)\ndeny(*NO_LANDLOCK)", drops=True)
 
-
-def holds(found):
-    checks = found["said"][1:]
-    return found["said"][0] == "'text'\n" and set(checks) == {"held\n"}
-
-
-def test_the_jail_holds_for_whoever_runs_the_tests(here):
-    assert holds(here)
-    assert here["snapshots"] == ("pid_namespace" in here["on"])
-
-
-@root_only
-def test_root_without_capabilities_has_the_same_layers(here):
-    found = report(NO_CAPABILITIES)
-
-    assert holds(found)
-    if "user_namespace" in here["on"]:
-        assert set(found["on"]) == set(here["on"])
+    assert said == [{"unavailable": NO_JAIL}]
 
 
 @root_only
 def test_root_without_user_namespaces_uses_its_capabilities(here):
-    found = report(NO_USER_NAMESPACES)
+    first, *results, last = report("deny(*NO_USERNS)", drops=False)
 
-    assert holds(found)
-    if set(here["on"]) >= NAMESPACES:
-        assert set(here["on"]) - set(found["on"]) == {"user_namespace"}
-        assert found["snapshots"]
-
-
-def test_without_namespaces_of_any_kind_there_are_no_snapshots_and_it_is_said(here):
-    if "landlock" not in here["on"]:
-        pytest.skip("the kernel has no Landlock")
-    found = report((NO_CAPABILITIES if os.geteuid() == 0 else "") + NO_USER_NAMESPACES)
-
-    assert holds(found)
-    assert set(found["on"]) >= BASE | LANDLOCK
-    assert not NAMESPACES & set(found["on"])
-    assert not found["snapshots"]
-
-
-def test_with_neither_namespaces_nor_landlock_it_refuses_to_serve(here):
-    lower = (NO_CAPABILITIES if os.geteuid() == 0 else "") + NO_USER_NAMESPACES + NO_LANDLOCK
-
-    assert report(lower) == {"unavailable": "neither user namespaces nor Landlock can be had"}
-
-
-def test_without_landlock_namespaces_are_enough(here):
-    if not set(here["on"]) >= NAMESPACES:
-        pytest.skip("no namespaces on this host")
-    found = report(NO_LANDLOCK)
-
-    assert holds(found)
-    assert set(here["on"]) - set(found["on"]) <= {"landlock"}
-    assert "landlock" not in found["on"]
+    assert last == {"done": True}
+    assert {one["outcome"] for one in results} == {"held"}
+    if set(here.layers) >= NAMESPACES:
+        assert set(here.layers) - set(first["layers"]) == {"user_namespace"}
 
 
 ONE_ID = """
-import os
 from abyme.guest.kernel import namespaces
 user, group = os.geteuid(), os.getegid()
 namespaces.INNER_ID = 0
 namespaces._unshare(namespaces.CLONE_NEWUSER)
 namespaces._map_ids(user, group)
 assert os.getuid() == 0
+deny(*NO_USERNS)
 """
 
 
 def test_in_a_user_namespace_of_one_id_that_allows_no_other_it_falls_to_landlock(here):
-    if not {"landlock", "user_namespace"} <= set(here["on"]):
+    if not {"landlock", "user_namespace"} <= set(here.layers):
         pytest.skip("no Landlock, or no user namespaces")
-    found = report(ONE_ID + NO_USER_NAMESPACES)
+    first, *results, last = report(ONE_ID, drops=False)
 
-    assert holds(found)
-    assert set(found["on"]) >= BASE | LANDLOCK
-    assert not NAMESPACES & set(found["on"])
+    assert last == {"done": True}
+    assert {one["outcome"] for one in results} <= {"held", "passed_over"}
+    assert set(first["layers"]) >= BASE | LANDLOCK
+    assert not NAMESPACES & set(first["layers"])

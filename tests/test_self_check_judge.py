@@ -132,7 +132,7 @@ def test_a_secret_that_an_earlier_cell_has_sent_is_found(check):
     ("code", "words"),
     [
         ("print('well')", "it proves nothing: clean, output 'well\\n', error ''"),
-        ("prin('held')", "it proves nothing: raised, output '', error \"NameError: name 'prin' is not defined\""),
+        ("raise KeyError", "it proves nothing: raised, output '', error 'KeyError'"),
         ("session.limit = 'cell_timeout_s'\nprint('held')", "it was ended by cell_timeout_s"),
     ],
 )  # fmt: skip

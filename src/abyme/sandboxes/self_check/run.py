@@ -21,12 +21,13 @@ from abyme.core.isolation import DEFAULT, Imports, Isolation
 from abyme.core.limits import Limits
 from abyme.ports import Context, Sandbox, SessionFacts
 from abyme.sandboxes.self_check.behaviour import Behaviour, ContextShape, Need
-from abyme.sandboxes.self_check.leftovers import Census, at_rest, left_since
+from abyme.sandboxes.self_check.leftovers import Census, at_rest, left_since, most
 from abyme.sandboxes.self_check.repl import untyped
 from abyme.sandboxes.self_check.stage import KEEP, KEPT, Stage, is_kept
 from abyme.sandboxes.self_check.verdict import Result, judged
 from abyme.sandboxes.self_check.world import World
 
+WARM_UPS: Final = 2
 LIMITS: Final = Limits(cell_timeout_s=10, memory_bytes=512 << 20)
 PROBE: Final = """
 import os, sys
@@ -128,7 +129,7 @@ class Check:
             groups.setdefault(setting, []).append(entry)
         for setting, group in groups.items():
             stage = await self._stage(setting)
-            self._at_rest = await at_rest()
+            await self._settle(stage)
             try:
                 for entry in group:
                     results[entry.id] = await self._entry(stage, entry)
@@ -156,7 +157,7 @@ class Check:
                 if await repl.cell(cell) is None:
                     break
             kept = kept and (await is_kept(repl, KEPT) if keeps else True)
-            reached = await self._others(stage)
+            reached = await self._others(stage) if keeps else []
         finally:
             await repl.aclose()
         reached += [
@@ -179,8 +180,15 @@ class Check:
             if not await one.is_as_it_was():
                 changed.append(f"{name} is not as it was")
                 await one.again()
-                self._at_rest = await at_rest()
+                await self._settle(stage)
         return changed
+
+    async def _settle(self, stage: Stage) -> None:
+        """Learn what there is at rest, after REPLs have come and gone in which nothing was run."""
+        self._at_rest = await at_rest()
+        for _ in range(WARM_UPS):
+            await (await stage.open()).aclose()
+            self._at_rest = most(self._at_rest, await at_rest())
 
     async def _stage(self, setting: _Setting) -> Stage:
         isolation = structs.replace(self._tier.isolation, imports=setting.imports)

@@ -151,12 +151,14 @@ class Victim:
         """See `Target`."""
         self._process.kill()
         self._process.wait()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
 
     def _start(self) -> None:
-        program = "import signal, sys; print(flush=True)\nwhile True: signal.pause()"
+        program = "import sys; print(flush=True); sys.stdin.read()"  # ends with its parent
         self._process = subprocess.Popen(  # noqa: S603 - our own program
             [sys.executable, "-I", "-S", "-c", program],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
