@@ -9,15 +9,18 @@ import ctypes
 import ctypes.util
 import errno
 import itertools
+import json
+import os
 import re
 import shutil
 import struct
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 import pytest
-from jail_doubles import bench
+from jail_doubles import ANY, bench
 
 from abyme.guest.kernel import libc, policy, seccomp
 
@@ -304,7 +307,7 @@ print(*(f"{{number}}:{{error}}" for number, error in answers.items()))
 
 
 def test_the_kernel_answers_in_the_jail_as_the_table_states():
-    with bench() as made, made.repl() as repl:
+    with bench(isolation=ANY) as made, made.repl() as repl:
         alone = "pid_namespace" not in repl.session.facts.layers
         rules = table(1 if alone else None)
         refused = [
@@ -314,3 +317,22 @@ def test_the_kernel_answers_in_the_jail_as_the_table_states():
     answers = dict(map(int, pair.split(":")) for pair in said.split())
     assert len(refused) > 450
     assert answers == {n: stated(rules, n, (0,) * 6) & 0xFFFF for n in refused}
+
+
+ON_ANOTHER_MACHINE = """
+import ctypes, os, sys
+assert ctypes.CDLL(None).personality(8) >= 0  # PER_LINUX32: uname says i686, to children too
+os.execv(sys.executable, [sys.executable, "-m", "abyme", "doctor", *sys.argv[1:]])
+"""
+
+
+def test_on_a_machine_whose_numbers_are_not_listed_doctor_refuses_and_says_so(tmp_path):
+    doctor = [sys.executable, "-c", ON_ANOTHER_MACHINE]
+    paths = {"ABYME_HOME": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+    told = subprocess.run(
+        [*doctor, "--json"], capture_output=True, text=True, check=False, env=os.environ | paths
+    )
+    report = json.loads(told.stdout)
+    assert (told.returncode, report["ready"], report["layers"]) == (1, False, [])
+    assert report["kernel"].endswith(" i686")
+    assert report["problem"] == "no system call filter on this kernel and machine (i686)"

@@ -4,6 +4,7 @@ The corpus of the coverage-guided fuzzer is replayed here, and hypothesis looks 
 fuzzing has found, and each rule that it rests on, has a test of its own below.
 """
 
+import ast
 import json
 import tracemalloc
 from pathlib import Path
@@ -16,6 +17,7 @@ from fuzz.frames import CALLS, FRAMES, MARK, spoil
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from abyme import wire
 from abyme.core import replies
 from abyme.errors import ProtocolViolation, SandboxError
 from abyme.guest import values
@@ -250,3 +252,17 @@ def test_a_reply_of_quotes_that_are_never_closed_is_read_in_linear_time():
     for unit in ('"\\', "'\\", '\\"""', "'''\\", '"""\\"'):
         text = "```repl\n" + unit * (replies.MAX_CHARS // len(unit) - 10)
         assert replies.parse(text).code.startswith(unit)
+
+
+def test_nothing_that_reads_a_guest_can_make_objects_of_its_choice():
+    source = Path(frames.__file__).parent
+    host_side = [*source.glob("*.py"), Path(wire.__file__)]
+    named = {
+        alias.name.partition(".")[0]
+        for file in host_side
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in ([ast.alias(node.module)] if isinstance(node, ast.ImportFrom) else node.names)
+    }
+    assert named & {"pickle", "marshal", "shelve", "copyreg", "importlib", "ctypes"} == set()
+    assert {"msgspec", "json"} <= named
