@@ -12,10 +12,14 @@ from container_doubles import LIMITS, Bench, StandIn, real_engine
 from jail_doubles import TEXT, Repl
 from msgspec import structs
 
+from abyme import RLM, replay
 from abyme.contexts.sealed import from_value
+from abyme.core import events as ev
 from abyme.core.isolation import Isolation
 from abyme.errors import SandboxUnavailable
+from abyme.journals.folder import RunFolder
 from abyme.sandboxes.container import Container, engine, files, image
+from abyme.testing import ScriptedModel
 from abyme.wire import Channel, MessageReader, WireError, message
 
 FROM_CONTAINER = {
@@ -150,6 +154,31 @@ def test_a_child_has_its_own_context(bench):
     with bench.repl(context=own) as child:
         assert child.out("dict(context)") == "{'a': 'one', 'b': 'two'}\n"
     own.close()
+
+
+def test_a_question_with_a_child_is_answered_in_containers_and_replayed(bench, tmp_path):
+    isolation = Isolation(tier="container", engine=bench.run._engine.path)
+    cells = {
+        "root?": "part = rlm_query('child?', context['a.txt'])\nsubmit(part + '!')",
+        "child?": "submit(context.upper())",
+    }
+
+    def reply(request):
+        asked = request.messages[1].content
+        return f"```repl\n{next(code for key, code in cells.items() if asked.startswith(key))}\n```"
+
+    model = ScriptedModel(reply)
+    documents = {"a.txt": "one", "b.txt": "two"}
+    with RLM(model=model, runs_dir=tmp_path, sandbox=isolation) as rlm:
+        answer = rlm.ask("root?", documents)
+    assert answer.value == "ONE!"
+    opened = [
+        one.event
+        for one in RunFolder(answer.run).recording().records
+        if isinstance(one.event, ev.SessionOpened)
+    ]
+    assert [one.layers[0] for one in opened] == ["container", "container"]
+    assert replay(answer.run, context=documents, runs_dir=tmp_path).same
 
 
 def test_nothing_is_left_when_a_run_is_closed(loop, bench):
