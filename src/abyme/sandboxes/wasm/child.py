@@ -32,6 +32,8 @@ class Order:
     """The REPL's own folder, in which what it is told appears."""
     context: str
     """The folder of its context."""
+    site: str
+    """The folder of packages in which the interpreter is installed."""
     runtime: str
     """The folder of the interpreter's own files."""
     memory_bytes: int
@@ -43,6 +45,7 @@ def main() -> None:
     """Launch, step by step."""
     order = Order(**json.loads(sys.stdin.buffer.read()))
     package = _find_own_package()
+    sys.path.append(order.site)
     from abyme.sandboxes.wasm import confine, sources  # noqa: PLC0415
     from abyme.sandboxes.wasm.passing import TRAPPED, Inbox, Outbox, end  # noqa: PLC0415
     from abyme.sandboxes.wasm.stream import PacketStream  # noqa: PLC0415

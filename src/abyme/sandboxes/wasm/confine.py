@@ -79,7 +79,8 @@ class Confinement:
         _must(version > 0, "landlock")
         self._statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
         if os.geteuid() == 0:
-            credentials.become_nobody()
+            with contextlib.suppress(PermissionError):  # uid 0 without capabilities, as it stays
+                credentials.become_nobody()
         layers = _namespaces()
         granted = dict.fromkeys(readable, landlock.READING) | {own: landlock.KEEPING_FILES}
         landlock.restrict(version, granted)

@@ -12,6 +12,7 @@ Where the host is root, a REPL's process becomes a user who owns nothing: then t
 to that user. Landlock keeps the processes of one run from the folders of another.
 """
 
+import contextlib
 import os
 import shutil
 import sys
@@ -123,8 +124,9 @@ def give(folder: Path) -> None:
     """
     if sys.platform == "win32" or os.geteuid() != 0:
         return
-    for path in (folder, *folder.rglob("*")):
-        os.chown(path, UNUSED_ID, UNUSED_ID, follow_symlinks=False)
+    with contextlib.suppress(PermissionError):  # uid 0 without capabilities: so is the child
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, UNUSED_ID, UNUSED_ID, follow_symlinks=False)
 
 
 def check_size(context: Context) -> None:

@@ -18,6 +18,7 @@ from abyme.sandboxes.wasm.stream import PacketStream
 from abyme.sandboxes.wired.body import Use
 
 UNPACK_TIMEOUT_S: Final = 60.0
+UNPACK: Final = "import sys; sys.path.append(sys.argv[1]); import eryx; eryx.Session()"
 
 
 class Child:
@@ -81,14 +82,14 @@ def start(order: dict[str, Any], wire: PacketStream, errors: Any, temporary: Pat
     return Child(process)
 
 
-def unpack(folder: Path) -> None:
+def unpack(site: Path, folder: Path) -> None:
     """Have the interpreter unpack its own files into a folder, before anything confines it.
 
     Raises:
         SandboxUnavailable: it cannot.
     """
-    done = subprocess.run(
-        [sys.executable, "-s", "-P", "-c", "import eryx; eryx.Session()"],
+    done = subprocess.run(  # noqa: S603 - our own line
+        [sys.executable, "-s", "-P", "-c", UNPACK, str(site)],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         env=_environment(folder),

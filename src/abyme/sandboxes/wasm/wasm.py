@@ -13,6 +13,7 @@ import importlib.util
 import socket
 import sys
 import tempfile
+from pathlib import Path
 from typing import Final
 
 from abyme.core.ids import NodeId
@@ -52,17 +53,17 @@ class Wasm:
     ) -> "WasmRun":
         """Prepare a run; see `abyme.ports.Sandbox.begin`."""
         del hash_seed
-        check_installed()
+        site = check_installed()
         if isolation.packages:
             raise SandboxUnavailable("the wasm tier has no packages of the host: use another tier")
         folder = await asyncio.to_thread(RunFolder.made, context)
         try:
-            await asyncio.to_thread(process.unpack, folder.runtime)
+            await asyncio.to_thread(process.unpack, site, folder.runtime)
             folder.hand_over()
         except BaseException:
             folder.remove()
             raise
-        return WasmRun(folder, context, limits, isolation)
+        return WasmRun(site, folder, context, limits, isolation)
 
     async def aclose(self) -> None:
         """Nothing is kept warm."""
@@ -72,8 +73,14 @@ class WasmRun:
     """Implements `abyme.ports.SandboxRun`."""
 
     def __init__(
-        self, folder: RunFolder, context: Context, limits: Limits, isolation: Isolation
+        self,
+        site: Path,
+        folder: RunFolder,
+        context: Context,
+        limits: Limits,
+        isolation: Isolation,
     ) -> None:
+        self._site = site
         self._folder = folder
         self._context = context
         self._limits = limits
@@ -127,6 +134,7 @@ class WasmRun:
         order = {
             "told": str(place.told),
             "context": str(place.context),
+            "site": str(self._site),
             "runtime": str(self._folder.runtime),
             "memory_bytes": self._limits.memory_bytes,
             "inside": self._inside(seed),
@@ -160,13 +168,15 @@ class WasmRun:
         await asyncio.to_thread(self._folder.remove)
 
 
-def check_installed() -> None:
-    """See that the interpreter can be had.
+def check_installed() -> Path:
+    """See that the interpreter can be had; the folder of packages that it is in.
 
     Raises:
         SandboxUnavailable: it cannot, with what to do.
     """
     if sys.version_info < (3, 12):
         raise SandboxUnavailable("the wasm tier needs Python 3.12 or newer and abyme[wasm]")
-    if importlib.util.find_spec("eryx") is None:
+    found = importlib.util.find_spec("eryx")
+    if found is None or found.origin is None:
         raise SandboxUnavailable("the wasm tier needs an extra: pip install 'abyme[wasm]'")
+    return Path(found.origin).parents[1]
