@@ -5,12 +5,23 @@ import json
 import pytest
 
 from abyme.apps.cli import main
+from abyme.core.isolation import LAYERS as LAYERS_OF
 from abyme.errors import SandboxUnavailable
+from abyme.sandboxes.self_check import host
 from abyme.sandboxes.self_check import layers as jail_layers
-from abyme.sandboxes.self_check.layers import LayerReport
+from abyme.sandboxes.self_check.host import Cgroup, TierReport
+from abyme.sandboxes.self_check.layers import LAYERS, LayerReport
 
-ON = LayerReport("seccomp", on=True, words="only harmless calls", todo="")
-OFF = LayerReport("landlock", on=False, words="no file may be opened", todo="boot with it")
+ON = LayerReport("seccomp", True, "only harmless calls", "", "seccomp(2)", required=True)
+OFF = LayerReport("landlock", False, "no file may be opened", "boot with it", "landlock(7)")
+OTHERS = [
+    TierReport("wasm", available=True, why=""),
+    TierReport("container", available=False, why="no engine"),
+]
+KEYS = {
+    *("ready", "problem", "abyme", "python", "kernel", "machine", "privilege", "cgroup", "mseal"),
+    *("layers", "missing", "tiers", "folders"),
+}
 
 
 def surveyed(monkeypatch: pytest.MonkeyPatch, *layers: LayerReport, error: str = "") -> None:
@@ -19,7 +30,11 @@ def surveyed(monkeypatch: pytest.MonkeyPatch, *layers: LayerReport, error: str =
             raise SandboxUnavailable(error)
         return list(layers)
 
+    async def other_tiers() -> list[TierReport]:
+        return OTHERS
+
     monkeypatch.setattr(jail_layers, "survey", survey)
+    monkeypatch.setattr(host, "other_tiers", other_tiers)
 
 
 def doctor(capsysbinary: pytest.CaptureFixture[bytes], *args: str) -> tuple[int, str]:
@@ -35,11 +50,15 @@ def test_a_layer_that_is_off_comes_with_what_to_do(monkeypatch, capsysbinary) ->
     code, out = doctor(capsysbinary)
 
     assert code == 0
-    assert out.splitlines()[-6:] == [
+    assert out.splitlines()[-10:] == [
         "",
         "on   seccomp   only harmless calls",
         "off  landlock  no file may be opened",
         "       boot with it",
+        "",
+        "jail       can be had",
+        "wasm       can be had",
+        "container  not here: no engine",
         "",
         "Runs can start here; 1 layer could be added as told above.",
     ]
@@ -62,8 +81,21 @@ def test_programs_get_the_same_as_one_object(monkeypatch, capsysbinary, tmp_path
 
     report = json.loads(out)
     assert (code, report["ready"], report["problem"]) == (0, True, None)
+    assert set(report) == KEYS
     assert report["layers"] == [
-        {"name": "seccomp", "on": True, "words": "only harmless calls", "todo": ""}
+        {
+            "name": "seccomp",
+            "on": True,
+            "words": "only harmless calls",
+            "todo": "",
+            "source": "seccomp(2)",
+            "required": True,
+        }
+    ]
+    assert report["tiers"] == [
+        {"name": "jail", "available": True, "why": ""},
+        {"name": "wasm", "available": True, "why": ""},
+        {"name": "container", "available": False, "why": "no engine"},
     ]
     assert report["folders"] == {
         "runs": {"path": str(tmp_path / "runs"), "writable": True},
@@ -94,3 +126,43 @@ def test_a_folder_that_cannot_be_written_is_exit_1(
         f"No run can start here: cannot write {runs} (runs) and {cache} (cache); "
         "ABYME_HOME names another folder"
     )
+
+
+def test_a_required_layer_that_is_off_is_exit_1_and_named(monkeypatch, capsysbinary) -> None:
+    surveyed(monkeypatch, ON, OFF)
+
+    code, out = doctor(capsysbinary, "--require", "landlock")
+
+    assert code == 1
+    assert out.splitlines()[-1] == "No run can start here: required and not on: landlock"
+
+
+def test_a_required_layer_that_is_on_is_exit_0(monkeypatch, capsysbinary) -> None:
+    surveyed(monkeypatch, ON, OFF)
+
+    assert doctor(capsysbinary, "--require", "seccomp")[0] == 0
+
+
+def test_programs_are_told_which_required_layers_are_missing(monkeypatch, capsysbinary) -> None:
+    names = LAYERS_OF["jail"]
+    surveyed(monkeypatch, *(LayerReport(name, name != "landlock", "", "") for name in names))
+
+    code, out = doctor(capsysbinary, "--json", "--require", "all")
+
+    assert (code, json.loads(out)["missing"]) == (1, ["landlock"])
+
+
+def test_the_layers_that_can_be_required_are_those_that_are_told_of() -> None:
+    assert {layer.name for layer in LAYERS} == set(LAYERS_OF["jail"])
+
+
+def test_ceilings_of_a_control_group_are_read(tmp_path) -> None:
+    (tmp_path / "proc").write_text("0::/user/one\n")
+    (tmp_path / "cgroup.controllers").touch()
+    group = tmp_path / "user" / "one"
+    group.mkdir(parents=True)
+    (group / "memory.max").write_text("1048576\n")
+    (group / "pids.max").write_text("max\n")
+
+    assert host.cgroup(tmp_path / "proc", tmp_path) == Cgroup(2, 1_048_576, None)
+    assert host.cgroup(tmp_path / "none", tmp_path) == Cgroup(None, None, None)

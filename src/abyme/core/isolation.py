@@ -3,7 +3,8 @@
 Data only. A sandbox builds what is said here or refuses; nothing weaker is put in its place.
 """
 
-from typing import Literal, get_args
+from collections.abc import Collection, Mapping
+from typing import Final, Literal, get_args
 
 from msgspec import Struct
 
@@ -11,6 +12,25 @@ from abyme.errors import ConfigError
 
 Tier = Literal["jail", "wasm", "container"]
 Imports = Literal["standard", "strict", "listed", "any"]
+
+ALL: Final = "all"
+_JAIL: Final = (
+    *("user_namespace", "empty_root", "network_namespace", "pid_namespace", "ipc_namespace"),
+    *("uts_namespace", "landlock", "seccomp", "no_new_privileges", "no_capabilities", "rlimits"),
+    *("descriptors", "empty_environment", "sealed_view"),
+)
+LAYERS: Final[Mapping[Tier, tuple[str, ...]]] = {
+    "jail": _JAIL,
+    "wasm": (
+        *("wasm", "user_namespace", "network_namespace", "ipc_namespace", "landlock"),
+        *("no_capabilities", "no_new_privileges", "rlimits", "seccomp"),
+    ),
+    "container": (
+        *("container", "pid_namespace_of_container", "no_network", "read_only_root", "not_root"),
+        *("memory_ceiling", "process_ceiling", *_JAIL),
+    ),
+}
+"""What a REPL of each tier may say that it has verified."""
 
 
 class Isolation(Struct, frozen=True, kw_only=True):
@@ -22,7 +42,7 @@ class Isolation(Struct, frozen=True, kw_only=True):
 
     tier: Tier = "jail"
     require: list[str] = []
-    """Layers without which no REPL is opened."""
+    """Layers of the tier, or `ALL`, without which no REPL is opened."""
     imports: Imports = "standard"
     """What a cell may import. `standard`: the standard library without what reaches outside;
     `strict`: a few pure modules; `listed`: `allowed`; `any`: whatever is there."""
@@ -44,8 +64,20 @@ class Isolation(Struct, frozen=True, kw_only=True):
             given = getattr(self, name)
             if given not in known:
                 raise ConfigError(f"no {name} {given!r}; there are: {', '.join(known)}")
+        known = LAYERS[self.tier]
+        strange = [layer for layer in self.require if layer != ALL and layer not in known]
+        if strange:
+            raise ConfigError(
+                f"no layer {strange[0]!r} in the tier {self.tier}; there are: {', '.join(known)}; "
+                f"{ALL} stands for each"
+            )
         if bool(self.allowed) != (self.imports == "listed"):
             raise ConfigError("`allowed` names the modules of imports='listed', and goes with it")
+
+    def lacks(self, layers: Collection[str]) -> list[str]:
+        """List what is required and not among the layers that a REPL has verified."""
+        wanted = LAYERS[self.tier] if ALL in self.require else self.require
+        return [layer for layer in dict.fromkeys(wanted) if layer not in layers]
 
 
 DEFAULT = Isolation()

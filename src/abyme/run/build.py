@@ -21,7 +21,7 @@ from abyme.core.tree import Tree
 from abyme.errors import ConfigError, ModelError
 from abyme.models.names import UNNAMED, Endpoint
 from abyme.ports import Context, Model, Sandbox, SandboxRun
-from abyme.run import profiles
+from abyme.run import profiles, required
 from abyme.run.clock import MonotonicClock
 from abyme.run.folders import keep_context, run_spec
 from abyme.run.spec import GIVEN, Spec
@@ -132,8 +132,11 @@ class Parts:
         root, sub = spec.facts(spec.root, profile), spec.facts(spec.sub, subs)
         limits = _as_shown(spec.limits, profile)
         isolation = spec.isolation
-        sandbox = await self._ready_sandbox(isolation.tier).begin(
-            context=context, limits=limits, isolation=isolation
+        sandbox = await required.begin(
+            self._ready_sandbox(isolation.tier),
+            context=context,
+            limits=limits,
+            isolation=isolation,
         )
         try:
             started = ev.RunStarted(
@@ -273,7 +276,8 @@ def is_given(name: str) -> bool:
 
 async def jail_again(sandbox: Sandbox, started: ev.RunStarted, context: Context) -> SandboxRun:
     """Build the jail of an earlier run: what decided the outcome of its cells is as it was."""
-    return await sandbox.begin(
+    return await required.begin(
+        sandbox,
         context=context,
         limits=_as_shown(started.limits, started.profile),
         isolation=started.isolation,

@@ -6,6 +6,8 @@ themselves are probed by `sandboxes.self_check`; nothing is installed or changed
 
 import platform
 import sys
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,16 @@ from abyme.apps.tree import Style
 
 
 @click.command("doctor", short_help="Say what protects you on this machine.")
+@click.option(
+    "--require",
+    multiple=True,
+    metavar="LAYER",
+    help="Exit 1 if this layer of the jail is not on; `all`: if any is not. Repeatable.",
+)
 @options.JSON
-def command(*, as_json: bool) -> int:
+def command(*, require: tuple[str, ...], as_json: bool) -> int:
     """Say which layers of the jail are on here, and what to do about the others."""
-    report = examine()
+    report = examine(require)
     if as_json:
         failures.print_json(report)
     else:
@@ -29,24 +37,32 @@ def command(*, as_json: bool) -> int:
     return failures.ANSWERED if report["ready"] else failures.FAILED
 
 
-def examine() -> dict[str, Any]:
-    """Probe everything once."""
+def examine(require: Sequence[str] = ()) -> dict[str, Any]:
+    """Probe everything once; `docs/reference/cli.md` has the shape.
+
+    Raises:
+        ConfigError: no such layer.
+    """
     import asyncio  # noqa: PLC0415
 
+    from abyme.core.isolation import Isolation  # noqa: PLC0415
     from abyme.errors import SandboxError  # noqa: PLC0415
     from abyme.run.folders import version  # noqa: PLC0415
     from abyme.run.spec import cache_dir, data_dir  # noqa: PLC0415
-    from abyme.sandboxes.self_check.layers import survey  # noqa: PLC0415
+    from abyme.sandboxes.self_check import host, layers  # noqa: PLC0415
 
-    layers: list[dict[str, Any]] = []
+    isolation = Isolation(require=list(require))
+    found: list[dict[str, Any]] = []
     problem = None
     try:
-        layers = [
-            {"name": layer.name, "on": layer.on, "words": layer.words, "todo": layer.todo}
-            for layer in asyncio.run(survey())
-        ]
+        found = [asdict(layer) for layer in asyncio.run(layers.survey())]
     except SandboxError as error:
         problem = str(error)
+    jail = {"name": "jail", "available": problem is None, "why": problem or ""}
+    others = [asdict(tier) for tier in asyncio.run(host.other_tiers())]
+    missing = isolation.lacks([layer["name"] for layer in found if layer["on"]])
+    if problem is None and missing:
+        problem = f"required and not on: {', '.join(missing)}"
     folders = {"runs": data_dir() / "runs", "cache": cache_dir()}
     writable = {name: _is_writable(path) for name, path in folders.items()}
     if problem is None and not all(writable.values()):
@@ -58,7 +74,13 @@ def examine() -> dict[str, Any]:
         "abyme": version(),
         "python": f"{platform.python_version()} ({sys.executable})",
         "kernel": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "layers": layers,
+        "machine": platform.machine(),
+        "privilege": host.privilege(),
+        "cgroup": asdict(host.cgroup()),
+        "mseal": host.has_mseal(),
+        "layers": found,
+        "missing": missing,
+        "tiers": [jail, *others],
         "folders": {
             name: {"path": str(path), "writable": writable[name]} for name, path in folders.items()
         },
@@ -75,11 +97,11 @@ def _is_writable(path: Path) -> bool:
 
 
 def _print(report: dict[str, Any], terminal: Terminal) -> None:
-    for name in ("abyme", "python", "kernel"):
-        terminal.say(f"{name:<8}  {report[name]}")
+    for name in ("abyme", "python", "kernel", "privilege"):
+        terminal.say(f"{name:<9}  {report[name]}")
     for name, folder in report["folders"].items():
         note = "" if folder["writable"] else "  (cannot be written)"
-        terminal.say(f"{name:<8}  {folder['path']}{note}")
+        terminal.say(f"{name:<9}  {folder['path']}{note}")
     terminal.say("")
     widest = max((len(layer["name"]) for layer in report["layers"]), default=0)
     for layer in report["layers"]:
@@ -87,6 +109,11 @@ def _print(report: dict[str, Any], terminal: Terminal) -> None:
         terminal.line([mark, (f"  {layer['name']:<{widest}}  {layer['words']}", "")])
         if layer["todo"] and not layer["on"]:
             terminal.line([(f"       {layer['todo']}", "dim")])
+    terminal.say("")
+    widest = max(len(tier["name"]) for tier in report["tiers"])
+    for tier in report["tiers"]:
+        state = "can be had" if tier["available"] else f"not here: {tier['why']}"
+        terminal.say(f"{tier['name']:<{widest}}  {state}")
     terminal.say("")
     off = sum(not layer["on"] for layer in report["layers"])
     if report["ready"] and off:

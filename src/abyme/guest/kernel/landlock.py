@@ -28,8 +28,8 @@ READING = READ_FILE | READ_DIR
 KEEPING_FILES = READING | WRITE_FILE | REMOVE_FILE | MAKE_REG | TRUNCATE
 """To write and remove files, and to rename them within their folder."""
 KILL, CONNECT = 62, 42
-_OPEN_ROOT = call_words(257, -100, b"/", os.O_RDONLY | os.O_DIRECTORY, 0)
-"""openat(AT_FDCWD). Numbers of x86_64."""
+_OPEN_ROOT = call_words(257, -100, b"/", 0o200000, 0)
+"""openat(AT_FDCWD, O_DIRECTORY). Numbers of x86_64."""
 _LOOPBACK_PORT_1 = struct.pack(
     "=HHL", socket.AF_INET, socket.htons(1), socket.htonl(0x7F000001)
 ) + bytes(8)

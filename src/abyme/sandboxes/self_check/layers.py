@@ -36,6 +36,9 @@ class LayerReport:
     words: str
     todo: str
     """What would switch it on; empty where it is on."""
+    source: str = ""
+    required: bool = False
+    """Without it nothing runs."""
 
 
 ALLOW_USERNS: Final = (
@@ -52,6 +55,8 @@ LAYERS: Final[Sequence[Layer]] = (
           "back", ALLOW_USERNS, "pid_namespaces(7)"),
     Layer("ipc_namespace", "no shared memory or queue of others", ALLOW_USERNS,
           "ipc_namespaces(7)"),
+    Layer("uts_namespace", "the name of this host is not shown", ALLOW_USERNS,
+          "uts_namespaces(7)"),
     Layer("landlock", "no file may be opened, even if one could be named",
           "boot with `landlock` in lsm= (Linux 5.13 or newer)", "landlock(7)"),
     Layer("seccomp", "only harmless system calls are answered",
@@ -62,6 +67,8 @@ LAYERS: Final[Sequence[Layer]] = (
           "capabilities(7)", required=True),
     Layer("rlimits", "memory, processes and files are limited", NEWER_KERNEL, "setrlimit(2)",
           required=True),
+    Layer("descriptors", "nothing is open but the wire and /dev/null", NEWER_KERNEL,
+          "close_range(2)", required=True),
     Layer("empty_environment", "no variable of yours, so no key, is there", NEWER_KERNEL,
           "environ(7)", required=True),
     Layer("sealed_view", "native code cannot replace the context in its memory",
@@ -90,4 +97,5 @@ async def survey() -> list[LayerReport]:
 
 
 def _report(layer: Layer, *, on: bool) -> LayerReport:
-    return LayerReport(layer.name, on, layer.words, "" if on else layer.todo)
+    todo = "" if on else layer.todo
+    return LayerReport(layer.name, on, layer.words, todo, layer.source, layer.required)
