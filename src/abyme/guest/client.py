@@ -93,9 +93,16 @@ class Client:
         with self._interrupts, self._sending:
             try:
                 for packet in ready:
-                    self._put(packet)
+                    self._send(packet)
             except OSError:
                 raise HostGone from None
+
+    def _send(self, packet: bytes) -> None:
+        try:
+            self._put(packet)
+        except BlockingIOError:  # a cell has set a flag that outlives it
+            os.set_blocking(self._fd, True)
+            self._put(packet)
 
     def connected(self) -> bool:
         """Tell whether the descriptor is still the host's and the host still there."""

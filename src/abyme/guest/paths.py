@@ -1,9 +1,10 @@
 """The host's folders taken out of what Python shows: file names, prefixes, the interpreter's own.
 
-Decides what stands in their place: `PYTHON` for the folder of the interpreter, nothing for the one
-that the engine lies in. So a traceback, a warning or `module.__file__` tells nothing of the
-host (a home folder has its owner's name in it), and reads the same on every host. Works once, in
-the fork server, on what is loaded then; after it nothing can be loaded.
+Decides what stands in their place: `PYTHON` for the folder of the interpreter, `PACKAGES` for those
+of guest packages, nothing for the one that the engine lies in. So a traceback, a warning or
+`module.__file__` tells nothing of the host (a home folder has its owner's name in it), and reads
+the same on every host. Works once, in the fork server, on what is loaded then; after it nothing
+can be loaded.
 
 Not hidden from native code: the loader and the C side of the interpreter keep their own copies.
 """
@@ -11,12 +12,15 @@ Not hidden from native code: the loader and the C side of the interpreter keep t
 import _imp  # what importlib itself moves file names with
 import gc
 import os
+import platform
 import sys
 import sysconfig
+from collections.abc import Sequence
 from types import FunctionType, ModuleType
 from typing import Any, Final
 
 PYTHON: Final = "/python"
+PACKAGES: Final = "/packages"
 _fix_file = _imp._fix_co_filename  # type: ignore[attr-defined]  # noqa: SLF001 - no other keeps the code
 OF_SYS: Final = (
     *("prefix", "exec_prefix", "base_prefix", "base_exec_prefix", "executable", "_base_executable"),
@@ -27,11 +31,12 @@ OF_SYS: Final = (
 class Hidden:
     """Folders of the host, and what to call them."""
 
-    def __init__(self, engine_parent: str) -> None:
+    def __init__(self, engine_parent: str, packages: Sequence[str] = ()) -> None:
         prefixes = {sys.base_prefix, sys.base_exec_prefix, sys.prefix, sys.exec_prefix}
         prefixes |= {os.path.realpath(one) for one in prefixes}
         prefixes.add(sysconfig.get_config_var("userbase") or "")
         names = {one: PYTHON for one in prefixes if len(one) > 1}
+        names |= dict.fromkeys(packages, PACKAGES)
         names[engine_parent] = ""
         self._names = sorted(names.items(), key=lambda pair: -len(pair[0]))
 
@@ -53,9 +58,12 @@ class Hidden:
         return given
 
 
-def hide(engine_parent: str) -> None:
-    """Rename them in all that is loaded. `engine_parent` is the folder above the engine's."""
-    hidden = Hidden(engine_parent)
+def hide(engine_parent: str, packages: Sequence[str] = ()) -> None:
+    """Rename them in all that is loaded. `engine_parent` is the folder above the engine's,
+    `packages` are folders that guest packages were loaded from.
+    """
+    hidden = Hidden(engine_parent, packages)
+    platform._uname_cache = None  # type: ignore[attr-defined]  # noqa: SLF001 - it has the host's name
     for name in OF_SYS:
         setattr(sys, name, hidden.value(getattr(sys, name, None)))
     files: dict[str, str] = {}

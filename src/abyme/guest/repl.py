@@ -71,6 +71,7 @@ class Repl:
 
     def __init__(self, kit: Kit, *, output_chars: int, alone: bool, snapshots: bool) -> None:
         self._kit = kit
+        self._builtins = kit.namespace.get("__builtins__")
         self._output_chars = output_chars
         self._alone = alone
         self._snapshots = snapshots
@@ -204,6 +205,7 @@ class Repl:
         kit = self._kit
         kit.view.restore()
         kit.namespace.update(kit.surface.names)
+        kit.namespace["__builtins__"] = self._builtins
         kit.surface.begin()
         kit.gate.begin()
         kit.interrupts.install()
