@@ -11,6 +11,7 @@ import json
 import os
 import select
 import signal
+import site
 import struct
 import sys
 import sysconfig
@@ -19,7 +20,6 @@ from pathlib import Path
 HERE = Path(sys.argv[0]).parent
 LANDLOCK_CREATE_RULESET = 444
 ENOSYS = 38
-PACKAGES = f"lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"
 
 
 def main(words):
@@ -85,7 +85,8 @@ def mounts(words):
             made += ["--ro-bind", f"/{name}", f"/{name}"]
     made += ["--ro-bind", str(HERE / "guest" / "abyme"), "/opt/abyme"]
     if (HERE / "packages").exists():
-        made += ["--ro-bind", str(HERE / "packages"), f"{sys.base_prefix}/{PACKAGES}"]
+        place = next(filter(os.path.isdir, site.getsitepackages([sys.base_prefix])))
+        made += ["--ro-bind", str(HERE / "packages"), place]
     for word in words:
         if word.startswith("--volume="):
             source, place, _ = word.removeprefix("--volume=").split(":")
