@@ -19,6 +19,7 @@ from abyme.core.isolation import Isolation
 from abyme.core.limits import Limits
 from abyme.errors import SandboxError, SandboxUnavailable
 from abyme.sandboxes.wasm import Wasm, folder
+from abyme.sandboxes.wasm.passing import TRAPPED
 from abyme.testing import ScriptedModel
 
 needs_wasm()
@@ -132,9 +133,14 @@ def test_random_numbers_follow_the_seed(bench):
 class TestRolledBack:
     """Another REPL takes the place of one that had to be killed."""
 
+    @pytest.fixture(scope="class")
+    def hasty(self):
+        with wasm_bench(cell_timeout_s=1) as made:
+            yield made
+
     @pytest.fixture
-    def repl(self):
-        with wasm_bench(cell_timeout_s=1) as bench, bench.repl() as made:
+    def repl(self, hasty):
+        with hasty.repl() as made:
             yield made
 
     def test_a_cell_that_never_ends_is_rolled_back_and_names_are_as_before(self, repl):
@@ -277,3 +283,33 @@ def test_a_whole_run_goes_through_bombs_and_children(tmp_path):
 
     assert (answer.value, answer.status) == (["14", 2], "answered")
     assert [one.quote for one in answer.evidence] == ["two needle"]
+
+
+def test_a_session_that_is_closed_leaves_no_folder_and_no_process():
+    own = from_value("its own")
+    with wasm_bench() as bench:
+        with bench.repl(context=own) as repl:
+            child = repl.session._place._child._process
+            assert repl.out("context") == "'its own'\n"
+        assert [one.name for one in bench.run._folder.path.iterdir() if one.name.isdigit()] == []
+        assert child.returncode == -9
+    own.close()
+
+
+def test_a_cell_that_goes_on_after_it_has_told_its_end_is_ended():
+    """It has changed the engine: nobody would count its time any more."""
+    code = """
+import gc, sys
+frame = sys._getframe()
+while frame and "run_next" != frame.f_code.co_name: frame = frame.f_back
+repl = frame.f_locals["self"]
+send = repl._kit.client.send_packets
+def send_and_stay(ready):
+    send(ready)
+    while True: pass
+type(repl._kit.client).send_packets = lambda self, ready: send_and_stay(ready)
+"""
+    with wasm_bench() as bench, bench.repl() as repl:
+        child = repl.session._place._child
+        assert repl.cell(code).ended == "clean"
+        assert repl.loop.run_until_complete(child.status()) == TRAPPED

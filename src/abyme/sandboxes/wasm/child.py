@@ -76,6 +76,7 @@ def main() -> None:
             session.execute(RUN)
         except eryx.EryxError:
             end(TRAPPED)
+        outbox.cell_over()
         inbox.forget(cell)
 
 

@@ -34,8 +34,13 @@ PIECE_BYTES: Final = 16 << 20
 class Place:
     """Where a REPL lives."""
 
+    own: Path
     told: Path
     context: Path
+
+    def remove(self) -> None:
+        """Remove it, with a context of its own. Safe to repeat."""
+        shutil.rmtree(self.own, ignore_errors=True)
 
     def again(self) -> "Place":
         """Make it empty, for another REPL in the place of one that is gone.
@@ -89,7 +94,7 @@ class RunFolder:
         """
         self._repls += 1
         own = self.path / str(self._repls)
-        place = Place(own / "told", (self.path if context is None else own) / "context")
+        place = Place(own, own / "told", (self.path if context is None else own) / "context")
         try:
             own.mkdir()
             if context is not None:

@@ -8,6 +8,7 @@ frame, and a wire without a host, end the process.
 import contextlib
 import os
 import queue
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, NoReturn
@@ -19,6 +20,9 @@ TRAPPED: Final = 70
 """Exit status of a process whose interpreter has ended in a cell."""
 CELL: Final = b'{"t":"cell",'
 """How the frame begins that says: run it."""
+FINISHED: Final = b'{"t":"finished",'
+LINGER_S: Final = 2.0
+"""What a cell may still do when it has told its end: nobody counts its time any more."""
 
 
 class Outbox:
@@ -27,6 +31,13 @@ class Outbox:
     def __init__(self, wire: PacketStream) -> None:
         self._wire = wire
         self._bytes = bytearray()
+        self._lingers: threading.Timer | None = None
+
+    def cell_over(self) -> None:
+        """Note that the interpreter has ended the cell that it has told the end of."""
+        if self._lingers is not None:
+            self._lingers.cancel()
+            self._lingers = None
 
     def take(self, data: bytes) -> None:
         """Take the next bytes; called in a thread of the interpreter's."""
@@ -38,8 +49,12 @@ class Outbox:
             whole = HEADER.size + size
             if len(self._bytes) < whole:
                 return
-            self.send_all(packets(bytes(self._bytes[:whole])))
+            frame = bytes(self._bytes[:whole])
             del self._bytes[:whole]
+            if frame.startswith(FINISHED, HEADER.size) and self._lingers is None:
+                self._lingers = threading.Timer(LINGER_S, end, [TRAPPED])
+                self._lingers.start()
+            self.send_all(packets(frame))
 
     def send(self, frame: dict[str, object]) -> None:
         """Send a frame of this program's own."""

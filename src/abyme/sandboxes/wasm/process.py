@@ -7,11 +7,12 @@ alone, so that it needs nothing of Linux.
 """
 
 import asyncio
+import contextlib
 import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final, cast
 
 from abyme.errors import SandboxUnavailable
 from abyme.sandboxes.wasm.stream import PacketStream
@@ -54,31 +55,23 @@ def start(order: dict[str, Any], wire: PacketStream, errors: Any, temporary: Pat
     Raises:
         OSError: it cannot be started.
     """
-    program = Path(__file__).with_name("child.py")
     windows = sys.platform == "win32"
-    try:
+    with wire:
         process = subprocess.Popen(  # noqa: S603 - our own program, by full path
-            [sys.executable, "-s", "-P", str(program)],
+            [sys.executable, "-s", "-P", str(Path(__file__).with_name("child.py"))],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=errors,
             env=_environment(temporary),
+            cwd=temporary,
             pass_fds=() if windows else (wire.fileno(),),
             start_new_session=not windows,
         )
         given: int | str = wire.fileno()
         if sys.platform == "win32":
             given = wire.share(process.pid).hex()
-    finally:
-        if not windows:
-            pass
-    assert process.stdin is not None
-    try:
-        process.stdin.write(json.dumps({**order, "wire": given}).encode())
-        process.stdin.close()
-    except OSError:
-        process.kill()
-    wire.close()
+        with contextlib.suppress(BrokenPipeError), cast("IO[bytes]", process.stdin) as stdin:
+            stdin.write(json.dumps({**order, "wire": given}).encode())
     return Child(process)
 
 

@@ -6,8 +6,8 @@ is dead, and the run decides. What it takes is the time of all earlier cells. A 
 broken the rules of the wire is not brought back.
 """
 
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, Final
+from collections.abc import Coroutine, Sequence
+from typing import Any, Final, Protocol
 
 from abyme.core import effects as do
 from abyme.core import events as ev
@@ -24,21 +24,29 @@ from abyme.sandboxes.wired.session import OnEvent, WiredSession
 CRASHED: Final = "crashed (in the interpreter)"
 
 
+class Repls(Protocol):
+    """Where the REPLs of one session live, one after the other."""
+
+    async def again(self) -> WiredSession:
+        """Open another one like the first."""
+        ...
+
+    async def died(self, session: WiredSession) -> int:
+        """Tell the exit status of one."""
+        ...
+
+    async def leave(self) -> None:
+        """Remove what they had. Safe to repeat."""
+        ...
+
+
 class RestoringSession:
     """Implements `abyme.ports.Session`."""
 
-    def __init__(
-        self,
-        node: NodeId,
-        session: WiredSession,
-        again: Callable[[], Awaitable[WiredSession]],
-        died: Callable[[WiredSession], Awaitable[int]],
-    ) -> None:
-        """`again` opens another REPL like the first; `died` tells the exit status of one."""
+    def __init__(self, node: NodeId, session: WiredSession, place: Repls) -> None:
         self._node = node
         self._session = session
-        self._again = again
-        self._died = died
+        self._place = place
         self._closed = False
         self._done: list[do.DoneCell] = []
         self._asked: dict[BatchId, tuple[bytes, ...]] = {}
@@ -97,6 +105,7 @@ class RestoringSession:
         """Kill every process of the session. Safe to repeat."""
         self._closed = True
         await self._session.aclose()
+        await self._place.leave()
 
     def _heard(self, event: ev.CallsRequested | ev.AnswerSubmitted, on_event: OnEvent) -> None:
         if isinstance(event, ev.CallsRequested):
@@ -126,11 +135,11 @@ class RestoringSession:
         Raises:
             SandboxError: it cannot be made, or is not as it was.
         """
-        status = await self._died(self._session)
+        status = await self._place.died(self._session)
         if end.limit is None:
             why = CRASHED if status == TRAPPED else crash(status)
             end = End(why, end.reached, end.compute_s)
-        self._session = await self._again()
+        self._session = await self._place.again()
         if self._closed:
             await self._session.aclose()
             raise error

@@ -103,24 +103,19 @@ class WasmRun:
         """Start a REPL; see `abyme.ports.SandboxRun.open`."""
         own = None if context is None or context is self._context else context
         place = await asyncio.to_thread(self._folder.place, own)
-        children: dict[WiredSession, process.Child] = {}
-
-        async def again() -> WiredSession:
-            session, child = await self._started(await asyncio.to_thread(place.again), seed)
-            children.clear()
-            children[session] = child
-            return session
-
-        async def died(session: WiredSession) -> int:
-            await session.aclose()
-            return await children[session].status()
-
-        session = RestoringSession(NodeId(node), await again(), again, died)
+        repls = _Repls(self, place, seed)
+        session = RestoringSession(NodeId(node), await repls.again(), repls)
         self._sessions = [one for one in self._sessions if not one.closed]
         self._sessions.append(session)
         return session
 
-    async def _started(self, place: Place, seed: int) -> tuple[WiredSession, process.Child]:
+    async def started(self, place: Place, seed: int) -> tuple[WiredSession, process.Child]:
+        """Start a process with a REPL, and wait until it has verified its layers.
+
+        Raises:
+            SandboxUnavailable: a layer is not on.
+            SandboxError: it cannot be started.
+        """
         wire, theirs = pair()
         control, unused = socket.socketpair()
         unused.close()
@@ -151,6 +146,9 @@ class WasmRun:
                 errors.seek(0)
                 said = errors.read().decode("utf-8", "replace").strip().splitlines()[-1:]
                 raise SandboxUnavailable(f"{error}{': ' if said else ''}{''.join(said)}") from None
+            except asyncio.CancelledError:
+                await session.aclose()
+                raise
         return session, child
 
     def _inside(self, seed: int) -> dict[str, object]:
@@ -166,6 +164,28 @@ class WasmRun:
         sessions, self._sessions = self._sessions, []
         await asyncio.gather(*(session.aclose() for session in sessions))
         await asyncio.to_thread(self._folder.remove)
+
+
+class _Repls:
+    """Implements `abyme.sandboxes.wasm.restoring.Repls`."""
+
+    def __init__(self, run: WasmRun, place: Place, seed: int) -> None:
+        self._run = run
+        self._place = place
+        self._seed = seed
+        self._child: process.Child | None = None
+
+    async def again(self) -> WiredSession:
+        place = await asyncio.to_thread(self._place.again)
+        session, self._child = await self._run.started(place, self._seed)
+        return session
+
+    async def died(self, session: WiredSession) -> int:
+        await session.aclose()
+        return 1 if self._child is None else await self._child.status()
+
+    async def leave(self) -> None:
+        await asyncio.to_thread(self._place.remove)
 
 
 def check_installed() -> Path:
