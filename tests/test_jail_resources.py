@@ -205,6 +205,15 @@ def test_100_mb_in_one_print_are_cut_in_the_jail(roomy):
         assert len(finished.output) < 10_100
 
 
+def test_output_without_end_leaves_the_cell_its_memory_and_is_shown(hasty):
+    with hasty.repl() as repl:
+        needs_snapshots(repl)
+        finished = repl.cell("print('first')\nwhile True: print('x' * 1000)")
+
+        assert (finished.ended, finished.limit) == ("rolled_back", "cell_timeout_s")
+        assert finished.output.startswith("first\nx")
+
+
 def test_a_repl_works_on_when_a_cell_holds_every_descriptor(hasty):
     with hasty.repl() as repl:
         fills = "import os\nheld = []\ntry:\n    while True: held.append(os.pipe())\nexcept OSError"

@@ -248,6 +248,7 @@ class ForkServer:
             mine = {SESSION_FD} if confined is None else {SESSION_FD, CONFINED_FD}
             layers = self._lock_down(kit, order, mine)
             self._close_gate(kit, order)
+            kit.sink.bound(order.memory_bytes)
             limit = order.output_chars
             repl = Repl(kit, output_chars=limit, alone=alone, snapshots=snapshots)
             gc.freeze()

@@ -1,7 +1,7 @@
 """Where a cell's output goes: stdout, stderr and echo in one, in order.
 
-Decides what is kept. The whole output up to `MAX_KEPT_CHARS` is kept for
-`last_output`; of what the model is shown the head and the tail stay, and the
+Decides what is kept. The whole output up to `MAX_KEPT_CHARS`, or what its memory has room for, is
+kept for `last_output`; of what the model is shown the head and the tail stay, and the
 middle is counted. Writing is cheap whatever the size of the pieces: they are
 joined a thousand at a time.
 """
@@ -11,6 +11,8 @@ import threading
 from dataclasses import dataclass
 
 MAX_KEPT_CHARS = 128 << 20
+MEMORY_SHARE = 4
+"""Bytes that a REPL process may have, for each character that is kept."""
 JOIN_EVERY = 1000
 
 
@@ -37,7 +39,12 @@ class Sink(io.TextIOBase):
         self._pieces: list[str] = []
         self._chars = 0
         self._lost_chars = 0
+        self._most_chars = MAX_KEPT_CHARS
         self.buffer = _Bytes(self)
+
+    def bound(self, memory_bytes: int) -> None:
+        """Keep no more than a process has room for, twice while it is cut, of one byte each."""
+        self._most_chars = min(MAX_KEPT_CHARS, memory_bytes // MEMORY_SHARE)
 
     def write(self, text: str) -> int:
         """Add text.
@@ -50,7 +57,7 @@ class Sink(io.TextIOBase):
             raise TypeError(msg)
         size = len(text)
         with self._lock:
-            if self._chars + size > MAX_KEPT_CHARS:
+            if self._chars + size > self._most_chars:
                 self._shrink()
             self._pieces.append(text if type(text) is str else str.__str__(text))
             self._chars += size
@@ -86,7 +93,7 @@ class Sink(io.TextIOBase):
     def _shrink(self) -> None:
         """Endless output: keep the first half and the last quarter of what is allowed."""
         text = "".join([*self._blocks, *self._pieces])
-        head, tail = MAX_KEPT_CHARS // 2, MAX_KEPT_CHARS // 4
+        head, tail = self._most_chars // 2, self._most_chars // 4
         if len(text) <= head + tail:
             return
         self._lost_chars += len(text) - head - tail
