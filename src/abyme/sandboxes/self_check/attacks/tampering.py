@@ -111,12 +111,12 @@ ATTACKS: Final[tuple[Behaviour, ...]] = (
         "code = type(submit.__wrapped__.__self__).cite\n"
         "code.__code__ = (lambda self, hit: {'document': 0, 'start': 0, 'end': 6, 'quote': 'forged'}).__code__\n"
         "submit(6, evidence=[cite('x')])", "print('held')", judge=not_believed),
-    shaped("context.documents", "A mapping of documents cannot be changed by its methods.", "documents",
+    shaped("context.documents_changed", "A mapping of documents cannot be changed by its methods.", "documents",
         "got = []\n"
         "for way in (lambda: context.__setitem__('a.txt', 'forged'), lambda: context.update({'a.txt': 'forged'}), lambda: context.pop('a.txt'),\n"
         "            lambda: context.clear(), lambda: context.__delitem__('a.txt'), lambda: context.__ior__({})):\n"
         "    try: way(); got.append(way)\n    except (TypeError, AttributeError, NotImplementedError): pass\n"
         "print('HOLE' if got or context['a.txt'] != 'one\\ntwo\\n' else 'held')"),
-    shaped("context.list", "A list of texts that a cell has changed is not what the host checks by.", "list",
+    shaped("context.list_changed", "A list of texts that a cell has changed is not what the host checks by.", "list",
         "try: context[0] = 'forged'\nexcept TypeError: pass\nsubmit(7, evidence=['forged'])\nprint('held')", judge=not_believed),
 )  # fmt: skip
