@@ -4,7 +4,7 @@ import pytest
 from msgspec import structs
 from recorded_run import CHILD, EVENTS, RECORDS, reserved, settled
 
-from abyme.apps.tree import describe_calls, differing, draw, going_on, totals
+from abyme.apps.tree import describe_calls, describe_violations, differing, draw, going_on, totals
 from abyme.apps.view import RunView, first_line, parent_of
 from abyme.core import events as ev
 from abyme.core.ids import ROOT, BatchId, NodeId
@@ -219,6 +219,17 @@ def test_a_batch_that_was_refused_and_asked_for_again_has_nothing_that_is_the_sa
     assert counters(asks("p", "q", batch=1), asks("p", "q", batch=2), *again) == (
         "4 sub-calls: 2 done"
     )
+
+
+def test_what_a_cell_tried_to_import_and_may_not_is_named_in_bounds() -> None:
+    def told(*names: str) -> str:
+        ended = ev.CellFinished(cell=1, output="", ended="raised", violations=list(names))
+        run = run_of((ROOT, ev.CellStarted(cell=1, code="x")), (ROOT, ended))
+        return describe_violations(run.nodes[ROOT].cells[0])
+
+    assert told() == ""
+    assert told("socket", "evil\x1b[31m") == "refused import: socket, evil\\x1b[31m"
+    assert told("a", "b", "c", "d", "e") == "refused import: a, b, c, 2 more"
 
 
 def test_what_is_asked_for_afresh_or_made_anew_is_not_the_same() -> None:

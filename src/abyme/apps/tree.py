@@ -19,6 +19,8 @@ Line: TypeAlias = list[tuple[str, Style]]
 
 MAX_CHILDREN = 6
 """Children of one cell that are drawn; the others are counted."""
+MAX_VIOLATIONS = 3
+VIOLATION_CHARS = 80
 LEAST_CODE = 12
 MAX_NAMES = 8
 """Of variables that differ."""
@@ -113,6 +115,15 @@ def describe_calls(cell: CellView) -> str:
     return ", ".join(parts)
 
 
+def describe_violations(cell: CellView) -> str:
+    """Name what a cell tried to import and may not; empty if it did not try."""
+    names = [] if cell.finished is None else cell.finished.violations
+    if not names:
+        return ""
+    more = f", {len(names) - MAX_VIOLATIONS:,} more" if len(names) > MAX_VIOLATIONS else ""
+    return f"refused import: {safe_line(', '.join(names[:MAX_VIOLATIONS]), VIOLATION_CHARS)}{more}"
+
+
 def _ended(calls: Sequence[CallView], more: str = "") -> str:
     done, failed = _in_state(calls, "done"), _in_state(calls, "failed")
     return f"{done:,} done{more}" + (f", {failed:,} failed" if failed else "")
@@ -202,7 +213,7 @@ def _cell(cell: CellView, indent: str, width: int) -> Line:
     word, style = how_it_ended(cell)
     calls = describe_calls(cell)
     took = "" if cell.ended_s is None else duration(cell.ended_s - cell.started_s)
-    facts = " · ".join(part for part in (calls, took) if part)
+    facts = " · ".join(part for part in (calls, describe_violations(cell), took) if part)
     number = f"{cell.number} "
     room = width - len(indent) - len(number) - len(word) - len(facts) - 5
     if room < LEAST_CODE and facts:

@@ -266,6 +266,8 @@ class SessionRebuilt(Event, frozen=True, kw_only=True, tag="session_rebuilt"):
     """How many were run."""
     differs: list[Difference] = []
     """Cells that did not come out as they had."""
+    packages: list[str] = []
+    """As in `SessionOpened`; they may have been brought up to date meanwhile."""
 
 
 class CallReserved(Event, frozen=True, kw_only=True, tag="call_reserved"):

@@ -26,6 +26,8 @@ from abyme.core.transcript import (
     answer_shape,
     differences,
     end_nears,
+    loaded,
+    other_packages,
     status_line,
     went_on,
 )
@@ -167,6 +169,8 @@ class Machine:
     """Where it stood when the run was cut off, while its REPL is rebuilt."""
     _code: str = ""
     """Of the running cell."""
+    _packages: tuple[str, ...] = ()
+    """Guest packages of its REPL, as the model was told."""
     _wrong: int = 0
     """Answers that were not of the right shape."""
     _too_long: int = 0
@@ -255,7 +259,8 @@ class Machine:
 
     def _opened(self, event: ev.SessionOpened, budget: Budget) -> Step:
         status = self._status(budget, self.turn + 1)
-        question = self.question + answer_shape(self.schema)
+        self._packages = tuple(event.packages)
+        question = self.question + answer_shape(self.schema) + loaded(self._packages)
         self._transcript.question(question, event.preview or self.preview, status)
         if (most := self._room.first) is not None:
             self._transcript.cut_preview(most)
@@ -281,6 +286,9 @@ class Machine:
         """Go on where the REPL was lost, or the run cut off."""
         before, self._interrupted = self._interrupted, None
         news = differences(event.differs) if before is None else went_on(event.differs)
+        if (now := tuple(event.packages)) != self._packages:
+            self._packages = now
+            news = "; ".join(part for part in (news, other_packages(now)) if part)
         if before is State.RUNNING and self.closing is None:
             self.state = before
             self._notes.append(f"{news}; this cell was run again from its beginning")

@@ -394,6 +394,20 @@ def _names(names: Sequence[str]) -> str:
     return f" ({shown})" if shown else ""
 
 
+def loaded(packages: Sequence[str]) -> str:
+    """Name the packages that a cell can import; nothing where there are none."""
+    return f"\n\n[packages that can be imported: {_packages(packages)}]" if packages else ""
+
+
+def other_packages(packages: Sequence[str]) -> str:
+    """Say that the packages are no longer those that the model was told of."""
+    return f"packages that can be imported now: {_packages(packages) or 'none'}"
+
+
+def _packages(packages: Sequence[str]) -> str:
+    return ", ".join(words.plain(one, MAX_NOTE_CHARS) for one in packages[:MAX_CHANGED])
+
+
 def answer_shape(schema: dict[str, Any] | None) -> str:
     """Tell of the schema that the answer must fit; nothing where there is none."""
     if schema is None:

@@ -9,8 +9,9 @@ may be out of place, and then does no harm.
 import inspect
 import linecache
 import re
+import sys
 from errno import EPERM
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import Final
 
 from abyme.guest.ceilings import passed
@@ -19,6 +20,7 @@ from abyme.guest.places import Hit, Hits
 NETWORK: Final = frozenset({"gaierror", "URLError"})
 SLIPS: Final = (AttributeError, TypeError, ValueError)
 """Not what is derived from them: that may be the model's own."""
+MAX_PACKAGES: Final = 20
 A_HIT: Final = "a hit is (name, line, text): for name, line, text in grep(...)"
 UNPACKED: Final = re.compile(r"(?:too many|not enough) values to unpack|tuple indices must be")
 WORD: Final = re.compile(r"[^\W\d]\w*")
@@ -29,10 +31,25 @@ def advice(error: BaseException) -> list[str]:
     if ceiling := passed(error):
         return ceiling
     if isinstance(error, ModuleNotFoundError):
-        return ["only the standard library is here, without what needs files or a network"]
+        return [_absent(error.name or "")]
     if any(type(error) is kind for kind in SLIPS):
         return [A_HIT] if _is_of_hits(error) else []
     return _missing_here(error) if isinstance(error, OSError) else []
+
+
+def _absent(name: str) -> str:
+    """Say what can be imported in place of a module that was not found."""
+    packages = sorted(
+        one
+        for one, module in list(sys.modules.items())
+        if type(module) is ModuleType and vars(module).get("__spec__") is not None
+        if type(one) is str and one.isidentifier() and not one.startswith("_")
+        if one not in sys.stdlib_module_names and one != "abyme"
+    )
+    if name.partition(".")[0] in packages:
+        return "this part of the package was not loaded when the run began, and cannot be now"
+    beside = "".join(f", {one}" for one in packages[:MAX_PACKAGES])
+    return f"only the standard library{beside} is here, without what needs files or a network"
 
 
 def _missing_here(error: OSError) -> list[str]:

@@ -20,14 +20,17 @@ from importlib import metadata
 from types import CodeType, ModuleType
 from typing import Any, Final
 
+from abyme.guest.imports import REFUSED
+
 MAX_LAZY: Final = 5_000
 """Modules looked through for imports inside functions."""
 LEFT_OUT: Final = frozenset(
-    {"benchmarks", "conftest", "distutils", "f2py", "setup", "testing", "tests"}
+    {
+        *("__main__", "benchmarks", "conftest", "distutils", "experimental", "f2py", "setup"),
+        *("testing", "tests"),
+    }
 )
-"""Parts of packages that nobody needs to compute."""
-WARM_UP: Final[Mapping[str, str]] = {}
-"""By package: what it must have done once, so that it can be used without files."""
+"""Parts of packages that nobody needs to compute, or that do more than be loaded."""
 IMPORT: Final = dis.opmap["IMPORT_NAME"]
 
 
@@ -64,11 +67,11 @@ def load(order: Mapping[str, Any]) -> Loaded:
     try:
         for name in names:
             _load(name)
-        _load_lazy(_roots())
         versions = tuple(f"{name} {_version(name)}".rstrip() for name in names)
     finally:
         sys.path[:] = before
-        sys.path_importer_cache.clear()
+    _load_lazy(_roots())  # from folders of their own: no further package comes in by this
+    sys.path_importer_cache.clear()
     _must_be_alone(", ".join(names))
     return Loaded(names, versions, tuple(order["folders"]))
 
@@ -119,8 +122,12 @@ def _load_lazy(roots: set[str]) -> None:
         seen.update(todo)
         for name in todo:
             for wanted in _imported_in(sys.modules[name]):
-                if _root(wanted) in roots or _root(wanted) in sys.stdlib_module_names:
+                if _root(wanted) in roots or _is_harmless(wanted):
                     _try(wanted)
+
+
+def _is_harmless(name: str) -> bool:
+    return _root(name) in sys.stdlib_module_names and name not in REFUSED
 
 
 def _public_parts(package: ModuleType) -> Iterator[str]:
@@ -165,6 +172,8 @@ def _names(code: CodeType, package: str) -> Iterator[str]:
     level: Any = 0
     members: Any = None
     for instruction in dis.get_instructions(code):
+        if instruction.opname == "EXTENDED_ARG":
+            continue
         if instruction.opname != "IMPORT_NAME":
             level, members = members, instruction.argval
             continue
@@ -175,7 +184,8 @@ def _names(code: CodeType, package: str) -> Iterator[str]:
             except ImportError:
                 continue
         yield name
-        yield from (f"{name}.{member}" for member in members or () if member != "*")
+        if type(members) is tuple:
+            yield from (f"{name}.{member}" for member in members if member != "*")
 
 
 def _root(name: str) -> str:

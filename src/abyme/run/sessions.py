@@ -167,7 +167,8 @@ class Sessions:
             differs = gone(cells, str(error))
             if node not in self._unwanted:
                 await self._start(node, context)
-        return ev.SessionRebuilt(cells=len(cells), differs=differs)
+        packages = list(self._sessions[node].facts.packages)
+        return ev.SessionRebuilt(cells=len(cells), differs=differs, packages=packages)
 
     async def _start(self, node: NodeId, context: Context) -> Session:
         seed = fences.repl_seed(self._seed, node)

@@ -11,7 +11,7 @@ from typing import Final
 from abyme.apps.amounts import count, duration, size
 from abyme.apps.cli.terminal import Terminal
 from abyme.apps.safe_text import safe_line
-from abyme.apps.tree import describe_calls, how_it_ended, named, stopping
+from abyme.apps.tree import describe_calls, describe_violations, how_it_ended, named, stopping
 from abyme.apps.view import RunView, first_line
 from abyme.core import events as ev
 from abyme.core import retry
@@ -180,10 +180,8 @@ class Lines:
             case ev.CellFinished():
                 cell = self.view.nodes[node].cells[-1]
                 took = duration((cell.ended_s or 0.0) - cell.started_s)
-                calls = describe_calls(cell)
-                return f"cell {event.cell} {how_it_ended(cell)[0]} in {took}" + (
-                    f", {calls}" if calls else ""
-                )
+                more = (part for part in (describe_calls(cell), describe_violations(cell)) if part)
+                return ", ".join((f"cell {event.cell} {how_it_ended(cell)[0]} in {took}", *more))
             case ev.CallsRequested():
                 at_s = self.view.at_s
                 return self._asked.setdefault(node, Asked(at_s)).take(event, at_s)

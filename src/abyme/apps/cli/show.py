@@ -156,6 +156,8 @@ def _output(cell: "CellView", *, full: bool) -> Iterator["Line"]:
             yield from _block(text.rstrip("\n"), OUTPUT_LINES, full=full, mark="│ ", style=style)
     if cell.finished.dropped_chars:
         yield [(f"│ {cell.finished.dropped_chars:,} characters were cut out", "dim")]
+    if cell.finished.violations:
+        yield [(f"│ refused import: {safe_line(', '.join(cell.finished.violations))}", "warn")]
     for note in cell.finished.notes:
         yield [(f"│ note: {safe_line(note)}", "dim")]
     if cell.wrong is not None:
