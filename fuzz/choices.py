@@ -16,7 +16,7 @@ class Choices:
 
     @property
     def left(self) -> int:
-        return len(self._data) - self._at
+        return max(0, len(self._data) - self._at)
 
     def byte(self) -> int:
         self._at += 1

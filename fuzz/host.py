@@ -16,10 +16,19 @@ from typing import Any
 from abyme.core import events as ev
 from abyme.core.effects import Budget, Result
 from abyme.errors import ProtocolViolation, SandboxError
+from abyme.sandboxes.container.link import Link
 from abyme.sandboxes.wired import channel, frames
 from abyme.sandboxes.wired.body import Use
 from abyme.sandboxes.wired.session import WiredSession
-from abyme.wire import MAX_FRAME_BYTES, PACKET_BYTES, PacketReader, WireError, encode, packets
+from abyme.wire import (
+    MAX_FRAME_BYTES,
+    PACKET_BYTES,
+    Channel,
+    PacketReader,
+    WireError,
+    encode,
+    packets,
+)
 from fuzz.choices import Choices
 from fuzz.frames import FRAMES, MARK, spoil, valid
 
@@ -295,3 +304,47 @@ def many_packets(data: bytes) -> None:
             return
         assert body is None or len(body) == reader._length <= 1_000
         assert reader._body is None or len(reader._body) < reader._length
+
+
+def stream(data: bytes) -> None:
+    """A container's stream: what a session's wire gets was on it, and its end is seen."""
+    loop = HandClock()
+    try:
+        loop.run_until_complete(_linked(Choices(data)))
+    finally:
+        loop.close()
+
+
+async def _linked(choices: Choices) -> None:
+    link = Link(engine=None, name="none")  # type: ignore[arg-type]  # nothing is asked of it
+    pairs = {channel: socket.socketpair() for channel in (Channel.WIRE, Channel.CONTROL)}
+    link._sockets = {channel: ours for channel, (ours, _) in pairs.items()}
+    for ours in link._sockets.values():
+        ours.settimeout(0)
+    process, sent = FakeProcess(), b""
+    while choices.left:
+        body = choices.some()
+        channel = choices.pick((*Channel, 0, 7, 255))
+        size = len(body) + choices.pick((0, 0, 0, 0, 0, 0, 1, 200))
+        piece = channel.to_bytes(1, "big") + size.to_bytes(4, "big") + body
+        process.stdout.feed_data(piece)
+        sent += piece
+    process.stdout.feed_eof()
+    await link._from_container(process)  # type: ignore[arg-type]
+    assert link._answered.done()
+    for ours, theirs in pairs.values():
+        assert ours.fileno() == -1, "a session is not told that its container is gone"
+        theirs.settimeout(0)
+        got = b"".join(iter(lambda one=theirs: one.recv(1 << 16), b""))  # type: ignore[misc]
+        assert not got or got[:10] in sent
+        theirs.close()
+
+
+class FakeProcess:
+    """A container that has ended when its stream has."""
+
+    def __init__(self) -> None:
+        self.stdout = asyncio.StreamReader()
+
+    async def wait(self) -> int:
+        return 0

@@ -15,6 +15,7 @@ TARGETS: Final[Mapping[str, Target]] = {
     "session": host.session,  # sandboxes/wired/session, channel, batches, endings, ladder, words
     "frame": host.one_frame,  # sandboxes/wired/frames
     "packets": host.many_packets,  # wire.PacketReader
+    "stream": host.stream,  # sandboxes/container/link, wire.MessageReader
     "values": texts.counted_values,  # wire.has_more_values
     "index": texts.index,  # layout.read_index
     "journal": texts.journal_line,  # journals/codec

@@ -24,6 +24,9 @@ OPEN_TIMEOUT_S = 60.0
 END_GRACE_S = 3.0
 """For a container to end by itself and be removed; then the engine is told to kill it."""
 
+NOT_OF_THE_RELAY = (ValueError, KeyError, TypeError, OverflowError, RecursionError)
+"""What reading JSON of another shape raises."""
+
 
 class Link:
     """One container."""
@@ -125,7 +128,7 @@ class Link:
             while data := await process.stdout.read(READ_BYTES):
                 for channel, body in reader.feed(data):
                     await self._take(channel, body)
-        except (WireError, OSError, ValueError, KeyError, TypeError):
+        except (WireError, OSError, *NOT_OF_THE_RELAY):
             self.kill()  # whoever wrote that, it is not the relay
         if not self._answered.done():
             await process.wait()
@@ -136,7 +139,10 @@ class Link:
         if channel in self._sockets:
             await asyncio.get_running_loop().sock_sendall(self._sockets[channel], body)
         elif channel == Channel.ORDER and not self._answered.done():
-            self._answered.set_result(json.loads(body))
+            answer = json.loads(body)
+            if not isinstance(answer, dict) or not isinstance(answer.get("t"), str):
+                raise TypeError("no answer to an order")
+            self._answered.set_result({"why": "it did not say", **answer})
         elif channel == Channel.USE:
             told = json.loads(body)
             self._use = Use(
