@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -299,6 +300,18 @@ def test_an_engine_that_is_not_there_is_told(loop):
     isolation = Isolation(tier="container", engine="no-such-engine")
     with pytest.raises(SandboxUnavailable, match="'no-such-engine' is not on the PATH"):
         Bench(loop, isolation)
+
+
+def test_of_two_engines_the_one_that_answers_is_taken(loop, tmp_path, monkeypatch):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    silent, answers = StandIn(tmp_path / "a"), StandIn(tmp_path / "b")
+    silent.path.rename(silent.folder / "docker")
+    silent.lacks("daemon")
+    monkeypatch.setenv("PATH", f"{silent.folder}:{answers.folder}:{os.environ['PATH']}")
+    bench = Bench(loop, Isolation(tier="container"))
+    assert bench.run._engine.path == str(answers.path)
+    bench.close()
 
 
 def test_an_engine_without_the_image_says_how_to_build_it(loop, stand_in):

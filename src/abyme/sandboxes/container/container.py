@@ -33,7 +33,8 @@ class Container:
     """Implements `abyme.ports.Sandbox`."""
 
     def __init__(self) -> None:
-        self._swept = False
+        self._engines: dict[tuple[str, str, str], engines.Engine] = {}
+        """By what was asked for. Those that answered once are not asked again."""
 
     def warm_up(self) -> None:
         """Do nothing: a container is made for a context."""
@@ -47,10 +48,11 @@ class Container:
         hash_seed: int | None = None,
     ) -> "ContainerRun":
         """Prepare a run; see `abyme.ports.Sandbox.begin`."""
-        engine = await engines.find(isolation.engine, isolation.runtime, isolation.image)
-        if not self._swept:
-            await _sweep(engine)
-            self._swept = True
+        asked = (isolation.engine, isolation.runtime, isolation.image)
+        if asked not in self._engines:
+            self._engines[asked] = await engines.find(*asked)
+            await _sweep(self._engines[asked])
+        engine = self._engines[asked]
         seed = secrets.randbits(32) if hash_seed is None else hash_seed
         run = ContainerRun(engine, context, limits, isolation, seed % (MAX_HASH_SEED + 1))
         try:
