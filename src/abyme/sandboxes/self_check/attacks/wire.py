@@ -204,7 +204,7 @@ ATTACKS: Final[tuple[Behaviour, ...]] = (
     forged("wire.thread", "What a thread sends after its cell has ended is dropped.",
         "import threading, time\ncells = own.__class__\n"
         "def late():\n"
-        "    while own.open: time.sleep(0.001)\n"
+        "    while own.open and own.cell == number: time.sleep(0.001)\n"
         "    answer(number)\n    calls(number, batch + 50)\n"
         "thread = threading.Thread(target=late); thread.start()",
         then=("thread.join()", "print('held')"), judge=lambda seen: answered_nothing(seen) or asked_nothing(seen),
