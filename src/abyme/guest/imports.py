@@ -57,16 +57,16 @@ REFUSED: Final[Mapping[str, str]] = {
 """Module, or a name in one -> what to do instead. All that is below it is refused too."""
 STRICT: Final = frozenset(
     """
-    __future__ _strptime abc array bisect calendar cmath collections copy dataclasses datetime
-    decimal difflib enum fractions functools heapq itertools json math numbers operator pprint
-    random re statistics string textwrap time types typing unicodedata zoneinfo
+    __future__ _pylong _strptime abc array bisect calendar cmath collections copy dataclasses
+    datetime decimal difflib enum fractions functools heapq itertools json math numbers operator
+    pprint random re statistics string textwrap time types typing unicodedata zoneinfo
     """.split()  # noqa: SIM905
 )
 """Pure modules that compute, as the sandboxes of the literature have them (`math`, `json`, `re`),
 with those that go with them."""
 ALWAYS: Final = ("__future__",)
 """A directive to the compiler, whatever the list."""
-UNSAID: Final = frozenset({"_strptime", *ALWAYS})
+UNSAID: Final = frozenset({"_pylong", "_strptime", *ALWAYS})
 """May be imported, and is of no use to name."""
 ON_BEHALF: Final = frozenset({"importlib", "pkgutil", "pydoc"})
 """Modules whose functions import what they are told to: whoever has called them is asked for."""

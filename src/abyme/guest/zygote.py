@@ -36,7 +36,7 @@ random re reprlib secrets select shlex shutil signal socket stat statistics stri
 struct subprocess sys sysconfig tempfile textwrap threading time timeit token tokenize traceback
 sqlite3 tracemalloc types typing unicodedata unittest.mock urllib.error urllib.parse
 urllib.request uuid warnings weakref xml.dom.expatbuilder xml.dom.minidom xml.etree.ElementTree
-zipfile zlib zoneinfo _strptime
+zipfile zlib zoneinfo _pylong _strptime
 """.split()  # noqa: SIM905 - a list of a hundred lines says no more
 """After lock-down nothing can be loaded any more. A missing one is left out."""
 
