@@ -15,7 +15,7 @@ from wasm_doubles import needs_wasm, wasm_bench
 from abyme import RLM
 from abyme.contexts.sealed import from_value
 from abyme.core import events as ev
-from abyme.core.isolation import Isolation
+from abyme.core.isolation import LAYERS, Isolation
 from abyme.core.limits import Limits
 from abyme.errors import SandboxError, SandboxUnavailable
 from abyme.sandboxes.wasm import Wasm, folder
@@ -99,6 +99,7 @@ def test_every_layer_around_the_interpreter_is_on(shared):
     layers = shared.session.facts.layers
 
     assert layers[0] == "wasm"
+    assert set(layers) <= set(LAYERS["wasm"])
     assert set(layers) - {"user_namespace", "network_namespace", "ipc_namespace"} == {
         *("wasm", "landlock", "rlimits", "seccomp"),
         *("no_capabilities", "no_new_privileges"),
@@ -130,13 +131,14 @@ def test_random_numbers_follow_the_seed(bench):
     assert drawn[0] == drawn[1] != drawn[2]
 
 
+@pytest.fixture(scope="module")
+def hasty():
+    with wasm_bench(cell_timeout_s=1) as made:
+        yield made
+
+
 class TestRolledBack:
     """Another REPL takes the place of one that had to be killed."""
-
-    @pytest.fixture(scope="class")
-    def hasty(self):
-        with wasm_bench(cell_timeout_s=1) as made:
-            yield made
 
     @pytest.fixture
     def repl(self, hasty):

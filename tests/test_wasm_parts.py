@@ -1,5 +1,6 @@
 """Parts of the wasm tier that need no WebAssembly: on every Python."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from abyme.contexts.sealed import from_value
 from abyme.errors import SandboxUnavailable
 from abyme.guest.wasm.view import FileView, decoded
 from abyme.layout import ASCII, LATIN1, UCS2, UCS4
-from abyme.sandboxes.wasm import folder
+from abyme.sandboxes.wasm import folder, leftovers
 from abyme.sandboxes.wasm.stream import LENGTH, MAX_PACKET_BYTES, pair
 
 SRC = Path(tier.__file__).parents[3]
@@ -200,3 +201,21 @@ def test_a_process_that_is_broken_out_into_reaches_its_folders_and_nothing_else(
         f"its host: {refused}",
         "memory beyond the limit: MemoryError",
     ]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no flock")
+def test_what_a_killed_run_has_left_is_swept_and_what_lives_stays(tmp_path):
+    left, alive, young, other = (tmp_path / f"run-{n}" for n in ("left", "alive", "young", "x"))
+    for one in (left, alive, young):
+        one.mkdir()
+        (one / "text").write_text("of a document")
+    other.symlink_to(tmp_path)
+    held = leftovers.hold(alive)
+    for one in (left, alive):
+        os.utime(one, (0, 0))
+
+    leftovers.sweep(tmp_path, "run-")
+
+    os.close(held)
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["run-alive", "run-x", "run-young"]
+    assert (alive / "text").exists()

@@ -24,9 +24,11 @@ from typing import Final, Self
 from abyme.errors import SandboxError, SandboxUnavailable
 from abyme.guest.kernel.credentials import UNUSED_ID
 from abyme.ports import Context
+from abyme.sandboxes.wasm.leftovers import hold, sweep
 
 MAX_CONTEXT_BYTES: Final = 400 << 20
 """Of the texts as they lie in memory. The interpreter's whole memory is 4 GB at most."""
+PREFIX: Final = "abyme-wasm-"
 PIECE_BYTES: Final = 16 << 20
 
 
@@ -63,6 +65,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.runtime = path / "runtime"
+        self._lock = hold(path)
         self._repls = 0
 
     @classmethod
@@ -75,7 +78,8 @@ class RunFolder:
         """
         check_size(context)
         try:
-            made = cls(Path(tempfile.mkdtemp(prefix="abyme-wasm-")))
+            sweep(Path(tempfile.gettempdir()), PREFIX)
+            made = cls(Path(tempfile.mkdtemp(prefix=PREFIX)))
             try:
                 made.runtime.mkdir()
                 copy_context(context, made.path / "context")
@@ -119,6 +123,9 @@ class RunFolder:
     def remove(self) -> None:
         """Remove all of it. Safe to repeat."""
         shutil.rmtree(self.path, ignore_errors=True)
+        lock, self._lock = self._lock, -1
+        if lock >= 0:
+            os.close(lock)
 
 
 def give(folder: Path) -> None:
