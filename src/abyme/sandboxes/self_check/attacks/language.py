@@ -102,9 +102,12 @@ ATTACKS: Final[tuple[Behaviour, ...]] = (
         "before = len(hit)\n(lambda: 1)()\nprint('HOLE' if len(hit) > before else '')"),
     later("language.audit", "An audit hook, which cannot be taken off, does not stop later cells.", "sys.addaudithook, PEP 578",
         "import sys\nhit = []\nsys.addaudithook(lambda name, given: hit.append(name))"),
-    told("language.audit_raises", "One that raises everywhere costs its own REPL alone.", "sys.addaudithook, PEP 578",
-        "import sys\nlive = []\ndef hook(name, given):\n    if live and name in ('compile', 'exec', 'object.__getattr__', 'os.kill'): raise RuntimeError(name)\n"
-        "sys.addaudithook(hook)\nlive.append(1)", "print('held')", ends=(*GONE, "lost: "), loses="an audit hook stays for ever, by Python's own rule"),
+    told("language.audit_raises", "One that raises in the engine's own steps costs its own REPL alone.", "sys.addaudithook, PEP 578",
+        "import sys\nleft = []\ndef hook(name, given):\n"
+        "    if left and left[0] and name in ('compile', 'exec', 'object.__getattr__', 'os.kill'):\n"
+        "        left[0] -= 1\n        raise RuntimeError(name)\n"
+        "sys.addaudithook(hook)\nleft.append(3)", "1", "2", "3", "print('held')",
+        ends=(*GONE, "lost: "), loses="an audit hook stays for ever, by Python's own rule"),
     later("language.import_hooks", "Hooks of import do not come between the engine and its modules.", "importlib: meta_path",
         "import builtins, sys\nclass Finder:\n    def find_spec(self, *given): raise RuntimeError('forged')\n"
         "sys.meta_path.insert(0, Finder()); sys.path_hooks.insert(0, Finder)\nbuiltins.__import__ = None"),

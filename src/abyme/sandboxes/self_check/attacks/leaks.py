@@ -38,8 +38,9 @@ def tells_of_the_host(seen: Seen) -> str:
     folders = {str(Path(abyme.__file__).parents[1]), sys.base_prefix, sys.prefix}
     said = "\n".join(f"{cell.output}\n{cell.error}\n{cell.notes}" for cell in seen.cells)
     found = [name for name in sorted(folders.difference(EVERYBODYS)) if name in said]
-    host = socket.gethostname()
-    if host not in ("localhost", "abyme") and f" {host} " in said:
+    host, layers = socket.gethostname(), seen.facts.layers
+    is_told = "seccomp" in layers and "uts_namespace" not in layers  # by uname(2), as documented
+    if not is_told and host not in ("localhost", "abyme") and f" {host} " in said:
         found.append(host)
     return ", ".join(f"it knows {name!r}" for name in found)
 
@@ -149,14 +150,16 @@ ATTACKS: Final = (
         "leak.names", "The host's name, user and home folder are not told.", "gethostname(2), getpwuid(3)",
         "import os, socket, platform\ngot = []\n"
         "print('', socket.gethostname(), socket.getfqdn(), platform.node(), os.uname().nodename, '')\n"
-        "def user(): import getpass; return getpass.getuser()\n"
-        "def entry(): import pwd; return pwd.getpwuid(0)\n"
-        "def group(): import grp; return grp.getgrall()\n"
-        "for way in (user, entry, group, os.getlogin, os.ctermid and (lambda: os.ttyname(0))):\n"
-        "    try: got.append(way())\n"
+        "def users(): import pwd; got.extend(one.pw_name for one in pwd.getpwall())\n"
+        "def groups(): import grp; got.extend(one.gr_name for one in grp.getgrall())\n"
+        "def user(): import getpass; got.append(getpass.getuser())\n"
+        "for way in (users, groups, user, lambda: got.append(os.getlogin()), lambda: got.append(os.ttyname(0))):\n"
+        "    try: way()\n"
         "    except (OSError, KeyError, ImportError, AttributeError): pass\n"
-        "got += [one for one in (os.path.expanduser('~'), os.path.expanduser('~root')) if one[0] != '~']\n"
-        "print('HOLE' if any(got) else 'held', *filter(None, got))",
+        "got.append(os.path.expanduser('~').strip('~/'))\n"
+        "known = ('', 'root', 'nobody', 'nogroup')  # those that libc makes up where there is no file\n"
+        "got = [one for one in got if one not in known]\n"
+        "print('HOLE' if got else 'held', *got)",
     ),
     told(
         "leak.frames", "The frames below a cell hold nothing of the host.", "sys._getframe",
