@@ -40,6 +40,7 @@ class Channel:
         self._outgoing: deque[bytes] = deque()
         self._overdue: asyncio.TimerHandle | None = None
         self._closed = False
+        self._was_reset = False
         wire.settimeout(0)
         self._loop.add_reader(wire, self._on_readable)
 
@@ -84,6 +85,11 @@ class Channel:
                 packet = self._wire.recv(PACKET_BYTES + 1)
             except BlockingIOError:
                 break
+            except ConnectionResetError:
+                if not self._was_reset:  # told once, before the last words of who has not read all
+                    self._was_reset = True
+                    continue
+                packet = b""
             except OSError:
                 packet = b""
             if not packet:
@@ -127,8 +133,7 @@ class Channel:
             self._loop.add_writer(self._wire, self._flush)
             return
         except OSError:
-            self._break(None)
-            return
+            self._outgoing.clear()  # it has ended: its last words are read first, and then its end
         self._loop.remove_writer(self._wire)
 
     def _break(self, error: SandboxError | None) -> None:
