@@ -179,17 +179,19 @@ class TestRolledBack:
         assert repl.cell(code).ended == "rolled_back"
         assert repl.out("1 + 1") == "2\n"
 
-    def test_memory_beyond_the_limit_is_an_error_of_the_cell(self, repl):
-        finished = repl.cell("kept = 1\nheld = [bytearray(64 << 20) for _ in range(16)]")
-
-        assert finished.error.splitlines()[-1] == "MemoryError"
-        assert repl.out("kept") == "1\n"
-
     def test_a_session_that_does_not_come_out_the_same_is_lost(self, repl):
         repl.out("import time\nprint(time.time_ns())")
 
         with pytest.raises(SandboxError, match="cell_timeout_s"):
             repl.cell("while True: pass")
+
+
+def test_memory_beyond_the_limit_is_an_error_of_the_cell(bench):
+    with bench.repl() as repl:
+        finished = repl.cell("kept = 1\nheld = [bytearray(64 << 20) for _ in range(16)]")
+
+        assert finished.error.splitlines()[-1] == "MemoryError"
+        assert repl.out("kept") == "1\n"
 
 
 def begin(context, **isolation):
