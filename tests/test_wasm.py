@@ -133,7 +133,7 @@ def test_random_numbers_follow_the_seed(bench):
 
 @pytest.fixture(scope="module")
 def hasty():
-    with wasm_bench(cell_timeout_s=1) as made:
+    with wasm_bench(cell_timeout_s=2) as made:
         yield made
 
 
@@ -281,7 +281,7 @@ def test_a_whole_run_goes_through_bombs_and_children(tmp_path):
             "```repl\nsubmit([child, hits[0].line], evidence=hits)\n```",
         ]
     )
-    limits = Limits(cell_timeout_s=0.5)
+    limits = Limits(cell_timeout_s=1.5)
     with RLM(model=model, runs_dir=tmp_path, sandbox="wasm", limits=limits) as rlm:
         answer = rlm.ask("What?", {"a": "one\ntwo needle", "b": "x"})
 
