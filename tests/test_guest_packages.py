@@ -7,11 +7,15 @@ import pytest
 from core_doubles import Run
 from jail_doubles import ANY, Bench, bench, needs_snapshots
 
+from abyme import RLM, replay
 from abyme.core import effects as do
 from abyme.core import events as ev
 from abyme.core.isolation import Isolation
 from abyme.errors import ConfigError, SandboxUnavailable
+from abyme.guest.packages import Unloadable, load
+from abyme.journals.folder import RunFolder
 from abyme.sandboxes.jail.packages import find
+from abyme.testing import ScriptedModel
 
 FILES = {
     "orchard/__init__.py": "__version__ = '4.2'\nfrom stalk import LENGTH\n"
@@ -150,6 +154,11 @@ def test_a_package_that_cannot_be_imported_is_refused_and_named(site, jail):
     )
 
 
+def test_another_version_of_python_loads_no_packages():
+    with pytest.raises(Unloadable, match="are installed for cpython-27, and cells run with"):
+        load({"python": "cpython-27", "names": ["orchard"], "folders": []})
+
+
 def test_a_killed_fork_server_is_started_again_with_its_packages(site):
     with bench(isolation=Isolation(packages=["orchard"])) as made:
         with made.repl() as repl:
@@ -267,3 +276,21 @@ def test_packages_that_were_brought_up_to_date_meanwhile_are_told():
     run.give(ev.SessionRebuilt(cells=0, packages=["numpy 2.2.0"]))
 
     assert "packages that can be imported now: numpy 2.2.0" in last_message(run)
+
+
+def test_policy_and_packages_are_recorded_and_the_replay_has_them_again(site, tmp_path):
+    code = "import orchard\ntry:\n    import os\nexcept ImportError as e:\n    print(e)"
+    turns = [f"```repl\n{code}\n```", "```repl\nsubmit(orchard.pick())\n```"]
+    isolation = Isolation(imports="strict", packages=["orchard"])
+    with RLM(model=ScriptedModel(turns), runs_dir=tmp_path, sandbox=isolation) as rlm:
+        answer = rlm.ask("How many?", "text")
+
+    assert (answer.value, answer.status) == (7, "answered")
+    recording = RunFolder(answer.run).recording()
+    events = [record.event for record in recording.records]
+    assert recording.started.isolation == isolation
+    assert [e.packages for e in events if isinstance(e, ev.SessionOpened)] == [["orchard 4.2"]]
+    cells = [e.violations for e in events if isinstance(e, ev.CellFinished)]
+    assert cells == [["os"], []]
+    replayed = replay(answer.run)
+    assert (replayed.same, replayed.cells) == (True, 2)

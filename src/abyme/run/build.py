@@ -105,6 +105,8 @@ class Parts:
 
     async def warm_up(self) -> None:
         """Let the sandbox begin to start what the next run needs."""
+        if self.spec.isolation.packages:
+            return  # what is kept warm has loaded none
         self._ready_sandbox(self.spec.isolation.tier).warm_up()
         import asyncio  # noqa: PLC0415
 

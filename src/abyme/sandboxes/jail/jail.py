@@ -56,7 +56,7 @@ class Jail:
         """Prepare a run; see `abyme.ports.Sandbox.begin`."""
         load = packages.find(isolation.packages) if isolation.packages else None
         zygote = await self._zygote(hash_seed, load)
-        for _ in range(self._warm - len(self._pool)):
+        for _ in range(self._warm - len(self._pool) if load is None else 0):
             self.warm_up()
         try:
             spare = _order(limits, isolation, snapshots=self._snapshots)
