@@ -307,7 +307,7 @@ def many_packets(data: bytes) -> None:
 
 
 def stream(data: bytes) -> None:
-    """A container's stream: what a session's wire gets was on it, and its end is seen."""
+    """A container's stream: a session's wire gets no more than came, and sees its end."""
     loop = HandClock()
     try:
         loop.run_until_complete(_linked(Choices(data)))
@@ -336,7 +336,7 @@ async def _linked(choices: Choices) -> None:
         assert ours.fileno() == -1, "a session is not told that its container is gone"
         theirs.settimeout(0)
         got = b"".join(iter(lambda one=theirs: one.recv(1 << 16), b""))  # type: ignore[misc]
-        assert not got or got[:10] in sent
+        assert len(got) <= len(sent)
         theirs.close()
 
 
