@@ -15,7 +15,7 @@ EVERYBODYS: Final = ("/", "/usr", "/usr/local")
 """Folders whose names tell nothing."""
 
 PEEK: Final = """
-import ctypes, os
+import ctypes, os, re
 libc = ctypes.CDLL(None, use_errno=True)
 libc.write.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t]
 libc.sbrk.restype = ctypes.c_void_p
@@ -24,11 +24,10 @@ def peek(address, size=4096):
     got = libc.write(ends[1], address, size)  # EFAULT where nothing is mapped, and no signal
     return os.read(ends[0], got) if got > 0 else None
 def sought(start, size):
-    word, found = bytes(reversed(b'-yranac')), []
+    word, found = re.compile(bytes(reversed(b'-yranac')) + b'[0-9a-f]{24}'), []
     for at in range(start & ~4095, start + size, 4096):
         page = peek(at)
-        if page is not None and word in page:
-            found.append(page[page.index(word):][:40])
+        found += word.findall(page or b'')
     return found
 """
 
