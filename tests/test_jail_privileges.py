@@ -11,6 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from abyme.apps.attack.privileges import by_name
@@ -18,6 +19,7 @@ from abyme.apps.attack.rounds import play
 from abyme.sandboxes.self_check.entries import ATTACKS
 
 SRC = Path(__file__).parent.parent / "src"
+LIBRARIES = Path(msgspec.__file__).parents[1]
 
 BASE = {"seccomp", "no_new_privileges", "no_capabilities", "rlimits", "empty_environment"}
 NAMESPACES = {"empty_root", "network_namespace", "pid_namespace", "ipc_namespace"}
@@ -123,7 +125,11 @@ def report(before, *, drops):
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
-        env={"PYTHONPATH": str(SRC), "PATH": os.defpath, "TMPDIR": tempfile.gettempdir()},
+        env={
+            "PYTHONPATH": f"{SRC}:{LIBRARIES}",
+            "PATH": os.defpath,
+            "TMPDIR": tempfile.gettempdir(),
+        },
         capture_output=True,
         text=True,
         check=True,
