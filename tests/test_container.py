@@ -262,6 +262,21 @@ def test_a_container_that_does_not_start_is_told_in_the_words_of_its_engine(loop
     assert told == "the container did not start: Error: runtime: not permitted"
 
 
+def test_a_container_that_nobody_waits_for_any_more_is_ended(loop, stand_in, monkeypatch):
+    async def opened(session, body, *_):
+        session._body = body
+        raise asyncio.CancelledError
+
+    bench = Bench(loop, stand_in.isolation)
+    monkeypatch.setattr("abyme.sandboxes.container.container.WiredSession.opened", opened)
+    with pytest.raises(asyncio.CancelledError):
+        bench.wait(bench.run.open(node="0", seed=1))
+    container = int(next(stand_in.folder.glob("pid-*")).read_text())
+    with pytest.raises(ProcessLookupError):
+        os.kill(container, 0)
+    bench.close()
+
+
 def test_what_is_no_message_ends_a_container(loop, stand_in):
     stand_in.lacks("sense")
     told = refused(loop, stand_in.isolation)

@@ -162,7 +162,11 @@ async def open_session(
         max_processes=None if counted else limits.max_processes,
         memory_bytes=limits.memory_bytes,
     )
-    await session.opened(link, told["python"], tuple(told["packages"]))
+    try:
+        await session.opened(link, told["python"], tuple(told["packages"]))
+    except BaseException:  # whoever waits for it may be cancelled
+        await session.aclose()
+        raise
     every = dict.fromkeys((*layers, *session.facts.layers))
     session.facts = replace(session.facts, layers=tuple(every))
     return session, told["notes"]
