@@ -5,7 +5,9 @@ import sys
 import pytest
 from jail_doubles import ANY, bench
 
+from abyme.apps.cli.isolating import given
 from abyme.core.isolation import Isolation
+from abyme.errors import ConfigError
 from abyme.guest.imports import FAMILIES, NETWORK, PROCESSES, PROGRAMS, REFUSED, STRICT
 from abyme.guest.zygote import PRELOAD
 
@@ -249,3 +251,30 @@ def test_strict_holds_modules_of_the_standard_library_that_are_loaded():
     assert sys.stdlib_module_names >= STRICT - {"_pylong"}  # from 3.12 on
     assert STRICT - {"__future__"} <= set(PRELOAD)
     assert not STRICT & set(REFUSED)
+
+
+@pytest.mark.parametrize("name", ["os;", "a b", "", "os.", "mödul"])
+def test_a_list_holds_names_of_modules(name):
+    with pytest.raises(ConfigError, match="no name of a module"):
+        Isolation(imports="listed", allowed=["json", name])
+
+
+def test_a_list_fits_into_an_order():
+    fits = [f"m{i:03}" for i in range(1_000)] * 2 + ["n" * 192]
+
+    assert Isolation(imports="listed", allowed=fits).allowed == fits
+    with pytest.raises(ConfigError, match="more than 8,192 characters"):
+        Isolation(imports="listed", allowed=[*fits, "o"])
+
+
+def options(imports):
+    names = ("tier", "apart", "engine", "runtime", "image", "require", "packages")
+    values = ("jail", False, "", "", "", (), ())
+    return dict(zip(names, values, strict=True)) | {"imports": imports}
+
+
+def test_a_policy_with_a_slip_in_it_is_not_taken_for_a_module():
+    assert given(options("json, xml.etree")).allowed == ["json", "xml.etree"]
+    assert given(options("strict")).imports == "strict"
+    with pytest.raises(ConfigError, match="'strct' is neither standard, strict, any nor a module"):
+        given(options("strct"))

@@ -32,6 +32,9 @@ LAYERS: Final[Mapping[Tier, tuple[str, ...]]] = {
 }
 """What a REPL of each tier may say that it has verified."""
 
+MAX_ALLOWED_CHARS = 8_192
+"""Of module names: the order for a REPL fits into one packet."""
+
 
 class Isolation(Struct, frozen=True, kw_only=True):
     """How a run's REPLs are kept apart from the rest, and what they may import.
@@ -73,6 +76,11 @@ class Isolation(Struct, frozen=True, kw_only=True):
             )
         if bool(self.allowed) != (self.imports == "listed"):
             raise ConfigError("`allowed` names the modules of imports='listed', and goes with it")
+        for name in self.allowed:
+            if not (name.isascii() and all(part.isidentifier() for part in name.split("."))):
+                raise ConfigError(f"`allowed` has {name[:100]!r}, which is no name of a module")
+        if sum(map(len, self.allowed)) > MAX_ALLOWED_CHARS:
+            raise ConfigError(f"`allowed` has more than {MAX_ALLOWED_CHARS:,} characters")
 
     def lacks(self, layers: Collection[str]) -> list[str]:
         """List what is required and not among the layers that a REPL has verified."""

@@ -1,5 +1,6 @@
 """Options that say how REPLs are kept apart, and what cells may import."""
 
+import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -69,11 +70,18 @@ def given(options: Mapping[str, Any]) -> "Isolation":
         ConfigError: it contradicts itself.
     """
     from abyme.core.isolation import Isolation  # noqa: PLC0415
+    from abyme.errors import ConfigError  # noqa: PLC0415
 
     names = ("tier", "apart", "engine", "runtime", "image")
     policy, allowed = options["imports"], []
     if policy not in POLICIES:
         policy, allowed = "listed", [word.strip() for word in policy.split(",") if word.strip()]
+        for name in allowed:
+            if name.partition(".")[0] not in sys.stdlib_module_names:
+                raise ConfigError(
+                    f"--imports: {name!r} is neither {', '.join(POLICIES)} nor a module of the "
+                    "standard library; packages of yours are named by --guest-package"
+                )
     return Isolation(
         **{name: options[name] for name in names},
         imports=policy,
