@@ -4,8 +4,8 @@ Decides that a cell runs to its end or is gone with its interpreter. A cell can 
 for itself: the invariant of the module whose place it takes is kept, no handler outlives its cell.
 """
 
+from _signal import NSIG, getsignal, signal  # type: ignore[import-not-found]  # no patch reaches it
 from collections.abc import Callable
-from signal import NSIG, getsignal, signal
 from types import TracebackType
 from typing import Any
 

@@ -5,6 +5,7 @@ is in the way. Between cells `__main__`, the streams and the running event loop 
 """
 
 import asyncio
+import builtins
 import random
 import sys
 from collections.abc import Callable
@@ -87,8 +88,10 @@ class _Glue:
         self._streams = sys.stdout, sys.stderr
         self._loop = asyncio.events._get_running_loop()  # noqa: SLF001
         self._current = _current_loop()
+        self._builtins = dict(vars(builtins))
 
     def put_back(self) -> None:
+        vars(builtins).update(self._builtins)  # more of them than the engine stands on
         sys.modules["__main__"] = self._main
         sys.stdout, sys.stderr = self._streams
         asyncio.events._set_running_loop(self._loop)  # noqa: SLF001
