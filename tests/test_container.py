@@ -358,11 +358,6 @@ def test_a_package_that_the_image_lacks_is_refused(loop, stand_in):
     assert told.startswith("guest package 'not_there' cannot be loaded: ModuleNotFoundError")
 
 
-def test_a_layer_that_is_required_and_not_on_is_named(loop, stand_in):
-    isolation = structs.replace(stand_in.isolation, require=["process_ceiling", "no_network"])
-    assert refused(loop, isolation) == "these layers are required and not on: process_ceiling"
-
-
 def test_cells_follow_the_import_policy_of_the_run(loop, stand_in):
     bench = Bench(loop, structs.replace(stand_in.isolation, imports="strict"))
     with bench.repl() as repl:

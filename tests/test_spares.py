@@ -9,7 +9,7 @@ from abyme.guest.spares import Made, Spares
 
 
 class Maker:
-    """Makes pretended REPLs: the first process of each is a pipe, which can be read once it ends."""
+    """Makes pretended REPLs: the first process of each is a pipe that can be read once it ends."""
 
     def __init__(self):
         self.orders = []

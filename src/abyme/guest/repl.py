@@ -236,7 +236,7 @@ class Repl:
             "output": shown.text,
             "dropped_chars": shown.dropped_chars,
             "error": outcome.text,
-            "interrupted": outcome.interrupted,
+            "interrupted": outcome.interrupted or (outcome.hit and not held),
             "draft": _short(kit.surface.draft()),
             "notes": [note[:MAX_NOTE_CHARS] for note in notes[:MAX_NOTES]],
             "can_roll_back": self._snapshots and not other_threads(),

@@ -22,8 +22,8 @@ from abyme.errors import SandboxError
 from abyme.ports import Context, SandboxRun
 from abyme.run import build, folders
 from abyme.run.folders import Input, found
-from abyme.sandboxes.wired.rebuild import gone, rebuild
 from abyme.run.waiting import Waiting
+from abyme.sandboxes.wired.rebuild import gone, rebuild
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from pathlib import Path
 from abyme.core.ids import ROOT
 from abyme.core.isolation import DEFAULT, Isolation
 from abyme.core.limits import Limits
-from abyme.errors import SandboxError, SandboxUnavailable
+from abyme.errors import SandboxError
 from abyme.ports import Context
 from abyme.sandboxes.container import engine as engines
 from abyme.sandboxes.container import files, image
@@ -107,10 +107,6 @@ class ContainerRun:
         order["packages"] = self._isolation.packages
         session, notes = await open_session(Link(self._engine, name), command, order, self._limits)
         session.begin(seed)
-        missing = [one for one in self._isolation.require if one not in session.facts.layers]
-        if missing:
-            await session.aclose()
-            raise SandboxUnavailable(f"these layers are required and not on: {', '.join(missing)}")
         self.notes = tuple(dict.fromkeys((*self.notes, *notes)))
         self._sessions = [one for one in self._sessions if not one.closed]
         self._sessions.append(session)
