@@ -68,6 +68,7 @@ class Runner:
     def rehearse(self) -> None:
         """Run a cell that does nothing."""
         self._execute("pass", "<rehearsal>")
+        self._put_back()
 
     def run(self, number: int, source: str) -> Outcome:
         """Run one cell to its end."""

@@ -146,6 +146,7 @@ class Repl:
         with contextlib.suppress(Exception):  # what a cell has broken is for the next to tell
             kit.view.restore()
             kit.namespace.update(engine)
+            kit.gate.begin()
             watch = Watch(kit.namespace, engine, "")
             self._runner.rehearse()
             digest([""], Room())
