@@ -65,12 +65,14 @@ class Program:
         client.expect(CELL)
         random.seed(order.seed)
         self._loop: asyncio.AbstractEventLoop | None = threads.Loop()
+        self._builtins = glue.replaced()
         glue.put_back()
 
     def run(self) -> None:
         """Run the cell that the host has told of, and tell of it."""
         glue = _Glue()
         sys.modules["__main__"] = self._main
+        vars(builtins).update(self._builtins)
         asyncio.events._set_running_loop(None)  # noqa: SLF001 - the glue's own always "runs"
         asyncio.set_event_loop(self._loop)
         try:
@@ -89,6 +91,13 @@ class _Glue:
         self._loop = asyncio.events._get_running_loop()  # noqa: SLF001
         self._current = _current_loop()
         self._builtins = dict(vars(builtins))
+
+    def replaced(self) -> dict[str, Any]:
+        """Give the builtins that are others now."""
+        was, missing = self._builtins, object()
+        return {
+            name: now for name, now in vars(builtins).items() if was.get(name, missing) is not now
+        }
 
     def put_back(self) -> None:
         vars(builtins).update(self._builtins)  # more of them than the engine stands on

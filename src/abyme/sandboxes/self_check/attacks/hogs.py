@@ -18,7 +18,8 @@ def caught(code: str, errors: str) -> str:
 MEMORY_HOGS: Final = (
     ended(
         "hog.kept", "Memory that is kept in variables is limited.", SETRLIMIT,
-        "hog = []\nwhile True: hog.append(bytearray(b'x' * (1 << 20)))", by=EITHER,
+        caught("hog = []\nwhile True: hog.append(bytearray(b'x' * (1 << 20)))", "MemoryError"),
+        by=EITHER,
     ),
     ended(
         "hog.small", "So is memory in small objects.", SETRLIMIT,
@@ -107,7 +108,7 @@ PROCESS_HOGS: Final = (
     ended(
         "thread.flood_ends", "Threads that come and go without end, end.", "pthread_create(3)",
         "import _thread\nwhile True:\n    try: _thread.start_new_thread(int, ())\n"
-        "    except RuntimeError: pass", by=(PROCESSES, *EITHER), needs=("threads",),
+        "    except RuntimeError: pass", by=(PROCESSES, EXITED, *EITHER), needs=("threads",),
     ),
     ended(
         "descriptor.exhausted", "A REPL works on when a cell holds every descriptor.",

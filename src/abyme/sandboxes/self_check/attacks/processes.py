@@ -157,7 +157,9 @@ ATTACKS: Final = (
         "        while True: time.sleep(9)\n"
         "    os._exit(0)\n"
         "left = int(os.read(a, 9))",
-        "try: print('HOLE', os.kill(left, 0))\nexcept ProcessLookupError: print('held')",
+        "for _ in range(500):  # until it has been reaped\n    try: os.kill(left, 0)\n"
+        "    except ProcessLookupError:\n        print('held')\n        break\n"
+        "    time.sleep(0.01)\nelse: print('HOLE')",
         needs=("fork",),
     ),
     told(
