@@ -278,3 +278,19 @@ def test_a_policy_with_a_slip_in_it_is_not_taken_for_a_module():
     assert given(options("strict")).imports == "strict"
     with pytest.raises(ConfigError, match="'strct' is neither standard, strict, any nor a module"):
         given(options("strct"))
+
+
+@pytest.mark.parametrize("given_here", ["", " ,", "json.a-b", "json..x", "os.mödul"])
+def test_what_is_wrong_on_the_command_line_is_told_in_its_words(given_here):
+    with pytest.raises(ConfigError, match=r"^--imports: "):
+        given(options(given_here))
+
+
+@pytest.mark.parametrize("name", ["engine", "runtime", "image"])
+@pytest.mark.parametrize("tier", ["jail", "wasm"])
+def test_an_option_of_containers_is_not_passed_over_in_another_sandbox(name, tier):
+    told = f"--container-{name} goes with --sandbox container; this run's is --sandbox {tier}"
+
+    with pytest.raises(ConfigError, match=told):
+        given(options("any") | {"tier": tier, name: "runsc"})
+    assert getattr(given(options("any") | {"tier": "container", name: "runsc"}), name) == "runsc"

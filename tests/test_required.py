@@ -99,3 +99,11 @@ def test_each_tier_has_layers_of_its_own():
         Isolation(tier="wasm", require=["empty_root"])
 
     Isolation(tier="container", require=["read_only_root", "empty_root"])
+
+
+@pytest.mark.parametrize("name", ["engine", "runtime", "image"])
+def test_what_belongs_to_containers_is_an_error_in_another_tier(name):
+    with pytest.raises(ConfigError, match=f"{name}='runsc' goes with tier='container'"):
+        Isolation(**{name: "runsc"})
+
+    assert getattr(Isolation(tier="container", **{name: "runsc"}), name) == "runsc"

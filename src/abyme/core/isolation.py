@@ -67,6 +67,12 @@ class Isolation(Struct, frozen=True, kw_only=True):
             given = getattr(self, name)
             if given not in known:
                 raise ConfigError(f"no {name} {given!r}; there are: {', '.join(known)}")
+        for name in ("engine", "runtime", "image"):
+            if self.tier != "container" and getattr(self, name):
+                raise ConfigError(
+                    f"{name}={getattr(self, name)[:100]!r} goes with tier='container'; "
+                    f"this one is {self.tier}"
+                )
         known = LAYERS[self.tier]
         strange = [layer for layer in self.require if layer != ALL and layer not in known]
         if strange:

@@ -13,6 +13,7 @@ Command = TypeVar("Command", bound=Callable[..., object])
 
 TIERS = ("jail", "wasm", "container")
 POLICIES = ("standard", "strict", "any")
+OF_CONTAINERS = ("engine", "runtime", "image")
 
 OPTIONS = (
     click.option(
@@ -73,11 +74,21 @@ def given(options: Mapping[str, Any]) -> "Isolation":
     from abyme.errors import ConfigError  # noqa: PLC0415
 
     names = ("tier", "apart", "engine", "runtime", "image")
+    for name in OF_CONTAINERS:
+        if options[name] and options["tier"] != "container":
+            raise ConfigError(
+                f"--container-{name} goes with --sandbox container; "
+                f"this run's is --sandbox {options['tier']}"
+            )
     policy, allowed = options["imports"], []
     if policy not in POLICIES:
         policy, allowed = "listed", [word.strip() for word in policy.split(",") if word.strip()]
+        if not allowed:
+            raise ConfigError(f"--imports: name {', '.join(POLICIES)}, or modules")
         for name in allowed:
-            if name.partition(".")[0] not in sys.stdlib_module_names:
+            first, *below = name.split(".")
+            known = first in sys.stdlib_module_names
+            if not (known and name.isascii() and all(part.isidentifier() for part in below)):
                 raise ConfigError(
                     f"--imports: {name!r} is neither {', '.join(POLICIES)} nor a module of the "
                     "standard library; packages of yours are named by --guest-package"
