@@ -1,6 +1,7 @@
 """Contract: ``abyme doctor``. It says what holds here, in words and for programs."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -62,6 +63,23 @@ def test_a_layer_that_is_off_comes_with_what_to_do(monkeypatch, capsysbinary) ->
         "",
         "Runs can start here; 1 layer could be added as told above.",
     ]
+
+
+def test_what_several_layers_need_is_told_once_below_the_last_of_them(
+    monkeypatch, capsysbinary
+) -> None:
+    root, pid = (replace(OFF, name=name) for name in ("empty_root", "pid_namespace"))
+    surveyed(monkeypatch, root, ON, pid)
+
+    _, out = doctor(capsysbinary)
+
+    assert out.splitlines()[-10:-6] == [
+        "off  empty_root     no file may be opened",
+        "on   seccomp        only harmless calls",
+        "off  pid_namespace  no file may be opened",
+        "       boot with it",
+    ]
+    assert out.count("boot with it") == 1
 
 
 def test_a_host_that_cannot_isolate_is_exit_1_and_says_why(monkeypatch, capsysbinary) -> None:

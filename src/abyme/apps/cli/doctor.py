@@ -104,10 +104,11 @@ def _print(report: dict[str, Any], terminal: Terminal) -> None:
         terminal.say(f"{name:<9}  {folder['path']}{note}")
     terminal.say("")
     widest = max((len(layer["name"]) for layer in report["layers"]), default=0)
+    last = {layer["todo"]: layer["name"] for layer in report["layers"] if not layer["on"]}
     for layer in report["layers"]:
         mark: tuple[str, Style] = ("on ", "good") if layer["on"] else ("off", "warn")
         terminal.line([mark, (f"  {layer['name']:<{widest}}  {layer['words']}", "")])
-        if layer["todo"] and not layer["on"]:
+        if layer["todo"] and last.get(layer["todo"]) == layer["name"]:  # once for them all
             terminal.line([(f"       {layer['todo']}", "dim")])
     terminal.say("")
     widest = max(len(tier["name"]) for tier in report["tiers"])
