@@ -217,6 +217,7 @@ def test_an_opened_file_is_missing_and_a_note_says_where_the_text_is(repl):
 
 NO_FILES = "files cannot be opened here: the text is already in `context`"
 NO_PROGRAMS = "other programs cannot be started here: do it in Python"
+NO_PROCESSES = "processes cannot be made here: threads can, and llm_query_batched asks many"
 NO_NETWORK = "neither a network nor other programs are here: ask models by llm_query"
 
 
@@ -232,6 +233,8 @@ NO_NETWORK = "neither a network nor other programs are here: ask models by llm_q
         ("import os; os.popen('ls')", NO_PROGRAMS),
         ("import sys; sys.modules['socket'].create_connection(('127.0.0.1', 80))", NO_NETWORK),
         ("import sys; sys.modules['urllib.request'].urlopen('http://127.0.0.1/')", NO_NETWORK),
+        ("fork = PermissionError(1, 'no')\nraise fork", NO_PROCESSES),
+        ("fork = PermissionError(1, 'no'); socket = fork\nraise socket", NO_NETWORK),
         ("raise FileNotFoundError('my own')", None),
         ("raise PermissionError('my own')", None),
     ],

@@ -10,6 +10,7 @@ import inspect
 import linecache
 import re
 import sys
+from collections.abc import Collection
 from errno import EPERM
 from types import ModuleType, TracebackType
 from typing import Final
@@ -18,6 +19,7 @@ from abyme.guest.ceilings import passed
 from abyme.guest.places import Hit, Hits
 
 NETWORK: Final = frozenset({"gaierror", "URLError"})
+FORKS: Final = frozenset({"fork", "forkpty"})
 SLIPS: Final = (AttributeError, TypeError, ValueError)
 """Not what is derived from them: that may be the model's own."""
 MAX_PACKAGES: Final = 20
@@ -53,6 +55,8 @@ def _absent(name: str) -> str:
 
 
 def _missing_here(error: OSError) -> list[str]:
+    if error.errno == EPERM and error.filename is None and not FORKS.isdisjoint(_asked(error)):
+        return ["processes cannot be made here: threads can, and llm_query_batched asks many"]
     if type(error).__name__ in NETWORK or (error.errno == EPERM and error.filename is None):
         return ["neither a network nor other programs are here: ask models by llm_query"]
     if error.errno == EPERM:
@@ -60,6 +64,24 @@ def _missing_here(error: OSError) -> list[str]:
     if isinstance(error, FileNotFoundError | PermissionError) and error.errno is not None:
         return ["files cannot be opened here: the text is already in `context`"]
     return []
+
+
+def _asked(error: BaseException) -> Collection[str]:
+    """Name what was mentioned where it failed: on a cell's line, or in a library's function."""
+    frame = _failed_in(error.__traceback__)
+    if frame is None:
+        return ()
+    code = frame.tb_frame.f_code
+    if not code.co_filename.startswith("<cell "):
+        return code.co_names
+    return WORD.findall(linecache.getline(code.co_filename, frame.tb_lineno))
+
+
+def _failed_in(trace: TracebackType | None) -> TracebackType | None:
+    """Find the frame that raised."""
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace
 
 
 def _is_of_hits(error: BaseException) -> bool:
@@ -74,8 +96,7 @@ def _is_of_hits(error: BaseException) -> bool:
 
 def _holds_hits(trace: TracebackType | None) -> bool:
     """Tell whether the line that failed mentions hits, or what finds them."""
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
+    trace = _failed_in(trace)
     if trace is None or not trace.tb_frame.f_code.co_filename.startswith("<cell "):
         return False
     frame = trace.tb_frame
