@@ -1,5 +1,6 @@
 """Containers for tests: real ones where an engine runs them, and a stand-in under bubblewrap."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -47,6 +48,11 @@ class StandIn:
         """Put a module into what its images have beside the standard library."""
         (self.folder / "packages").mkdir(exist_ok=True)
         (self.folder / "packages" / f"{name}.py").write_text(code)
+
+    def runs(self):
+        """How many containers were started."""
+        told = (self.folder / "told").read_text().splitlines()
+        return sum(json.loads(line)[0] == "run" for line in told)
 
     def forget_digest(self):
         (self.folder / "guest" / "abyme" / "digest").write_text("of another version")

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,8 @@ from abyme.core.isolation import Isolation
 from abyme.errors import SandboxUnavailable
 from abyme.journals.folder import RunFolder
 from abyme.sandboxes.container import Container, engine, files, image
+from abyme.sandboxes.container import __main__ as build_image
+from abyme.sandboxes.self_check import host
 from abyme.testing import ScriptedModel
 from abyme.wire import Channel, MessageReader, WireError, message
 
@@ -65,14 +68,14 @@ def repl(bench):
         yield made
 
 
+def has_network():
+    return {name for _, name in socket.if_nameindex()} > {"lo"}
+
+
 def refused(loop, isolation):
     """What a user is told of a container that lacks something."""
-    bench = Bench(loop, isolation)
-    try:
-        with pytest.raises(SandboxUnavailable) as told:
-            bench.wait(bench.run.open(node="0", seed=1))
-    finally:
-        bench.close()
+    with pytest.raises(SandboxUnavailable) as told:
+        Bench(loop, isolation)
     return str(told.value)
 
 
@@ -208,7 +211,7 @@ def test_a_container_that_lacks_a_layer_is_refused(loop, stand_in, lack, layer):
 
 
 def test_a_container_with_a_network_is_refused(loop, stand_in):
-    if {name for _, name in __import__("socket").if_nameindex()} <= {"lo"}:
+    if not has_network():
         pytest.skip("this host has no network to share")
     stand_in.lacks("network")
     assert refused(loop, stand_in.isolation) == "the container lacks a layer: no_network"
@@ -267,14 +270,12 @@ def test_a_container_that_nobody_waits_for_any_more_is_ended(loop, stand_in, mon
         session._body = body
         raise asyncio.CancelledError
 
-    bench = Bench(loop, stand_in.isolation)
     monkeypatch.setattr("abyme.sandboxes.container.container.WiredSession.opened", opened)
     with pytest.raises(asyncio.CancelledError):
-        bench.wait(bench.run.open(node="0", seed=1))
+        Bench(loop, stand_in.isolation)
     container = int(next(stand_in.folder.glob("pid-*")).read_text())
     with pytest.raises(ProcessLookupError):
         os.kill(container, 0)
-    bench.close()
 
 
 def test_what_is_no_message_ends_a_container(loop, stand_in):
@@ -317,6 +318,77 @@ def test_an_engine_that_is_not_there_is_told(loop):
         Bench(loop, isolation)
 
 
+def test_the_container_of_the_root_is_started_before_it_is_asked_for_and_once(loop, stand_in):
+    bench = Bench(loop, stand_in.isolation)
+    assert stand_in.runs() == 1
+    with bench.repl() as repl:
+        assert repl.out("print(context)") == f"{TEXT}\n"
+    assert stand_in.runs() == 1
+    with bench.repl() as again:
+        assert again.out("1 + 1") == "2\n"
+    assert stand_in.runs() == 2
+    bench.close()
+
+
+def test_an_engine_that_starts_nothing_fails_a_question_before_its_folder_is_made(
+    stand_in, tmp_path
+):
+    stand_in.lacks("start")
+    runs = tmp_path / "runs"
+    model = ScriptedModel(lambda request: "```repl\nsubmit('never')\n```")
+    with (
+        RLM(model=model, runs_dir=runs, sandbox=stand_in.isolation) as rlm,
+        pytest.raises(SandboxUnavailable, match="did not start: Error: runtime: not permitted"),
+    ):
+        rlm.ask("root?", "text")
+    assert list(runs.glob("*")) == []
+    assert model.requests == []
+
+
+@pytest.mark.parametrize(
+    ("lack", "why"),
+    [
+        ("start", "the container did not start: Error: runtime: not permitted"),
+        ("network", "the container lacks a layer: no_network"),
+    ],
+)
+def test_doctor_calls_the_tier_one_that_can_be_had_only_if_a_container_came_up(
+    stand_in, monkeypatch, lack, why
+):
+    monkeypatch.setenv("PATH", f"{stand_in.folder}:{os.environ['PATH']}")
+    monkeypatch.setattr("abyme.sandboxes.container.engine.ENGINES", ("podman",))
+    before = set(files.left())
+    assert asyncio.run(host.other_tiers())[1] == host.TierReport("container", True, "")
+    if lack == "network" and not has_network():
+        pytest.skip("this host has no network to share")
+    stand_in.lacks(lack)
+    assert asyncio.run(host.other_tiers())[1] == host.TierReport("container", False, why)
+    assert set(files.left()) == before
+
+
+def test_the_image_is_built_with_the_engine_that_answers(stand_in, tmp_path, monkeypatch):
+    (tmp_path / "silent").mkdir()
+    silent = StandIn(tmp_path / "silent")
+    silent.path.rename(silent.folder / "docker")
+    silent.lacks("daemon")
+    monkeypatch.setenv("PATH", f"{silent.folder}:{stand_in.folder}:{os.environ['PATH']}")
+    assert build_image.main([]) == 0
+    built = [json.loads(line) for line in (stand_in.folder / "told").read_text().splitlines()]
+    assert [words[0] for words in built] == ["image", "build"]
+
+
+def test_without_an_engine_that_answers_no_image_is_built_and_why_is_said(
+    stand_in, monkeypatch, capsys
+):
+    stand_in.lacks("daemon")
+    assert build_image.main(["--engine", str(stand_in.path)]) == 1
+    assert capsys.readouterr().err == "podman does not answer: Cannot connect to the daemon.\n"
+    monkeypatch.setenv("PATH", str(stand_in.folder / "guest"))
+    assert build_image.main([]) == 1
+    told = "install Docker or Podman: neither is on the PATH\n"
+    assert capsys.readouterr().err == told
+
+
 def test_of_two_engines_the_one_that_answers_is_taken(loop, tmp_path, monkeypatch):
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
@@ -333,7 +405,8 @@ def test_an_engine_without_the_image_says_how_to_build_it(loop, stand_in):
     stand_in.lacks("image")
     with pytest.raises(SandboxUnavailable) as told:
         Bench(loop, stand_in.isolation)
-    assert str(told.value).endswith("`python -m abyme.sandboxes.container` builds it")
+    command = f"`python -m abyme.sandboxes.container --engine {stand_in.path}`"
+    assert str(told.value).endswith(f"{command} builds it")
 
 
 def test_an_engine_that_does_not_answer_is_told_in_its_own_words(loop, stand_in):

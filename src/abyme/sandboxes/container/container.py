@@ -2,7 +2,8 @@
 
 Decides what a run and its REPLs are made of. Invariant: a REPL is served only after the first
 process of its container has verified it from inside; nothing weaker is started in place of
-what cannot be had. Nothing is kept warm, and nothing is pulled or built.
+what cannot be had. A run begins with the container of its root, so an engine that answers and
+starts nothing is known before there is a run. Nothing is pulled or built.
 """
 
 import asyncio
@@ -11,10 +12,12 @@ import itertools
 import secrets
 import shutil
 import socket
+import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from abyme import layout
 from abyme.core.ids import ROOT
 from abyme.core.isolation import DEFAULT, Isolation
 from abyme.core.limits import Limits
@@ -54,9 +57,9 @@ class Container:
             await _sweep(self._engines[asked])
         engine = self._engines[asked]
         seed = secrets.randbits(32) if hash_seed is None else hash_seed
-        run = ContainerRun(engine, context, limits, isolation, seed % (MAX_HASH_SEED + 1))
+        run = ContainerRun(engine, context.fds, limits, isolation, seed % (MAX_HASH_SEED + 1))
         try:
-            await run.copy(context)
+            await run.prepare()
         except BaseException:
             await run.aclose()
             raise
@@ -72,7 +75,7 @@ class ContainerRun:
     def __init__(
         self,
         engine: engines.Engine,
-        context: Context,
+        fds: Sequence[int],
         limits: Limits,
         isolation: Isolation,
         hash_seed: int,
@@ -82,31 +85,49 @@ class ContainerRun:
         self.notes: tuple[str, ...] = ()
         """What the user should know of how the context is held, if anything."""
         self._engine = engine
-        self._context = context
+        self._fds = fds
         self._limits = limits
         self._isolation = isolation
         self._files = files.Files()
         self._copying = asyncio.Lock()
         self._numbers = itertools.count(1)
         self._sessions: list[WiredSession] = []
+        self._for_root: WiredSession | None = None
 
-    async def copy(self, context: Context) -> list[Path]:
+    async def prepare(self) -> None:
+        """Start the container of the root before anybody asks for it.
+
+        Raises:
+            SandboxUnavailable: if it does not start, or lacks a promised layer.
+        """
+        self._for_root = await self._start(ROOT, self._fds)
+
+    async def copy(self, fds: Sequence[int]) -> list[Path]:
         """Copy a context to where containers can be given it, once."""
         async with self._copying:
-            return await asyncio.to_thread(self._files.of, context.fds)
+            return await asyncio.to_thread(self._files.of, fds)
 
     async def open(self, *, node: str, seed: int, context: Context | None = None) -> WiredSession:
-        """Start a REPL in a container of its own; see `abyme.ports.SandboxRun.open`."""
+        """Give a REPL in a container of its own; see `abyme.ports.SandboxRun.open`."""
+        session = None
+        if node == ROOT and context is None:
+            session, self._for_root = self._for_root, None
+        if session is None or session.closed:
+            session = await self._start(node, self._fds if context is None else context.fds)
+        session.begin(seed)
+        return session
+
+    async def _start(self, node: str, fds: Sequence[int]) -> WiredSession:
+        """Start a container and the REPL in it."""
         hash_seed = self.hash_seed
         if self._isolation.apart and node != ROOT:
             hash_seed = seed_of(hash_seed, node)
-        given = await self.copy(self._context if context is None else context)
+        given = await self.copy(fds)
         name = f"{self._files.name}-{next(self._numbers)}"
         command = self._engine.run(name, self._files.name, given, self._limits)
         order = {"digest": image.digest(), "hash_seed": hash_seed, "repl": self._repl()}
         order["packages"] = self._isolation.packages
         session, notes = await open_session(Link(self._engine, name), command, order, self._limits)
-        session.begin(seed)
         self.notes = tuple(dict.fromkeys((*self.notes, *notes)))
         self._sessions = [one for one in self._sessions if not one.closed]
         self._sessions.append(session)
@@ -128,6 +149,25 @@ class ContainerRun:
             "imports": self._isolation.imports,
             "allowed": self._isolation.allowed,
         }
+
+
+async def check(isolation: Isolation, limits: Limits) -> None:
+    """Start one container on a context of one letter, see it verified from inside, and end it.
+
+    Raises:
+        SandboxUnavailable: if runs cannot have containers.
+    """
+    engine = await engines.find(isolation.engine, isolation.runtime, isolation.image)
+    with tempfile.TemporaryFile() as index, tempfile.TemporaryFile() as arena:
+        index.write(layout.write_index("text", [layout.Entry(0, 1, 1, layout.ASCII)], []))
+        arena.write(b"a\0")
+        index.flush()
+        arena.flush()
+        run = ContainerRun(engine, (index.fileno(), arena.fileno()), limits, isolation, 0)
+        try:
+            await run.prepare()
+        finally:
+            await run.aclose()
 
 
 async def open_session(

@@ -86,17 +86,28 @@ async def find(engine: str, runtime: str, named_image: str) -> Engine:
         SandboxUnavailable: if there is none, with what to do.
     """
     wanted = named_image or image.name()
-    why = "install Docker or Podman: neither is on the PATH"
-    for candidate in [engine] if engine else ENGINES:
-        path = shutil.which(candidate)
-        if path is None:
-            if engine:
-                raise SandboxUnavailable(f"the container engine {engine!r} is not on the PATH")
-            continue
+    why = ""
+    for path in _installed(engine):
         status, _, error = await answer([path, "image", "inspect", wanted])
         if status == 0:
             return Engine(path, await _kind(path), runtime, wanted)
-        why = _why_not(candidate, wanted, error, built=not named_image)
+        command = f"{image.COMMAND} --engine {engine}" if engine else image.COMMAND
+        why = _why_not(path, error, wanted=wanted, command="" if named_image else command)
+    raise SandboxUnavailable(why)
+
+
+async def builder(engine: str) -> str:
+    """Find an engine that answers, to build the image with: the same ones, in the same order.
+
+    Raises:
+        SandboxUnavailable: if there is none.
+    """
+    why = ""
+    for path in _installed(engine):
+        status, _, error = await answer([path, "image", "ls", "--quiet"])
+        if status == 0:
+            return path
+        why = _silent(path, error)
     raise SandboxUnavailable(why)
 
 
@@ -126,17 +137,35 @@ async def answer(command: Sequence[str]) -> tuple[int, str, str]:
     return process.returncode or 0, *texts
 
 
+def _installed(engine: str) -> list[str]:
+    """Find the engine that was named, or those that there are, in the order of choice.
+
+    Raises:
+        SandboxUnavailable: if there is none.
+    """
+    found = [path for path in map(shutil.which, [engine] if engine else ENGINES) if path]
+    if found:
+        return found
+    if engine:
+        raise SandboxUnavailable(f"the container engine {engine!r} is not on the PATH")
+    raise SandboxUnavailable("install Docker or Podman: neither is on the PATH")
+
+
 async def _kind(path: str) -> Kind:
     """Ask which engine it is: `docker` may be Podman under another name."""
     _, out, _ = await answer([path, "--version"])
     return "podman" if "podman" in out.lower() else "docker"
 
 
-def _why_not(engine: str, wanted: str, error: str, *, built: bool) -> str:
+def _why_not(path: str, error: str, *, wanted: str, command: str) -> str:
+    name = Path(path).name
+    if not any(word in error.lower() for word in ("no such image", "not known", "not found")):
+        return _silent(path, error)
+    if command:
+        return f"{name} has no image of the guest of this version: `{command}` builds it"
+    return f"{name} has no image {wanted}"
+
+
+def _silent(path: str, error: str) -> str:
     said = error.strip().splitlines()[-1:] or ["it said nothing"]
-    lacks = any(word in error.lower() for word in ("no such image", "not known", "not found"))
-    if not lacks:
-        return f"{engine} does not answer: {said[0]}"
-    if built:
-        return f"{engine} has no image of the guest of this version: `{image.COMMAND}` builds it"
-    return f"{engine} has no image {wanted}"
+    return f"{Path(path).name} does not answer: {said[0]}"

@@ -1,7 +1,8 @@
 """What a host is, as far as isolation depends on it, for `abyme doctor`.
 
 Decides nothing: each fact is asked of the kernel, or of the tier itself, and none is taken for a
-layer. Nothing is installed or changed; of what is there, only a container engine is asked.
+layer. Nothing is installed or changed. A container engine is not believed: one container is
+started, verified from inside and ended.
 """
 
 import os
@@ -94,10 +95,12 @@ def _why_no_wasm() -> str:
 
 
 async def _why_no_container() -> str:
-    from abyme.sandboxes.container import engine  # noqa: PLC0415
+    from abyme.core.isolation import Isolation  # noqa: PLC0415
+    from abyme.core.limits import Limits  # noqa: PLC0415
+    from abyme.sandboxes.container import check  # noqa: PLC0415
 
     try:
-        await engine.find("", "", "")
+        await check(Isolation(tier="container"), Limits())
     except SandboxError as error:
         return str(error)
     return ""
