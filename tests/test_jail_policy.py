@@ -107,6 +107,9 @@ def test_memory_is_private_floating_and_not_executable(jailed, prot, flags, allo
         (10, (0, 4096, 5), errno.EPERM),  # mprotect, executable
         (329, (0, 4096, 4), errno.EPERM),  # pkey_mprotect
         (25, (0, 1, 2, 1), ALLOW),
+        (10, (0, 1, 3), ALLOW),
+        (10, (0, 1, 1), errno.EPERM),  # read-only: what was written would count no more
+        (329, (0, 1, 3, 0), errno.EPERM),  # pkey_mprotect
         (25, (0, 1, 2, 3), errno.EPERM),  # MREMAP_FIXED
         (25, (0, 1, 2, 5), errno.EPERM),  # MREMAP_DONTUNMAP
         (28, (0, 1, 4), ALLOW),
@@ -164,6 +167,10 @@ def test_without_a_pid_namespace_there_is_no_fork_and_no_signal_to_others(alone)
     assert verdict(alone, 56, THREAD) == ALLOW
     assert verdict(alone, 57) == EPERM
     assert verdict(alone, 62, 1, 9) == EPERM
+    for call in (121, 124, 204):  # getpgid, getsid, sched_getaffinity
+        assert (verdict(alone, call, 0), verdict(alone, call, 4322)) == (ALLOW, EPERM)
+    for call in (228, 229, 230):  # clock_*
+        assert (verdict(alone, call, 1), verdict(alone, call, (~4322 << 3) | 2)) == (ALLOW, EPERM)
     assert verdict(alone, 234, 4321, 4321, 6) == ALLOW  # abort() of its own
     assert verdict(alone, 234, 4322, 4322, 9) == EPERM
     assert verdict(alone, 262, 3, 0, 0, 0x1000) == refuse(errno.ENOENT)

@@ -1,5 +1,6 @@
 """Contract: guest/spares. A REPL made ahead of time is given only to who ordered just that one."""
 
+import errno
 import os
 import socket
 
@@ -14,8 +15,11 @@ class Maker:
     def __init__(self):
         self.orders = []
         self.ends = []
+        self.refuses = False
 
     def __call__(self, order):
+        if self.refuses:
+            raise BlockingIOError(errno.EAGAIN, "no process left")
         self.orders.append(order)
         process, end = os.pipe()
         self.ends.append(end)
@@ -103,5 +107,17 @@ def test_nothing_is_made_ahead_where_nothing_is_expected(maker, taken):
     spares.prepare()
     taken.append(spares.take("small"))
     spares.prepare()
+
+    assert maker.orders == ["small"]
+
+
+def test_where_no_process_is_left_none_waits_and_the_server_goes_on(maker, taken):
+    spares = Spares(maker)
+    spares.expect("small")
+    maker.refuses = True
+    spares.prepare()
+    maker.refuses = False
+
+    taken.append(spares.take("small"))
 
     assert maker.orders == ["small"]

@@ -16,7 +16,9 @@ from _signal import (  # type: ignore[import-not-found]  # no enums: they cost p
     SIG_IGN,
     SIG_SETMASK,
     SIG_UNBLOCK,
+    SIGCHLD,
     SIGINT,
+    SIGUSR1,
     getsignal,
     pthread_sigmask,
     set_wakeup_fd,
@@ -32,6 +34,8 @@ from typing import Any
 MESSAGE = "the cell was stopped"
 EVERY = tuple(n for n in range(1, 65) if n not in (9, 19, 32, 33))
 """Signals that can be handled; glibc keeps 32 and 33 to itself."""
+STOOD_ON = (SIGCHLD, SIGUSR1)
+"""Signals by which a REPL is rolled back: taken back whatever `getsignal` says of them."""
 TIMERS = (ITIMER_REAL, ITIMER_VIRTUAL, ITIMER_PROF)
 
 
@@ -50,8 +54,7 @@ class Interrupts:
 
     def install(self) -> None:
         """Take SIGINT back from whatever a cell did to it."""
-        if getsignal(SIGINT) is not self._handler:
-            signal(SIGINT, self._handler)
+        signal(SIGINT, self._handler)  # native code can set another one that `getsignal` cannot see
         pthread_sigmask(SIG_UNBLOCK, (SIGINT,))
 
     def run(self, work: Callable[[], None]) -> BaseException | None:
@@ -95,7 +98,7 @@ class Interrupts:
         for number, handler in self._pristine:
             if number in pending:
                 signal(number, SIG_IGN)  # drops what was sent already
-            if getsignal(number) is not handler and handler is not None:
+            if handler is not None and (number in STOOD_ON or getsignal(number) is not handler):
                 signal(number, handler)
         set_wakeup_fd(-1)
         pthread_sigmask(SIG_SETMASK, ())

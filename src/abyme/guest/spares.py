@@ -5,6 +5,7 @@ for, on the context that all share. What differs from REPL to REPL, the seed, is
 host (`Repl.serve`). Invariant: at most one waits; none is made while the host wants an answer.
 """
 
+import contextlib
 import os
 import select
 import socket
@@ -68,7 +69,9 @@ class Spares(Generic[Order]):
 
     def prepare(self) -> None:
         """Make the next one: the first, and more of them once that was not the only one."""
-        if self._expected is not None and self._waiting is None and self._taken != 1:
+        if self._expected is None or self._waiting is not None or self._taken == 1:
+            return
+        with contextlib.suppress(OSError):  # no process or descriptor left now: then without one
             self._waiting = self._make(self._expected)
 
     def _drop(self) -> None:

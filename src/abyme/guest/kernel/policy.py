@@ -11,7 +11,8 @@ a PID namespace (roll-back snapshots need it); elsewhere signals reach the
 process itself only. The numbers are those of x86_64; another machine needs a table of its own.
 
 Sources: seccomp(2); `syscall_64.tbl` of Linux 6.12; MAP_GROWSDOWN is refused because
-such maps escape RLIMIT_DATA (`is_data_mapping` in mm/internal.h), PI futexes for their
+such maps escape RLIMIT_DATA (`is_data_mapping` in mm/internal.h), as written pages do that are made
+read-only again, so `mprotect` makes them readable and writable or nothing; PI futexes for their
 history (CVE-2014-3153, CVE-2021-3347).
 """
 
@@ -46,7 +47,7 @@ def _numbers(text: str) -> dict[str, int]:
     return {name: int(number) for name, number in pairs}
 
 
-PROT_EXEC = 4
+PROT_READ, PROT_WRITE, PROT_EXEC = 1, 2, 4
 MAP_TYPE, MAP_PRIVATE = 0xF, 2  # neither SHARED (1, 3) nor DROPPABLE (8)
 MAP_FIXED, MAP_GROWSDOWN, MAP_HUGETLB = 0x10, 0x100, 0x40000
 CLONE_VM, CLONE_THREAD = 0x100, 0x10000
@@ -64,8 +65,7 @@ THREAD_OR_FORK = Test(0, (0, CLONE_VM | CLONE_THREAD), mask=CLONE_VM | CLONE_THR
 
 CONDITIONAL: Final[tuple[Rule, ...]] = (
     Rule("mmap", 9, (NOT_EXECUTABLE, PRIVATE_AND_FLOATING)),
-    Rule("mprotect", 10, (NOT_EXECUTABLE,)),
-    Rule("pkey_mprotect", 329, (NOT_EXECUTABLE,)),
+    Rule("mprotect", 10, (Test(2, (PROT_READ | PROT_WRITE,)),)),
     Rule("mremap", 25, (Test(3, (0, 1)),)),  # nothing but MREMAP_MAYMOVE
     Rule("madvise", 28, (Test(2, (0, 1, 2, 3, 4, 8, 14, 15)),)),  # up to DONTNEED, FREE, *HUGEPAGE
     Rule("futex", 202, (Test(1, (0, 1, 3, 4, 5, 9, 10), mask=0x7F),)),  # no PI
@@ -89,6 +89,10 @@ FSTAT_OF_GLIBC: Final = Rule("newfstatat", 262, (Test(3, (0x1000,)),), errno.ENO
 """With AT_EMPTY_PATH, as glibc 2.33 to 2.38 calls fstat. Only where the root is empty, because
 a path could be named all the same."""
 
+CLOCKS: Final = ("clock_gettime", "clock_getres", "clock_nanosleep")
+NO_CLOCK_OF_OTHERS: Final = Test(0, (0,), mask=0x80000000)
+"""A negative clock is the processor time of a process (clock_getcpuclockid(3))."""
+
 PLAIN: Final[Mapping[str, int]] = _numbers("""
 read:0  write:1  close:3  fstat:5  poll:7  lseek:8  pread64:17  pwrite64:18  readv:19  writev:20
 pipe:22  select:23  dup:32  dup2:33  recvfrom:45  shutdown:48  getsockname:51  getpeername:52
@@ -106,6 +110,9 @@ geteuid:107 getegid:108 getppid:110 gettid:186 getpgrp:111 getgroups:115 getpgid
 """)
 """Descriptors that are there already, memory, time, threads, signals to oneself, questions."""
 
+ASKS_OF_A_PROCESS: Final = ("getpgid", "getsid", "sched_getaffinity")
+"""Where all processes of the host could be named, only of the own one."""
+
 WITH_PID_NAMESPACE: Final[Mapping[str, int]] = _numbers("""
 fork:57 wait4:61 kill:62 waitid:247 tgkill:234
 """)
@@ -121,15 +128,19 @@ renameat2:316 statx:332 openat2:437 faccessat2:439 fchmodat2:452
 
 def rules(*, own_pid: int | None) -> list[Rule]:
     """Put the table for a REPL together; `own_pid` where it has no PID namespace to be alone in."""
+    plain = dict(PLAIN)
     table = list(CONDITIONAL)
-    table += [Rule(call, number) for call, number in PLAIN.items()]
     if own_pid is None:
         table.append(FSTAT_OF_GLIBC)
         table.append(Rule("clone", 56, (NO_NAMESPACE, THREAD_OR_FORK)))
-        table += [Rule(call, number) for call, number in WITH_PID_NAMESPACE.items()]
+        plain |= WITH_PID_NAMESPACE
     else:
+        own = (Test(0, (0, own_pid)),)
         table.append(Rule("clone", 56, (NO_NAMESPACE, IS_THREAD)))
         table.append(Rule("tgkill", 234, (Test(0, (own_pid,)),)))
+        table += [Rule(call, plain.pop(call), own) for call in ASKS_OF_A_PROCESS]
+        table += [Rule(call, plain.pop(call), (NO_CLOCK_OF_OTHERS,)) for call in CLOCKS]
+    table += [Rule(call, number) for call, number in plain.items()]
     never = (Test(0, (), wide=True),)
     table += [Rule(call, nr, never, errno.ENOENT) for call, nr in NAMES_A_PATH.items()]
     return table

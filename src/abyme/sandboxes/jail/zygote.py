@@ -28,7 +28,7 @@ MAX_MESSAGE_BYTES = 1 << 16
 START_TIMEOUT_S = 30.0
 REPLY_TIMEOUT_S = 30.0
 MAX_HASH_SEED = 4_294_967_295
-NO_MORE = "another REPL cannot be had: {why} (each takes 3 to 6 descriptors; see `ulimit -n`)"
+NO_MORE = "another REPL cannot be had: {why} (each takes 3 descriptors; see `ulimit -n`)"
 
 Reply = tuple[dict[str, Any], list[int]]
 

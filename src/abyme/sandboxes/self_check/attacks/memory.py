@@ -44,6 +44,12 @@ ATTACKS: Final = (
         cells=(attempt("import mmap; mmap.mmap(-1, 4096)"),),
     ),
     kernel(
+        "memory.counted", "What was written counts against the limit, and cannot be taken out.",
+        "is_data_mapping in mm/internal.h: pages that are read-only again do not count",
+        "call(nr, page, 4096, prot, -1) for nr in (10, 329) for prot in (0, 1, 2)",
+        first="page = call(9, 0, 4096, 3, 0x22, -1, 0)",
+    ),
+    kernel(
         "memory.shared_kinds", "Nor by any flag that means it, nor be grown or droppable.",
         "mmap(2): SHARED_VALIDATE, GROWSDOWN, HUGETLB, DROPPABLE",
         "call(9, 0, 1 << 21, 3, flags, -1, 0) for flags in (0x21, 0x23, 0x28, 0x122, 0x40022, 0x40021)",

@@ -29,6 +29,15 @@ ATTACKS: Final = (
         "    for path in (b'', b'/bin/sh', b'/proc/self/exe') for flags in (0, 0x1000)",
         first="words = (ctypes.c_char_p * 2)(b'sh', None)",
     ),
+    kernel(
+        "process.asked_about", "Nothing is told of another process: group, session, processors, time.",
+        "getpgid(2), getsid(2), sched_getaffinity(2), clock_getcpuclockid(3)",
+        "*(call(nr, pid, 128, ctypes.create_string_buffer(128))\n"
+        "    for nr in (121, 124, 204) for pid in ({pid}, {host})),\n"
+        "    *(call(nr, (~pid << 3) | 2, ctypes.create_string_buffer(16))\n"
+        "    for nr in (228, 229) for pid in ({pid}, {host}))",
+        by="3, 22",
+    ),
     refused(
         "process.python_ways", "None of Python's ways of starting a program starts one.",
         "os, pty, posix_spawn(3)",

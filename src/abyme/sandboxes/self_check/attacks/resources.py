@@ -107,6 +107,15 @@ SIGNALS: Final = (
         "signal.signal(signal.SIGINT, never)\nwhile True: pass",
     ),
     ended(
+        "stop.native_ignored", "Nor does native code that ignores the signals of a roll-back.",
+        "sigaction(2)",
+        "import ctypes, struct\nraw = ctypes.CDLL(None).syscall\n"
+        "for n in (2, 10, 17): raw(13, n, struct.pack('QQQQ', 1, 0, 0, 0), None, 8)",
+        "import signal\nsignal.signal(2, signal.SIG_IGN)\nwhile True: pass",
+        "import os\nos._exit(3)",
+        by=(TIME, "exited"), needs=("snapshots", "ctypes"),
+    ),
+    ended(
         "stop.storm", "Nor does a storm of other signals.", "setitimer(2)",
         "import signal\nsignal.signal(signal.SIGALRM, lambda *_: None)\n"
         "signal.setitimer(signal.ITIMER_REAL, 1e-6, 1e-6)\nwhile True: pass",
