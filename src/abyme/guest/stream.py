@@ -14,7 +14,8 @@ import socket
 from collections import deque
 from typing import Any, Final, NoReturn
 
-from abyme.wire import ENGINE_PROCESSES, PACKET_BYTES, Channel, MessageReader, message
+from abyme.guest import looks
+from abyme.wire import PACKET_BYTES, Channel, MessageReader, message
 
 READ_BYTES: Final = 1 << 18
 HOST_IN, HOST_OUT = 0, 1
@@ -147,38 +148,17 @@ class Relay:
             self._poll.unregister(self._control.fileno())
 
 
-def use() -> dict[str, float]:
+def use(proc: str = looks.PROC) -> dict[str, Any]:
     """Look at every process of the container but this one; see `Use` of the host's side."""
-    ticks, parents = 0, {}
-    for name in os.listdir("/proc"):  # noqa: PTH208 - names only
-        if not name.isdigit() or name == "1":
-            continue
-        try:
-            with open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123
-                words = file.read().rpartition(b")")[2].split()
-        except OSError:
-            continue
-        parents[int(name)] = int(words[1])
-        ticks += sum(map(int, words[11:15]))
-    engine, parent = set(), 1
-    for _ in range(1 + ENGINE_PROCESSES):  # fork server, supervisor, snapshot, process: the eldest
-        parent = min((pid for pid, of in parents.items() if of == parent), default=0)
-        engine.add(parent)
-    return {
-        "cpu_s": ticks / os.sysconf("SC_CLK_TCK"),
-        "processes": max(0, len(parents) - 1),
-        "forks_bytes": sum(_private_bytes(pid) for pid in parents.keys() - engine),
-    }
-
-
-def _private_bytes(pid: int) -> int:
-    """Look up the anonymous memory of a process."""
-    try:
-        with open(f"/proc/{pid}/statm", "rb") as file:  # noqa: PTH123
-            words = file.read().split()
-    except OSError:
-        return 0
-    return (int(words[1]) - int(words[2])) * os.sysconf("SC_PAGE_SIZE")
+    found: dict[int, looks.Seen] = {}
+    for name in os.listdir(proc):  # noqa: PTH208 - names only
+        if name.isdigit() and name != "1" and (one := looks.seen(int(name), proc)) is not None:
+            found[int(name)] = one
+    fork_server = next((pid for pid, one in found.items() if one.parent == 1), 0)
+    supervisor = next((pid for pid, one in found.items() if one.parent == fork_server), 0)
+    own = {fork_server, *looks.engine(found, supervisor)}
+    told = looks.add_up(found, own, proc)
+    return {**told, "processes": max(0, told["processes"] - 1)}
 
 
 def end() -> NoReturn:

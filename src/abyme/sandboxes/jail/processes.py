@@ -14,11 +14,8 @@ import os
 import signal
 from pathlib import Path
 
+from abyme.guest import looks
 from abyme.sandboxes.wired.body import Use
-from abyme.wire import ENGINE_PROCESSES
-
-PF_EXITING = 0x4
-"""In the flags of /proc/PID/stat (include/linux/sched.h)."""
 
 
 def send_signal(pidfd: int, number: int) -> None:
@@ -92,43 +89,14 @@ class Processes:
         return None if self._pid is None else use(self._pid)
 
 
-def use(pid: int) -> Use:
+def use(pid: int, proc: str = looks.PROC) -> Use:
     """Look at a tree of processes."""
-    ticks, ending, found, todo = 0, False, [], [str(pid)]
-    engine: set[str] = set()
-    eldest = str(pid)
+    found: dict[int, looks.Seen] = {}
+    todo = [pid]
     while todo:
         one = todo.pop(0)
-        try:
-            stat = Path(f"/proc/{one}/stat").read_text(encoding="utf-8", errors="replace")
-            words = stat.rpartition(")")[2].split()
-            ticks += sum(map(int, words[11:15]))
-            ending = ending or bool(int(words[6]) & PF_EXITING)
-            children = _children(one)
-        except OSError:
-            continue
-        found.append(one)
-        todo += children
-        if one == eldest and len(engine) < ENGINE_PROCESSES:
-            engine.add(one)  # supervisor, snapshot and process are each the first child
-            eldest = children[0] if children else ""
-    forks_bytes = sum(_private_bytes(one) for one in found if one not in engine)
-    return Use(ticks / os.sysconf("SC_CLK_TCK"), len(found), ending, forks_bytes)
-
-
-def _children(pid: str) -> list[str]:
-    """List the children of all threads of a process, the eldest first."""
-    found: list[str] = []
-    for task in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208 - names only
-        children = Path(f"/proc/{pid}/task/{task}/children")
-        found += children.read_text(encoding="ascii").split()
-    return found
-
-
-def _private_bytes(pid: str) -> int:
-    """Look up the anonymous memory of a process; what it shares since a fork is counted too."""
-    try:
-        words = Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()
-    except OSError:
-        return 0
-    return (int(words[1]) - int(words[2])) * os.sysconf("SC_PAGE_SIZE")
+        seen = looks.seen(one, proc)
+        if seen is not None and one not in found:
+            found[one] = seen
+            todo += looks.children(one, proc)
+    return Use(**looks.add_up(found, looks.engine(found, pid), proc))
