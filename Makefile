@@ -34,8 +34,7 @@ format: ## rewrite files in the house format
 	@$(VENV)/bin/ruff format .
 
 attack: ## attack every sandbox that can run here, as everybody who may start it; ARGS name some
-	@scripts/make-venv $(VENV) test
-	@$(VENV)/bin/python -m abyme.apps.attack $(ARGS)
+	@scripts/attack $(ARGS)
 
 bench: ## measure against the bare floor in the same run; ARGS name some
 	@scripts/make-venv $(VENV) bench
@@ -54,4 +53,4 @@ docs: ## check the documentation: links, options, and every snippet is run
 	@$(VENV)/bin/python -m pytest -q tests/test_docs.py
 
 clean: ## remove what the targets made in this folder (not the user's cache)
-	rm -rf .venv .venv-3.* .venv.lock .venv-3.*.lock .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-3.* .venv-everybody .venv-everybody.lock .venv.lock .venv-3.*.lock .pytest_cache .mypy_cache .ruff_cache .hypothesis

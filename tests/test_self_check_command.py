@@ -4,15 +4,18 @@ whose results are not whole is no good one.
 
 import io
 import json
+import sys
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
 
 from abyme.apps.attack import __main__ as command
-from abyme.apps.attack import report, rounds
-from abyme.apps.attack.privileges import PRIVILEGES, Start, can_be_tried
+from abyme.apps.attack import privileges, report, rounds
+from abyme.apps.attack.privileges import PRIVILEGES, Start, by_name, can_be_tried, start_as
 from abyme.apps.attack.rounds import Round, Told
 from abyme.apps.cli.terminal import terminal
+from abyme.guest.kernel import credentials
 from abyme.sandboxes.self_check.behaviour import Behaviour
 from abyme.sandboxes.self_check.entries import ENTRIES
 
@@ -62,6 +65,7 @@ def test_only_a_whole_round_without_hole_or_broken_entry_is_good():
         ([made("held", broken="it died")], 1),
         ([made(unavailable="not installed")], 1),
         ([made("held"), made(unavailable="not installed")], 1),
+        ([made("held"), made(broken="it does not come up")], 1),
     ],
 )
 def test_the_exit_code_is_0_only_if_all_that_was_asked_for_ran_and_held(
@@ -85,6 +89,82 @@ def test_a_tier_that_nobody_asked_for_may_be_missing(monkeypatch):
     monkeypatch.setattr(command, "play", play)
 
     assert CliRunner().invoke(command.command, []).exit_code == 0
+
+
+def test_on_linux_the_jail_must_have_run_whatever_else_held(monkeypatch):
+    def play(tier, *_):
+        one = made("held") if tier == "wasm" else made(unavailable="neither can be had")
+        return replace(one, tier=tier)
+
+    monkeypatch.setattr(command, "play", play)
+    monkeypatch.setattr("sys.platform", "linux")
+    done = CliRunner().invoke(command.command, [])
+
+    assert done.exit_code == 1
+    assert done.output.splitlines()[-1] == "no round ran in: jail"
+    assert CliRunner().invoke(command.command, ["--tier", "wasm"]).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("tier", "why", "broken"),
+    [
+        ("jail", "the jail did not come up: this layer is not on: seccomp", True),
+        ("jail", "the jail's interpreter did not start: it said nothing", True),
+        ("jail", "it is not installed (msgspec)", True),
+        ("jail", "neither user namespaces nor Landlock can be had", False),
+        ("jail", "no system call filter on this kernel and machine (i686)", False),
+        ("wasm", "this layer is not on: landlock", True),
+        ("wasm", "the wasm tier needs an extra: pip install 'abyme[wasm]'", False),
+        ("wasm", "it is not installed (eryx)", False),
+        ("container", "the engine did not start one", False),
+    ],
+)
+def test_a_tier_that_does_not_come_up_is_broken_unless_the_host_lacks_it(
+    monkeypatch, tmp_path, tier, why, broken
+):
+    said = tmp_path / "said"
+    said.write_text(f"#!/bin/sh\ncat <<'END'\n{json.dumps({'unavailable': why})}\nEND\n")
+    said.chmod(0o755)
+    monkeypatch.setattr(rounds, "start_as", lambda *_: Start(str(said)))
+    one = rounds.play(tier, PRIVILEGES[0], "*", lambda _: None)
+
+    assert (one.broken, one.unavailable) == (
+        (f"it does not come up: {why}", "") if broken else ("", why)
+    )
+    assert one.holds is not broken
+
+
+def test_a_broken_round_is_told_of_with_its_reason_and_counted():
+    one = made(broken="it does not come up: not on: seccomp")
+    stream = io.StringIO()
+    report.summary([one, made("held"), made(unavailable="no engine")], terminal(stream, {}))
+
+    assert shown(one).splitlines()[1:] == [
+        "jail, root: root with all that it has",
+        "  broken: it does not come up: not on: seccomp",
+    ]
+    assert stream.getvalue() == (
+        "\n2 rounds (1 of them broken, 1 more not run): 1 held, 0 holes, 0 broken, 0 passed over\n"
+    )
+
+
+def test_an_ordinary_user_gets_an_interpreter_that_one_can_run_or_a_hint(monkeypatch, tmp_path):
+    """The folders of this test's are open, up to the file system's root."""
+    everybody = {"open", "python"}
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setattr(privileges, "_open_to_all", lambda path: path.name in everybody)
+    monkeypatch.setattr(privileges, "_pythons", lambda: iter(["/closed/other"]))
+    user, is_open, closed = by_name("user"), tmp_path / "open", tmp_path / "closed"
+    given = str(tmp_path / "python")
+
+    assert start_as(user, [is_open]) == privileges.NO_PYTHON
+    assert start_as(user, [closed]) == (
+        f"an ordinary user cannot read {closed}: work from a folder that everybody may enter"
+    )
+    assert start_as(user, [is_open, closed], given) == Start(
+        given, [is_open], credentials.UNUSED_ID
+    )
+    assert start_as(by_name("root"), [closed]) == Start(sys.executable, [closed])
 
 
 def test_the_list_names_every_entry_and_a_glob_that_fits_none_is_told_of():

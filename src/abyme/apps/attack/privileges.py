@@ -9,7 +9,7 @@ import errno
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -32,6 +32,11 @@ LANDLOCK: Final = (Rule("landlock_create_ruleset", 444, (_NEVER,), errno.ENOSYS)
 """The call without which there is none, as on a kernel that does not know it."""
 
 WORLD_READ, WORLD_ENTER = 0o004, 0o001
+CLOSED: Final = "an ordinary user cannot read"
+NO_PYTHON: Final = (
+    f"there is no Python {sys.version_info.major}.{sys.version_info.minor} that an ordinary user "
+    "may run; --everybody-python names another one that abyme is installed for"
+)
 SYSTEM_PYTHONS: Final = "/usr/local/bin:/usr/bin:/bin"
 
 
@@ -64,6 +69,12 @@ def _container() -> None:
 PRIVILEGES: Final = (
     Privilege("as-started", "whoever has started this", user=None, give_up=lambda: None),
     Privilege("root", "root with all that it has", user=False, give_up=lambda: None),
+    Privilege(
+        "root-no-userns",
+        "root, user namespaces forbidden",
+        user=False,
+        give_up=lambda: _denied(*USER_NAMESPACES),
+    ),
     Privilege("user", "an ordinary user", user=True, give_up=lambda: None),
     Privilege("bare-root", "uid 0 without capabilities", user=False, give_up=_without_capabilities),
     Privilege(
@@ -102,20 +113,30 @@ class Start:
     """How to start a process that is to be somebody."""
 
     python: str
+    roots: Sequence[Path] = ()
+    """Folders that packages are in, beside the interpreter's own."""
     uid: int | None = None
     """Become this user and group, with no other groups; None: stay."""
 
 
-def start_as(privilege: Privilege, needs: Iterable[Path]) -> Start | None:
-    """Find an interpreter for it that can read `needs`; None: there is none."""
+def start_as(
+    privilege: Privilege, roots: Sequence[Path], everybody: str | None = None
+) -> Start | str:
+    """Find an interpreter for it that can read `roots`, abyme's own first; or say what is missing.
+
+    `everybody`: one that brings all but abyme itself.
+    """
     if os.geteuid() != 0 or not privilege.user:
-        return Start(sys.executable)
-    if not all(map(_open_to_all, needs)):
-        return None
-    for python in _pythons():
-        if _open_to_all(Path(python).resolve()) and _same_version(python):
-            return Start(python, credentials.UNUSED_ID)
-    return None
+        return Start(sys.executable, roots)
+    if everybody is not None:
+        roots = roots[:1]
+    for root in (*roots, *([Path(everybody)] if everybody else ())):
+        if not _open_to_all(root):
+            return f"{CLOSED} {root}: work from a folder that everybody may enter"
+    for python in [everybody] if everybody else _pythons():
+        if _open_to_all(Path(python).resolve()) and (everybody or _same_version(python)):
+            return Start(python, roots, credentials.UNUSED_ID)
+    return NO_PYTHON
 
 
 def _pythons() -> Iterator[str]:

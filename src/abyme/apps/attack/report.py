@@ -26,6 +26,14 @@ def show(made: Round, entries: Mapping[str, Behaviour], terminal: Terminal) -> N
         for text in _wrapped(f"not run: {made.unavailable}", "  "):
             terminal.line([(text, "warn")])
         return
+    if made.results:
+        _table(made, entries, terminal)
+    if made.broken:
+        for text in _wrapped(f"broken: {made.broken}", "  "):
+            terminal.line([(text, "bad")])
+
+
+def _table(made: Round, entries: Mapping[str, Behaviour], terminal: Terminal) -> None:
     layers = ", ".join(made.layers)
     for text in _wrapped(f"Python {made.python}; {layers}", "  "):
         terminal.line([(text, "dim")])
@@ -34,16 +42,19 @@ def show(made: Round, entries: Mapping[str, Behaviour], terminal: Terminal) -> N
         terminal.line(_counts(made, name))
     for line in _failures(made, entries):
         terminal.line(line)
-    if made.broken:
-        for text in _wrapped(made.broken, "  "):
-            terminal.line([(text, "bad")])
 
 
 def summary(rounds: list[Round], terminal: Terminal) -> None:
     """Say in one line what it comes to."""
     total = {one: sum(made.count(one) for made in rounds) for one in OUTCOMES}
+    broken = sum(bool(made.broken) for made in rounds)
     played = sum(not made.unavailable for made in rounds)
-    words = f"{count(played, 'round')}: {total['held']} held, {count(total['hole'], 'hole')}, "
+    of_them = [f"{broken} of them broken"] if broken else []
+    of_them += [f"{len(rounds) - played} more not run"] if played < len(rounds) else []
+    beside = f" ({', '.join(of_them)})" if of_them else ""
+    words = (
+        f"{count(played, 'round')}{beside}: {total['held']} held, {count(total['hole'], 'hole')}, "
+    )
     words += f"{total['broken']} broken, {total['passed_over']} passed over"
     good: Style = "good" if all(made.holds for made in rounds) else "bad"
     terminal.say("")
