@@ -9,11 +9,12 @@ import pytest
 from jail_doubles import BUDGET
 
 from abyme.core.effects import Result
-from abyme.errors import ProtocolViolation
+from abyme.errors import ProtocolViolation, SandboxError
 from abyme.sandboxes.jail.zygote import Zygote
-from abyme.sandboxes.wired import frames
+from abyme.sandboxes.wired import ceilings, frames
+from abyme.sandboxes.wired.body import Use
 from abyme.sandboxes.wired.session import WiredSession
-from abyme.wire import PACKET_BYTES, PacketReader, decode, encode, packets
+from abyme.wire import ENGINE_PROCESSES, PACKET_BYTES, PacketReader, decode, encode, packets
 
 FINISHED = {
     "t": "finished",
@@ -33,13 +34,18 @@ REQUEST = {"prompt": "p", "text": None, "model": None, "fresh": False}
 class Guest:
     """Says what the test says, and reads what the host says."""
 
-    def __init__(self, cell_timeout_s=60):
+    def __init__(self, cell_timeout_s=60, memory_bytes=None):
         wire, self.wire = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         control, self.control = socket.socketpair()
         self.session = WiredSession(
-            wire, control, cell_timeout_s=cell_timeout_s, output_chars=50, max_processes=None
+            wire,
+            control,
+            cell_timeout_s=cell_timeout_s,
+            output_chars=50,
+            max_processes=None,
+            memory_bytes=memory_bytes,
         )
-        self.session.facts = SimpleNamespace(layers=("pid_namespace",))
+        self.session.facts = SimpleNamespace(layers=("pid_namespace",), snapshots=True)
         self.events = []
         self.reader = PacketReader()
         self.wire.setblocking(False)
@@ -356,5 +362,101 @@ def test_a_guest_that_is_not_interrupted_and_says_so_gains_nothing_but_an_error_
         guest.says(t="kept", cell=1)
         finished = await running
         assert (finished.ended, finished.limit) == ("raised", None)
+
+    with_guest(play)
+
+
+class Processes:
+    """Stands in for a REPL's processes; its forks have the memory that a test says."""
+
+    def __init__(self):
+        self.forks_bytes = 0
+        self.looks = 0
+        self.killed = asyncio.Event()
+
+    def use(self):
+        self.looks += 1
+        return Use(0.0, ENGINE_PROCESSES, forks_bytes=self.forks_bytes)
+
+    def interrupt(self):
+        raise AssertionError
+
+    def kill(self):
+        self.killed.set()
+
+    async def gone(self):
+        pass
+
+
+def after_a_cell(monkeypatch):
+    """Take the looks that a session puts off, to take them when the test says so."""
+    looks = []
+    loop = asyncio.get_running_loop()
+    late = loop.call_later
+
+    def call_later(wait_s, look, *more):
+        if look.__name__ != "_look_idle":
+            return late(wait_s, look, *more)
+        looks.append((wait_s, look, more))
+        return SimpleNamespace(cancel=looks.clear)
+
+    monkeypatch.setattr(loop, "call_later", call_later)
+
+    def take():
+        ((_, look, more),) = looks
+        looks.clear()
+        look(*more)
+
+    return looks, take
+
+
+def test_processes_that_take_memory_after_their_cell_end_the_session_and_are_named(monkeypatch):
+    async def play(guest):
+        processes = guest.session._body = Processes()
+        _, take = after_a_cell(monkeypatch)
+        first = guest.cell(1)
+        await guest.hears()
+        guest.finishes(1, can_roll_back=False)
+        assert (await first).ended == "clean"
+
+        take()
+        processes.forks_bytes = 101
+        take()
+        assert not processes.killed.is_set()
+        monkeypatch.setattr(ceilings, "AGAIN_S", 0.0)
+        take()
+        assert processes.killed.is_set()
+        reached = "101 bytes in processes that the cell has forked, 100 allowed"
+        with pytest.raises(SandboxError, match=rf"ended after memory_bytes \({reached}\)"):
+            await guest.cell(2)
+
+    with_guest(play, memory_bytes=100)
+
+
+def test_the_next_cell_and_the_end_of_the_session_end_the_looks_between_cells(monkeypatch):
+    async def play(guest):
+        guest.session._body = Processes()
+        looks, _ = after_a_cell(monkeypatch)
+        for number in (1, 2):
+            running = guest.cell(number)
+            await guest.hears()
+            assert looks == []
+            guest.finishes(number)
+            await running
+            assert [wait_s for wait_s, *_ in looks] == [ceilings.IDLE_LOOK_S]
+        await guest.session.aclose()
+        assert looks == []
+
+    with_guest(play, memory_bytes=100)
+
+
+def test_a_session_that_has_no_forks_to_watch_is_not_looked_at_between_cells(monkeypatch):
+    async def play(guest):
+        looks, _ = after_a_cell(monkeypatch)
+        running = guest.cell(1)
+        await guest.hears()
+        guest.finishes(1)
+        await running
+        assert looks == []
 
     with_guest(play)

@@ -3,7 +3,14 @@
 import pytest
 
 from abyme.sandboxes.wired.body import Use
-from abyme.sandboxes.wired.ceilings import Ceilings
+from abyme.sandboxes.wired.ceilings import (
+    AGAIN_S,
+    COLLECT_S,
+    IDLE_LOOK_MAX_S,
+    IDLE_LOOK_S,
+    Ceilings,
+    Idle,
+)
 from abyme.sandboxes.wired.ladder import (
     HOG_GRACE_S,
     INTERRUPT_GRACE_S,
@@ -179,3 +186,66 @@ def test_a_roll_back_that_nothing_answers_is_given_up_soon_and_one_under_way_lat
     assert slow.due(116.0 + ROLL_BACK_GRACE_S, ending=True) is None
     assert slow.wait_s(116.0 + ROLL_BACK_GRACE_S) == pytest.approx(LOOK_S)
     assert slow.due(116.0 + TEAR_DOWN_S, ending=True) == "kill"
+
+
+QUIET = Use(0.0, ENGINE_PROCESSES)
+HOGS = Use(0.0, ENGINE_PROCESSES + 1, forks_bytes=65 << 20)
+CROWD = Use(0.0, ENGINE_PROCESSES + 5)
+
+
+def idle(*, snapshots=True):
+    return Idle(CEILINGS, 3, snapshots=snapshots)
+
+
+def test_a_repl_that_has_left_nothing_is_looked_at_less_and_less():
+    after, waits = idle(), []
+    for _ in range(6):
+        waits.append(after.wait_s)
+        assert after.looked(QUIET, 100.0, can_roll_back=True) is None
+
+    assert waits == [IDLE_LOOK_S, 1.0, 2.0, 4.0, IDLE_LOOK_MAX_S, IDLE_LOOK_MAX_S]
+
+
+@pytest.mark.parametrize(
+    ("used", "can_roll_back"), [(QUIET, False), (Use(0.0, ENGINE_PROCESSES + 1), True)]
+)
+def test_a_repl_that_has_left_threads_or_processes_is_looked_at_as_often_as_ever(
+    used, can_roll_back
+):
+    after = idle()
+    after.looked(QUIET, 100.0, can_roll_back=True)
+    after.looked(used, 101.0, can_roll_back=can_roll_back)
+
+    assert after.wait_s == IDLE_LOOK_S
+
+
+def test_without_snapshots_nothing_tells_that_threads_are_left():
+    after = idle(snapshots=False)
+    after.looked(QUIET, 100.0, can_roll_back=False)
+
+    assert after.wait_s == 2 * IDLE_LOOK_S
+
+
+@pytest.mark.parametrize(
+    ("used", "grace_s", "why"),
+    [
+        (HOGS, AGAIN_S, "memory_bytes (68,157,440 bytes in processes that the cell has forked, "),
+        (CROWD, COLLECT_S, "max_processes (5 processes, 4 allowed): "),
+    ],
+)
+def test_what_is_over_its_limit_after_a_cell_and_stays_so_ends_the_repl(used, grace_s, why):
+    after = idle()
+
+    assert after.looked(used, 100.0, can_roll_back=True) is None
+    assert after.wait_s == AGAIN_S
+    ended = after.looked(used, 100.0 + grace_s, can_roll_back=True)
+    assert ended.startswith(f"the REPL was ended after {why}")
+    assert ended.endswith("what cell 3 has left running went on after it")
+
+
+def test_what_is_over_its_limit_only_once_was_on_its_way_out():
+    after = idle()
+    after.looked(HOGS, 100.0, can_roll_back=True)
+    after.looked(QUIET, 100.2, can_roll_back=True)
+
+    assert after.looked(HOGS, 100.4, can_roll_back=True) is None

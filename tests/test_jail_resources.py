@@ -95,6 +95,27 @@ def test_the_process_of_a_cell_that_leaves_the_engine_no_room_says_how_much_it_h
         )
 
 
+@pytest.mark.parametrize("error", ["MemoryError", "OSError(12, 'of a page table')"])
+def test_memory_that_runs_out_in_the_engines_own_steps_is_named_too(roomy, error):
+    code = (
+        "import sys\nframe = sys._getframe()\n"
+        "while frame.f_code.co_name != 'run_next': frame = frame.f_back\n"
+        f"def take(): raise {error}\n"
+        "frame.f_locals['self']._kit.sink.take = take"
+    )
+    with roomy.repl() as repl:
+        needs_snapshots(repl)
+        repl.out("x = 41")
+        finished = repl.cell(code)
+
+        assert (finished.ended, finished.limit, finished.reached) == (
+            "rolled_back",
+            "memory_bytes",
+            "more than 176,160,768 bytes, 209,715,200 allowed",
+        )
+        assert repl.out("x + 1") == "42\n"
+
+
 def test_an_end_that_is_no_limits_names_no_number(roomy):
     with roomy.repl() as repl:
         needs_snapshots(repl)
@@ -148,7 +169,8 @@ def test_an_interrupt_that_is_swallowed_while_a_call_is_open_does_not_help(hasty
 def test_a_snapshot_that_is_gone_costs_the_session_of_a_cell_that_ignores_interrupts(hasty):
     with hasty.repl() as repl:
         needs_snapshots(repl)
-        with pytest.raises(SandboxError, match="lost in cell 1 after cell_timeout_s"):
+        lost = r"lost in cell 1 after cell_timeout_s \(\d+\.\d s of compute, 0\.4 s allowed\)"
+        with pytest.raises(SandboxError, match=lost):
             repl.cell(entry("stop.kills_snapshot_and_ignores").cells[0])
 
 

@@ -21,6 +21,7 @@ import os
 import random
 from _thread import _count as other_threads  # not from `threading`, which a cell may patch
 from dataclasses import dataclass, field
+from errno import ENOMEM
 from time import sleep  # as above
 from typing import Any, Final, NoReturn
 
@@ -102,7 +103,13 @@ class Repl:
 
     def run_next(self) -> None:
         """Wait for a cell, run it and tell of it."""
-        self._run(self._next_cell())
+        own_pid = os.getpid()
+        try:
+            self._run(self._next_cell())
+        except (MemoryError, OSError) as error:
+            if not self._alone or not _lacks_memory(error):
+                raise
+            os._exit(OUT_OF_MEMORY if os.getpid() == own_pid else 0)
 
     def _next_cell(self) -> Frame:
         """Wait for a cell. What was meant for a process that is gone is dropped."""
@@ -125,7 +132,10 @@ class Repl:
         self._forked = self._snapshots and not other_threads()
         if not self._forked:
             return
-        while (pid := fork_unseen()) != 0:
+        while (pid := _fork()) != 0:
+            if pid is None:
+                self._forked = False
+                return
             self._waits = True
             _, status = os.waitpid(pid, 0)
             kill_others()
@@ -275,10 +285,27 @@ def has_room() -> bool:
     return True
 
 
+def _fork() -> int | None:
+    """Fork; None: the kernel has no process to give. It counts threads until they are collected,
+    which is a moment after they have ended.
+    """
+    for _ in range(THREAD_LOOKS):
+        try:
+            return fork_unseen()
+        except OSError:
+            sleep(THREAD_LOOK_S)
+    return None
+
+
 def kill_others() -> None:
     """End every process of this PID namespace but the first one and this one."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(-1, _signal.SIGKILL)
+
+
+def _lacks_memory(error: MemoryError | OSError) -> bool:
+    """Tell whether the engine's own steps found no memory, beside what the cell keeps."""
+    return isinstance(error, MemoryError) or error.errno == ENOMEM
 
 
 def reap() -> None:

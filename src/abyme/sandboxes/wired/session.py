@@ -26,7 +26,7 @@ from abyme.ports import SessionFacts
 from abyme.sandboxes.wired import endings, frames, told
 from abyme.sandboxes.wired.batches import Batches, TooMuch
 from abyme.sandboxes.wired.body import Body, Use
-from abyme.sandboxes.wired.ceilings import Ceilings
+from abyme.sandboxes.wired.ceilings import Ceilings, Idle
 from abyme.sandboxes.wired.channel import Channel
 from abyme.sandboxes.wired.ladder import Ladder, Step
 from abyme.sandboxes.wired.words import INTERRUPT, ROLL_BACK, Words
@@ -103,6 +103,8 @@ class WiredSession:
         self._roll_backs = 0
         self._died_idle = 0
         """Roll-backs since the last cell ended."""
+        self._idle_timer: asyncio.TimerHandle | None = None
+        """Set from then on, where what goes on between cells is looked at."""
         self._dead: SandboxError | None = None
         self.last_end: endings.End | None = None
         """How the cell ended with which the session died, if one ran."""
@@ -164,6 +166,7 @@ class WiredSession:
         await self._words.all_heard()
         if self._dead is not None:
             raise self._dead
+        self._stop_idle_looks()
         now_s = self._loop.time()
         ladder = Ladder(now_s, self._ceilings.cell_timeout_s, self._can_roll_back)
         running = _Cell(cell, on_event, ladder, self._loop.create_future())
@@ -356,6 +359,25 @@ class WiredSession:
         if running.last_submit is not None:
             running.on_event(running.last_submit)
         running.ended.set_result(finished)
+        if self._watches:
+            idle = Idle(self._ceilings, running.number, snapshots=self.facts.snapshots)
+            self._idle_timer = self._loop.call_later(idle.wait_s, self._look_idle, idle)
+
+    def _look_idle(self, idle: Idle) -> None:
+        """Look at what a cell has left running, or one that has only said that it ended."""
+        used = self._look()
+        if used is None or self._dead is not None:
+            return
+        why = idle.looked(used, self._loop.time(), can_roll_back=self._can_roll_back)
+        if why is not None:
+            self._die(SandboxError(why))
+        else:
+            self._idle_timer = self._loop.call_later(idle.wait_s, self._look_idle, idle)
+
+    def _stop_idle_looks(self) -> None:
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+            self._idle_timer = None
 
     def _current(self, cell: int) -> _Cell:
         running = self._cell
@@ -443,7 +465,11 @@ class WiredSession:
         if running is None:
             return "the REPL has ended"
         ladder = running.ladder
-        cause = f" after {ladder.limit}" if ladder.limit else ""
+        if not running.ended.done():
+            running.compute_s = round(ladder.compute_s(self._loop.time(), self._cpu_s(running)), 4)
+        end = self._end(running, ladder.limit)
+        cause = f" after {end.limit}" if end.limit else ""
+        cause += f" ({end.reached})" if end.reached else ""
         back = "there was no snapshot to go back to" if not ladder.can_roll_back else ""
         tail = f": {back}" if back else ""
         return f"the REPL was lost in cell {running.number}{cause}{tail}"
@@ -452,6 +478,7 @@ class WiredSession:
         if self._dead is not None:
             return
         self._dead = error
+        self._stop_idle_looks()
         self._channel.close()
         self._words.close()
         if self._body is not None:
