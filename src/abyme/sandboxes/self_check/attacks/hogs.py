@@ -107,8 +107,9 @@ PROCESS_HOGS: Final = (
     ),
     ended(
         "thread.flood_ends", "Threads that come and go without end, end.", "pthread_create(3)",
-        "import _thread\nwhile True:\n    try: _thread.start_new_thread(int, ())\n"
-        "    except RuntimeError: pass", by=(PROCESSES, EXITED, *EITHER), needs=("threads",),
+        caught("import _thread\nwhile True:\n    try: _thread.start_new_thread(int, ())\n"
+               "    except RuntimeError: pass", "MemoryError"),
+        by=(PROCESSES, *EITHER), needs=("threads",),
     ),
     ended(
         "descriptor.exhausted", "A REPL works on when a cell holds every descriptor.",
