@@ -10,10 +10,13 @@ Does not stop code that means to deceive: it is in the same process, and can cha
 own objects as well. The host believes nothing that stands on them.
 """
 
+import builtins
+import gc
 import sys
 from typing import Any, Final
 
 from abyme.guest.interpreter import Builtins
+from abyme.guest.tags import Tags
 
 OF_MODULES: Final = """
 _thread allocate_lock get_ident
@@ -60,6 +63,10 @@ class Ground:
         self._settrace, self._setprofile = sys.settrace, sys.setprofile
         self._recursion = sys.getrecursionlimit, sys.setrecursionlimit
         self._monitoring = getattr(sys, "monitoring", None)
+        changing = [names for names, *_ in self._functions]
+        changing += [gc.get_referents(vars(kind))[0] for kind, *_ in self._methods]
+        self._tags = Tags([vars(builtins), *{id(one): one for one in changing}.values()])
+        self._tags.remember()
 
     def restore(self) -> list[str]:
         """Put all of it back; the names of what a cell had changed. Stands on none of it."""
@@ -68,6 +75,12 @@ class Ground:
         get, set_ = self._recursion
         if get() < LEAST_RECURSION:
             set_(LEAST_RECURSION)
+        lost = self._put_back() if self._tags.may_have_changed() else []
+        if self._monitoring is not None:
+            self._end_monitors()
+        return lost
+
+    def _put_back(self) -> list[str]:
         lost = [f"builtins.{name}" for name in self._builtins.restore()]
         for names, name, pristine, shown in self._functions:
             if names.get(name) is not pristine:
@@ -77,8 +90,7 @@ class Ground:
             if kind.__dict__.get(name) is not pristine:
                 self._set_on_type(kind, name, pristine)
                 lost.append(shown)
-        if self._monitoring is not None:
-            self._end_monitors()
+        self._tags.remember()
         return lost
 
     def _end_monitors(self) -> None:
