@@ -35,7 +35,7 @@ from fuzz.frames import FRAMES, MARK, spoil, valid
 BUDGET = Budget(usd=1.0, calls=10, tokens=100, seconds=60.0, turns=5, depth=2)
 MAX_STEPS = 60
 ENDS = ("clean", "raised", "interrupted", "rolled_back")
-PLAIN_WORDS = re.compile(r"[A-Za-z0-9 ,:;()_'-]*")
+PLAIN_WORDS = re.compile(r"[A-Za-z0-9 .,:;()_'-]*")
 
 
 class HandClock(asyncio.SelectorEventLoop):

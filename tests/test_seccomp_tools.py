@@ -39,7 +39,7 @@ PIDS = [pytest.param(None, id="with a PID namespace"), pytest.param(OWN_PID, id=
 def tool(name):
     found = shutil.which(name) or shutil.which(name, path=str(TOOLS))
     if found is None:
-        pytest.skip(f"no {name}: Debian's package seccomp, or scripts/make-seccomp-tools")
+        pytest.skip(f"no {name}: run scripts/make-seccomp-tools")
     return found
 
 

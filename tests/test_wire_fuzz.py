@@ -21,7 +21,7 @@ from abyme import wire
 from abyme.core import replies
 from abyme.errors import ProtocolViolation, SandboxError
 from abyme.guest import values
-from abyme.sandboxes.wired import channel, frames
+from abyme.sandboxes.wired import channel, frames, session
 from abyme.wire import HEADER, encode, has_more_values, packets
 
 CORPUS = Path(fuzz.__file__).parent / "corpus"
@@ -111,6 +111,12 @@ def submit(value):
     return {"t": "submit", "cell": 1, "value": value, "evidence": []}
 
 
+DONE = {
+    "t": "finished", "cell": 1, "output": "", "dropped_chars": 0, "error": None, "notes": [],
+    "interrupted": False, "changed": [], "draft": None, "can_roll_back": True, "held": False,
+}
+LATE = submit("\ud800")
+WIRED = len(encode(LATE)) - HEADER.size
 LONG = list(packets(encode(submit("x" * 100_000))))
 
 
@@ -141,9 +147,7 @@ def test_a_frame_that_is_begun_again_and_again_gets_no_more_time(talk):
 
 def test_a_guest_that_asks_in_vain_and_never_reads_fills_no_memory(monkeypatch, talk):
     monkeypatch.setattr(channel, "MAX_UNREAD_REFUSALS", 50)
-    done = {"error": None, "interrupted": False, "changed": [], "draft": None, "notes": []}
-    talk.says({"t": "finished", "cell": 1, "output": "", "dropped_chars": 0, "held": False,
-               "can_roll_back": True, **done})  # fmt: skip
+    talk.says(DONE)
     late = {**CALLS, "cell": 1, "more": False}
     for _ in range(2_000):
         talk.says(late)
@@ -242,9 +246,110 @@ def test_values_are_counted_without_being_made(text, values_held):
 
 
 def test_a_cell_is_told_that_its_answer_has_too_many_values():
-    with pytest.raises(ValueError, match="more than 900,000 values"):
-        values.check_size(submit([0] * 900_001))
-    values.check_size(submit(["a,b"] * 400_000))
+    with pytest.raises(ValueError, match="more than 110,000 values"):
+        values.check_size(submit([0] * 110_001))
+    values.check_size(submit(["a,b"] * 100_000))
+
+
+def test_an_answer_of_100_000_values_passes_both_sides():
+    for value in ([0.123456789] * 100_000, {f"key {n}": "a, b" for n in range(100_000)}):
+        values.check_size(submit(value))
+        assert frames.decode(encode(submit(value))[HEADER.size :]).value == value
+
+
+@pytest.mark.parametrize(
+    "numbers", [b"1.2345678901234567e-300," * 20_001, (b"1" * 4_000 + b",") * 150]
+)
+def test_numbers_that_are_long_to_read_are_refused_and_a_text_of_them_is_not(numbers):
+    """A hundred thousand of the first took 0.7 s to decode, of the second 75 us each."""
+    begin, end = b'{"t":"submit","cell":1,"evidence":[],"value":', b"}"
+    with pytest.raises(ProtocolViolation, match="long to read"):
+        frames.decode(begin + b"[" + numbers + b"0]" + end)
+    with pytest.raises(ProtocolViolation, match="long to read"):
+        frames.decode(begin + b'["\\ud800",' + numbers + b"0]" + end)
+    assert frames.decode(begin + b'"' + numbers + b'"' + end).value == numbers.decode()
+    few = frames.decode(
+        begin + b"[" + numbers[: len(numbers) // 3].rpartition(b",")[0] + b"]" + end
+    )
+    assert len(few.value) >= 49
+    with pytest.raises(ValueError, match="too many numbers"):
+        values.check_size(submit([1e-300] * 20_001))
+
+
+@pytest.fixture
+def read(monkeypatch):
+    """Kinds of all frames that are read whole."""
+    kinds, frame_of = [], frames.frame_of
+
+    def noted(begun, body):
+        kinds.append(begun.t)
+        return frame_of(begun, body)
+
+    monkeypatch.setattr(frames, "frame_of", noted)
+    return kinds
+
+
+def test_a_flood_of_frames_leaves_the_loop_its_turn(talk):
+    for _ in range(6):
+        for packet in packets(encode(submit("x" * 30_000))):
+            talk.play.send(packet)
+    talk.play.session._channel._on_readable()
+    assert talk.play.events == 5
+    talk.loop.settle()
+    assert talk.play.events == 6
+
+
+def test_of_many_answers_only_the_first_and_the_last_are_read(talk, read):
+    for number in range(100):
+        talk.says(submit(number))
+    assert (len(read), talk.play.events) == (15, 15)
+    talk.says(DONE)
+    assert (read[15:], talk.play.events) == (["finished", "submit"], 16)
+
+
+def test_a_last_answer_that_is_none_ends_the_session(talk):
+    for number in range(15):
+        talk.says(submit(number))
+    talk.says({**submit(15), "evidence": 1})
+    assert talk.error is None
+    talk.says(DONE)
+    assert str(talk.error) == "the guest sent a frame that is not in the schema"
+
+
+@pytest.mark.parametrize(
+    ("limit", "most"), [("MAX_SUBMITS_SENT", 20), ("MAX_SUBMITTED_BYTES", 20 * WIRED)]
+)
+def test_a_cell_that_submits_without_end_ends_the_session(monkeypatch, talk, limit, most):
+    monkeypatch.setattr(session, limit, most)
+    for _ in range(21):
+        assert talk.error is None
+        talk.says(LATE)
+    assert str(talk.error) == "the guest submitted too much in one cell"
+
+
+@pytest.mark.parametrize(
+    ("limit", "most"), [("MAX_LATE_FRAMES", 20), ("MAX_LATE_BYTES", 20 * WIRED)]
+)
+def test_what_comes_late_is_not_read_and_comes_to_an_end(monkeypatch, talk, read, limit, most):
+    monkeypatch.setattr(session, limit, most)
+    talk.says(DONE)
+    del read[:]
+    for _ in range(21):
+        assert talk.error is None
+        talk.says(LATE)
+    assert (str(talk.error), read) == ("the guest sends on and on for a cell that has ended", [])
+
+
+def test_what_was_late_is_forgotten_when_the_next_cell_has_ended(monkeypatch, talk):
+    monkeypatch.setattr(session, "MAX_LATE_FRAMES", 20)
+    for number in (1, 2, 3):
+        talk.says({**DONE, "cell": number})
+        for _ in range(20):
+            talk.says(LATE)
+        talk.play.check()
+        talk.play.begin()
+        talk.loop.settle()
+    assert talk.error is None
 
 
 def test_a_reply_of_quotes_that_are_never_closed_is_read_in_linear_time():

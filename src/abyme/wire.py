@@ -34,6 +34,8 @@ RESERVE_BYTES = 32 << 20
 """Of the memory that a process may have: what a cell must leave to the engine."""
 STRING = re.compile(rb'"[^"]*"?')
 """Of JSON without its backslashes."""
+MAX_COSTLY_NUMBERS = 20_000
+DIGITS_BLOCK = 256
 ENGINE_PROCESSES = 3
 """Of a REPL: supervisor, snapshot, and the process that runs the cell."""
 
@@ -139,14 +141,34 @@ def has_more_values(body: bytes | bytearray, most: int) -> bool:
     """
     if len(body) <= most or _signs(body) <= most:
         return False
-    plain = bytes(body).replace(rb"\\", b"").replace(rb"\"", b"")
+    plain = _without_escapes(body)
     if plain.count(b'"') > 4 * most + 4:  # each string is a value, or the key of one
         return True
     return _signs(STRING.sub(b"", plain)) > most
 
 
+def has_costly_numbers(body: bytes | bytearray) -> bool:
+    """Tell whether JSON holds too many numbers of hundreds of digits, or with an exponent below
+    zero: they take up to a thousand times the time of others to read. In linear time.
+    """
+    if len(body) <= MAX_COSTLY_NUMBERS or _cost(body) <= MAX_COSTLY_NUMBERS:
+        return False
+    return _cost(STRING.sub(b"", _without_escapes(body))) > MAX_COSTLY_NUMBERS
+
+
 def _signs(body: bytes | bytearray) -> int:
     return sum(body.count(sign) for sign in (b",", b"[", b"{"))
+
+
+def _cost(body: bytes | bytearray) -> int:
+    """Tenths of a block of digits, or exponents. Whatever has 511 digits fills a block."""
+    starts = range(0, len(body) - DIGITS_BLOCK + 1, DIGITS_BLOCK)
+    blocks = sum([body[start : start + DIGITS_BLOCK].isdigit() for start in starts])
+    return blocks * 10 + body.count(b"e-") + body.count(b"E-")
+
+
+def _without_escapes(body: bytes | bytearray) -> bytes:
+    return bytes(body).replace(rb"\\", b"").replace(rb"\"", b"")
 
 
 class Channel(IntEnum):

@@ -354,9 +354,12 @@ class Surface:
         """``answer["content"]`` as JSON, or None."""
         self._take_answer()
         try:
-            return values.answer(self._answer.get("content"))
+            plain = values.answer(self._answer.get("content"))
+            if not isinstance(plain, str):
+                values.check_size({"draft": plain})
         except Exception:
             return None
+        return plain
 
 
 def _is_mark(thing: object) -> bool:

@@ -10,11 +10,11 @@ import math
 from collections.abc import Iterable, KeysView, Mapping, ValuesView
 from typing import Any, Final
 
-from abyme.wire import has_more_values
+from abyme.wire import has_costly_numbers, has_more_values
 
-MAX_ANSWER_BYTES: Final = 16 << 20
-MAX_ANSWER_VALUES: Final = 900_000
-"""Of the million that the host takes, evidence included."""
+MAX_ANSWER_BYTES: Final = 8 << 20
+MAX_ANSWER_VALUES: Final = 110_000
+"""Of the 120,000 that the host takes, evidence included."""
 HEAD_CHARS: Final = 80
 LISTS: Final = (list, tuple, set, frozenset, KeysView, ValuesView)
 
@@ -38,6 +38,8 @@ def check_size(frame: dict[str, Any]) -> None:
         raise ValueError(f"the answer has {len(body):,} bytes; {MAX_ANSWER_BYTES:,} are allowed")
     if has_more_values(body, MAX_ANSWER_VALUES):
         raise ValueError(f"the answer has more than {MAX_ANSWER_VALUES:,} values")
+    if has_costly_numbers(body):
+        raise ValueError("the answer has too many numbers with exponents or hundreds of digits")
 
 
 def describe(value: Any) -> str:

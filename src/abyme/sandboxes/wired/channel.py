@@ -2,8 +2,8 @@
 
 Decides when a frame is whole, when one that has begun is overdue, when a guest that does not
 read is owed no more, and when the wire is broken. Invariant: what `on_frame` gets has passed the
-schema of `frames`; after `close` neither callback is called. Does not know what a frame
-means (`session`).
+schema of `frames`, and `wants` its head; after `close` no callback is called. Does not know
+what a frame means (`session`).
 """
 
 import asyncio
@@ -18,6 +18,8 @@ from abyme.wire import PACKET_BYTES, PacketReader, WireError, encode, packets
 FRAME_TIMEOUT_S = 10.0
 """From the beginning of a frame to its end; frames may follow each other without a pause."""
 MAX_PACKETS_A_WAKE = 64
+MAX_BYTES_A_WAKE = 128 << 10
+"""Of frames that have ended: then whatever else the loop has to do comes first."""
 MAX_UNREAD_REFUSALS = 10_000
 """Packets that wait for a guest which asks for what it is refused, and does not read that."""
 
@@ -30,13 +32,17 @@ class Channel:
         wire: socket.socket,
         on_frame: Callable[[frames.GuestFrame], None],
         on_broken: Callable[[SandboxError | None], None],
+        wants: Callable[[frames.Head, bytearray], bool],
     ) -> None:
-        """`on_broken` is told why the wire cannot go on; None: the other end is gone."""
+        """`on_broken` is told why the wire cannot go on; None: the other end is gone. What is
+        not wanted is dropped before anything is made of it.
+        """
+        self._wants = wants
         self._wire = wire
         self._on_frame = on_frame
         self._on_broken = on_broken
         self._loop = asyncio.get_running_loop()
-        self._reader = PacketReader()
+        self._reader = PacketReader(frames.MOST_BYTES)
         self._outgoing: deque[bytes] = deque()
         self._overdue: asyncio.TimerHandle | None = None
         self._closed = False
@@ -78,9 +84,12 @@ class Channel:
         self._frame_ended()
 
     def _on_readable(self) -> None:
+        read_bytes = 0
         for _ in range(MAX_PACKETS_A_WAKE):
             if self._closed:
                 return
+            if read_bytes >= MAX_BYTES_A_WAKE:
+                break
             try:
                 packet = self._wire.recv(PACKET_BYTES + 1)
             except BlockingIOError:
@@ -95,19 +104,24 @@ class Channel:
             if not packet:
                 self._break(None)
                 return
-            self._take(packet)
+            read_bytes += self._take(packet)
         self._watch()
 
-    def _take(self, packet: bytes) -> None:
+    def _take(self, packet: bytes) -> int:
+        """Take a packet, and give the size of the frame that it has ended."""
+        body = None
         try:
             body = self._reader.feed(packet)
             if body is not None:
                 self._frame_ended()
-                self._on_frame(frames.decode(body))
+                begun = frames.head(body)
+                if self._wants(begun, body):
+                    self._on_frame(frames.frame_of(begun, body))
         except WireError:
             self._break(ProtocolViolation("the guest sent bytes that are not a frame"))
         except ProtocolViolation as error:
             self._break(error)
+        return len(body or b"")
 
     def _watch(self) -> None:
         """See that a frame that has begun ends soon."""

@@ -36,7 +36,12 @@ OnEvent = Callable[[ev.CallsRequested | ev.AnswerSubmitted], None]
 
 READY_TIMEOUT_S = 20.0
 MAX_SUBMITS = 16
-"""Told of as they come; of later ones only the last, when the cell has ended."""
+"""Told of as they come; of later ones only the last, which is read when the cell has ended."""
+MAX_SUBMITS_SENT = 100_000
+MAX_SUBMITTED_BYTES = 256 << 20
+MAX_LATE_FRAMES = 20_000
+"""Of threads whose cell has ended, until the next one ends."""
+MAX_LATE_BYTES = frames.MAX_OPEN_BYTES
 MAX_IDLE_DEATHS = 3
 """Between two cells, which nothing but the host's own processes can bring about."""
 LOOK_S = 0.2
@@ -60,7 +65,9 @@ class _Cell:
     ended: asyncio.Future[ev.CellFinished]
     waiting: set[int] = field(default_factory=set)
     submits: int = 0
-    last_submit: ev.AnswerSubmitted | None = None
+    submitted_bytes: int = 0
+    last_submit: bytearray | None = None
+    """As it came."""
     cpu_before_s: float | None = None
     report: frames.Finished | None = None
     """What the guest has said of its end; not the end yet while it is held."""
@@ -84,7 +91,7 @@ class WiredSession:
     ) -> None:
         """`max_processes`: to be watched from here, where the kernel does not count them."""
         self.facts = SessionFacts(python="", snapshots=False, layers=())
-        self._channel = Channel(wire, self._receive, self._broken)
+        self._channel = Channel(wire, self._receive, self._broken, self._wants)
         self._words = Words(control)
         self._ceilings = Ceilings(cell_timeout_s, output_chars, max_processes, memory_bytes)
         self._loop = asyncio.get_running_loop()
@@ -100,6 +107,8 @@ class WiredSession:
         self._can_roll_back = False
         self._batches = Batches()
         self._cells_ended: set[int] = set()
+        self._late_frames = 0
+        self._late_bytes = 0
         self._roll_backs = 0
         self._died_idle = 0
         """Roll-backs since the last cell ended."""
@@ -241,23 +250,34 @@ class WiredSession:
             case _:
                 raise ProtocolViolation("the guest sent a frame that does not belong here")
 
-    def _in_cell(self, frame: frames.Piece | frames.Calls | frames.Submit) -> None:
-        if frame.cell in self._cells_ended:
-            self._too_late(frame)
-            return
-        running = self._current(frame.cell)
+    def _wants(self, head: frames.Head, body: bytearray) -> bool:
+        """Tell whether a frame is to be read now. What comes in any number is not: what
+        is late, and answers of which only the last will count.
+        """
+        if head.t not in frames.OF_A_CELL:
+            return True
+        if head.cell in self._cells_ended:
+            self._too_late(head, len(body))
+            return False
+        running = self._current(head.cell)
         if running.report is not None:
-            self._too_late(frame)
-            return
+            self._too_late(head, len(body))
+            return False
+        if head.t != "submit":
+            return True
+        running.submits += 1
+        running.submitted_bytes += len(body)
+        if running.submits > MAX_SUBMITS_SENT or running.submitted_bytes > MAX_SUBMITTED_BYTES:
+            raise ProtocolViolation("the guest submitted too much in one cell")
+        if running.submits < MAX_SUBMITS:
+            return True
+        running.last_submit = body
+        return False
+
+    def _in_cell(self, frame: frames.Piece | frames.Calls | frames.Submit) -> None:
+        running = self._current(frame.cell)
         if isinstance(frame, frames.Submit):
-            running.submits += 1
-            given = ev.AnswerSubmitted(
-                cell=frame.cell, value=frame.value, evidence=list(frame.evidence)
-            )
-            if running.submits < MAX_SUBMITS:
-                running.on_event(given)
-            else:
-                running.last_submit = given
+            running.on_event(_submitted(frame))
             return
         if isinstance(frame, frames.Piece):
             self._batches.piece(frame)
@@ -283,13 +303,17 @@ class WiredSession:
         )
         running.on_event(asked)
 
-    def _too_late(self, frame: frames.Piece | frames.Calls | frames.Submit) -> None:
+    def _too_late(self, head: frames.Head, size: int) -> None:
         """Drop what a thread has sent that outlived its cell; it is told, if it waits."""
-        if isinstance(frame, frames.Submit):
+        self._late_frames += 1
+        self._late_bytes += size
+        if self._late_frames > MAX_LATE_FRAMES or self._late_bytes > MAX_LATE_BYTES:
+            raise ProtocolViolation("the guest sends on and on for a cell that has ended")
+        if head.t == "submit":
             return
-        self._batches.late(frame.batch)
-        if isinstance(frame, frames.Calls) and not frame.more:
-            self._channel.refuse(told.answer(frame.batch, (), TOO_LATE, NOTHING_LEFT))
+        self._batches.late(head.batch)
+        if head.t == "calls" and not head.more:
+            self._channel.refuse(told.answer(head.batch, (), TOO_LATE, NOTHING_LEFT))
 
     def _ended(self, frame: frames.Finished) -> None:
         running = self._current(frame.cell)
@@ -353,11 +377,13 @@ class WiredSession:
         return endings.End(limit, reached, running.compute_s)
 
     def _over(self, running: _Cell, finished: ev.CellFinished) -> None:
+        last = None if running.last_submit is None else frames.decode(running.last_submit)
         self._batches.cell_ended()
         self._cells_ended.add(running.number)
+        self._late_frames = self._late_bytes = 0
         self._died_idle = 0
-        if running.last_submit is not None:
-            running.on_event(running.last_submit)
+        if isinstance(last, frames.Submit):
+            running.on_event(_submitted(last))
         running.ended.set_result(finished)
         if self._watches:
             idle = Idle(self._ceilings, running.number, snapshots=self.facts.snapshots)
@@ -492,3 +518,7 @@ class WiredSession:
             self.last_end = self._end(running, running.ladder.limit)
             running.ended.set_exception(error)
             running.ended.exception()  # its task may be cancelled before it asks
+
+
+def _submitted(frame: frames.Submit) -> ev.AnswerSubmitted:
+    return ev.AnswerSubmitted(cell=frame.cell, value=frame.value, evidence=list(frame.evidence))
