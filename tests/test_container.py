@@ -547,3 +547,13 @@ async def _begin(isolation):
         await Container().begin(context=context, limits=LIMITS, isolation=isolation)
     finally:
         context.close()
+
+
+def test_the_image_of_abyme_is_what_the_guide_and_the_pod_start():
+    root = Path(__file__).parent.parent
+    lines = (root / "deploy" / "Containerfile").read_text().splitlines()
+    assert lines[-3:] == ["ENV ABYME_HOME=/data", "USER 1000:1000", 'ENTRYPOINT ["abyme"]']
+    assert all((root / name).exists() for name in ("pyproject.toml", "README.md", "LICENSE", "src"))
+    assert 'args: ["doctor"' in (root / "deploy" / "pod.yaml").read_text()
+    guide = (root / "docs" / "guides" / "containers.md").read_text()
+    assert "--volume abyme:/data --env ABYME_HOME=/data \\\n  abyme:0.1.0 doctor\n" in guide
