@@ -40,7 +40,7 @@ bench: ## measure against the bare floor in the same run; ARGS name some
 	@scripts/make-venv $(VENV) bench
 	@$(VENV)/bin/python -m bench $(ARGS)
 
-fuzz: ## look for bytes that break the host's side of the wire; ARGS: targets, --seconds N
+fuzz: ## look for bytes that break the host's side of the wire; ARGS: targets, --seconds N, --keep (new inputs go into the corpus)
 	@scripts/make-venv $(VENV) fuzz
 	@$(VENV)/bin/python -m fuzz $(ARGS)
 

@@ -1,4 +1,4 @@
-"""``make fuzz`` or ``python -m fuzz [NAME...] [--seconds N]``: look for broken promises.
+"""``make fuzz`` or ``python -m fuzz [NAME...] [--seconds N] [--keep]``: look for broken promises.
 
 Coverage-guided, by atheris (libFuzzer), each target in a process of its own, for the given
 seconds in all. New inputs go to ``fuzz/found`` and never into the corpus by themselves;
@@ -18,14 +18,27 @@ MEMORY_MB = 1_500
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m fuzz", description=__doc__.split("\n")[0])
-    parser.add_argument("names", nargs="*", metavar="NAME")
-    parser.add_argument("--seconds", type=int, default=60, help="in all; default 60")
-    parser.add_argument("--keep", action="store_true", help="merge what is new into the corpus")
+    parser = argparse.ArgumentParser(
+        prog="python -m fuzz",
+        usage="%(prog)s [NAME...] [--seconds N] [--keep]",
+        description="Look for bytes that break a promise of the host's side of the wire. "
+        "The corpus stays as it is, unless --keep is given.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="targets; default: all")
+    parser.add_argument("--seconds", type=int, default=60, metavar="N", help="in all; default 60")
+    parser.add_argument(
+        "--keep",
+        action="store_true",
+        help="then merge inputs that reach something new into fuzz/corpus; without it they stay "
+        "in fuzz/found",
+    )
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     args, rest = parser.parse_known_args()
-    if args.one:
+    if args.one:  # the rest is libFuzzer's
         return fuzz_one(args.names[0], rest)
+    if rest:
+        parser.error(f"no such option: {' '.join(rest)}")
     from fuzz.targets import TARGETS
 
     for name in args.names:

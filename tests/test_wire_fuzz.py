@@ -11,6 +11,7 @@ from pathlib import Path
 
 import fuzz
 import pytest
+from fuzz import __main__ as command
 from fuzz import host, targets
 from fuzz.choices import Choices
 from fuzz.frames import CALLS, FRAMES, MARK, spoil
@@ -27,6 +28,19 @@ from abyme.wire import HEADER, encode, has_more_values, packets
 CORPUS = Path(fuzz.__file__).parent / "corpus"
 KEPT = sorted(path for path in CORPUS.rglob("*") if path.is_file())
 MAX_CORPUS_BYTES = 200_000
+
+
+def test_a_misspelt_option_of_the_fuzzer_is_refused_and_help_tells_what_keep_does(
+    monkeypatch, capsys
+):
+    monkeypatch.setattr("sys.argv", ["fuzz", "--keeep"])
+    with pytest.raises(SystemExit, match="2"):
+        command.main()
+    assert "no such option: --keeep" in capsys.readouterr().err
+    monkeypatch.setattr("sys.argv", ["fuzz", "--help"])
+    with pytest.raises(SystemExit, match="0"):
+        command.main()
+    assert "into fuzz/corpus" in " ".join(capsys.readouterr().out.split())
 
 
 def test_every_target_has_a_corpus_and_all_of_it_is_small():
@@ -112,8 +126,17 @@ def submit(value):
 
 
 DONE = {
-    "t": "finished", "cell": 1, "output": "", "dropped_chars": 0, "error": None, "notes": [],
-    "interrupted": False, "changed": [], "draft": None, "can_roll_back": True, "held": False,
+    "t": "finished",
+    "cell": 1,
+    "output": "",
+    "dropped_chars": 0,
+    "error": None,
+    "notes": [],
+    "interrupted": False,
+    "changed": [],
+    "draft": None,
+    "can_roll_back": True,
+    "held": False,
 }
 LATE = submit("\ud800")
 WIRED = len(encode(LATE)) - HEADER.size
