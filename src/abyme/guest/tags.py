@@ -47,4 +47,4 @@ def _work() -> bool:
         values.append(number.value)
         probe.get("a")
         values.append(number.value)
-    return values[0] == values[1] != values[2] == values[3]
+    return bool(values[0] == values[1] != values[2] == values[3])
