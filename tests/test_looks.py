@@ -90,12 +90,6 @@ def test_a_process_all_of_whose_threads_exit_is_ending(kernel):
     assert host_looks(kernel).ending
 
 
-def test_a_process_that_waits_to_be_collected_has_ended(kernel):
-    kernel.process(13, 12, state="Z", flags=EXITING)
-
-    assert not host_looks(kernel).ending
-
-
 @pytest.mark.parametrize("file", ["children", "stat", "statm"])
 def test_a_thread_that_vanishes_while_it_is_looked_at_hides_nothing_else(kernel, file):
     kernel.process(13, 12, state="Z", flags=EXITING, threads={9: ("S", 0, 0), 14: ("S", 0, 500)})

@@ -16,8 +16,6 @@ from abyme.wire import ENGINE_PROCESSES
 PROC: Final = "/proc"
 PF_EXITING: Final = 0x4
 """In the flags of /proc/PID/stat (include/linux/sched.h)."""
-THROUGH: Final = (b"Z", b"X")
-"""States of one that has given back what it had, and waits to be collected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +26,7 @@ class Seen:
     ticks: int
     """Of processor time, with that of the children it has collected."""
     ending: bool
-    """All its threads are on their way out, and not through."""
+    """All its threads are on their way out, or wait to be collected."""
 
 
 def seen(pid: int, proc: str = PROC) -> Seen | None:
@@ -80,7 +78,7 @@ def engine(found: Mapping[int, Seen], supervisor: int) -> set[int]:
 
 def _all_end(pid: int, proc: str) -> bool:
     threads = [words for task in _tasks(pid, proc) if (words := _words_of_stat(f"{task}/stat"))]
-    return all(map(_exits, threads)) and any(words[0] not in THROUGH for words in threads)
+    return all(map(_exits, threads))
 
 
 def _exits(words: list[bytes]) -> bool:
