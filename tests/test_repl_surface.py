@@ -308,6 +308,12 @@ def test_one_hit_may_stand_for_a_list_of_one(repl):
     assert repl.submitted[0].evidence == [Place(document=0, start=6, end=10, quote="beta")]
 
 
+def test_a_draft_of_too_many_values_is_none_and_the_session_lives(repl):
+    done = repl.cell("answer['content'] = [0] * 110_001")
+    assert (done.ended, done.draft) == ("clean", None)
+    assert repl.cell("answer['content'] = [0] * 100_000").draft == [0] * 100_000
+
+
 def test_the_official_answer_dict_submits_when_ready_and_is_the_draft_before(repl):
     assert repl.cell("1").draft is None
     assert repl.cell("answer['content'] = 'draft'").draft == "draft"
