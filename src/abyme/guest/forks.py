@@ -25,6 +25,7 @@ from abyme.guest.client import Client, Frame
 from abyme.guest.interpreter import prepare
 from abyme.guest.interrupts import Interrupts
 from abyme.guest.kernel import forbidden, policy, seccomp
+from abyme.guest.kernel.credentials import UNUSED_ID
 from abyme.guest.kernel.libc import holding_library
 from abyme.guest.kernel.lockdown import Confinement, NotJailed, enter_domain, lock_down
 from abyme.guest.kernel.namespaces import Namespaces, clone_init
@@ -126,6 +127,8 @@ class ForkServer:
         hide(os.path.dirname(sys.modules["abyme"].__path__[0]), loaded.folders)  # noqa: PTH120
         self._kit = self._kit_for(NoView())
         self._spares = Spares(self._fork)
+        self._user = UNUSED_ID
+        """Of the REPL that is being forked."""
         self._poll = select.poll()
         self._poll.register(control, select.POLLIN)
 
@@ -187,6 +190,8 @@ class ForkServer:
         """Fork a REPL, on a context of its `own` or on the one that was adopted."""
         wires = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         controls = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        if self._namespaces is not None:
+            self._user = self._namespaces.user()
         pid = os.fork() if self._namespaces is None else clone_init(self._namespaces)
         if pid == 0:
             self._become_repl(order, [wires[1].fileno(), controls[1].fileno(), *own])
@@ -221,12 +226,13 @@ class ForkServer:
 
     def _lock_down(self, kit: Kit, order: Order, descriptors: set[int]) -> list[str]:
         got = self._namespaces
-        spare = ENGINE_PROCESSES if got is not None and got.nested else SHARED_PROCESSES
+        alone = got is not None and (got.nested or got.own_user)
+        spare = ENGINE_PROCESSES if alone else SHARED_PROCESSES
         processes = order.max_processes + spare
         every = {*kit.maps, *self._kit.maps}  # a child's REPL has its parent's context mapped too
         mapped_bytes = sum(size for _, size in every)
         wanted = Confinement(
-            got, order.memory_bytes, processes, kit.maps, mapped_bytes, self._program
+            got, order.memory_bytes, processes, kit.maps, mapped_bytes, self._program, self._user
         )
         return lock_down(wanted, descriptors)
 

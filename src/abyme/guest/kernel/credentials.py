@@ -27,15 +27,25 @@ _CHROOT = call_words(161, b"/")
 """Changes nothing, and needs CAP_SYS_CHROOT. Numbers of x86_64."""
 
 
-def become_nobody() -> None:
-    """Leave every user and group behind. Needs CAP_SETUID and CAP_SETGID.
+FIRST_OWN_ID, OWN_IDS = 1_879_048_192, 1 << 27
+"""A range of users that no table of systemd's gives to anybody (UIDS-GIDS.md)."""
+
+
+def own_id() -> int:
+    """Draw a user for one REPL alone, so that the kernel counts its processes by themselves."""
+    return FIRST_OWN_ID + int.from_bytes(os.urandom(4), "little") % OWN_IDS
+
+
+def become_nobody(user: int = UNUSED_ID) -> None:
+    """Leave every user and group behind for `user`, who owns nothing. Needs CAP_SETUID and
+    CAP_SETGID.
 
     Raises:
         OSError: if the kernel says no.
     """
     os.setgroups([])
-    os.setresgid(UNUSED_ID, UNUSED_ID, UNUSED_ID)
-    os.setresuid(UNUSED_ID, UNUSED_ID, UNUSED_ID)
+    os.setresgid(user, user, user)
+    os.setresuid(user, user, user)
 
 
 def drop_capabilities() -> None:
@@ -80,9 +90,9 @@ def renounced() -> bool:
     )
 
 
-def is_nobody() -> bool:
+def is_nobody(user: int) -> bool:
     """Every user and group is the unused one, and root cannot be had back."""
-    unused = (UNUSED_ID,) * 3
+    unused = (user,) * 3
     if (os.getresuid(), os.getresgid(), os.getgroups()) != (unused, unused, []):
         return False
     return _becoming_root_fails_by() == errno.EPERM

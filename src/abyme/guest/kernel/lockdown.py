@@ -53,6 +53,8 @@ class Confinement:
     """Of every context that this process has mapped, also of one that it does not use."""
     program: bytes | None
     """The compiled system call filter where it is the same for every REPL."""
+    user: int = credentials.UNUSED_ID
+    """Whom to become, where there is no user namespace."""
 
 
 def lock_down(wanted: Confinement, descriptors: AbstractSet[int]) -> list[str]:
@@ -71,8 +73,8 @@ def lock_down(wanted: Confinement, descriptors: AbstractSet[int]) -> list[str]:
         layers.append("sealed_view")
     _limit(wanted)
     if got is not None and got.way == "direct":
-        credentials.become_nobody()
-        _must(credentials.is_nobody(), "no_capabilities")
+        credentials.become_nobody(wanted.user)
+        _must(credentials.is_nobody(wanted.user), "no_capabilities")
     credentials.drop_capabilities()
     _must(not credentials.has_capabilities(), "no_capabilities")
     _must(not rlimits.can_be_raised(), "rlimits")

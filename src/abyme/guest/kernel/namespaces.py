@@ -17,7 +17,7 @@ import signal
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from abyme.guest.kernel.credentials import become_nobody
+from abyme.guest.kernel.credentials import UNUSED_ID, become_nobody, own_id
 from abyme.guest.kernel.libc import (
     NUMBERS,
     call_words,
@@ -63,13 +63,19 @@ class Namespaces:
 
     way: Way
     nested: bool
+    own_user: bool = False
+    """Without user namespaces: each REPL can become a user that no other one is."""
 
     def counts_processes(self) -> bool:
         """Tell whether RLIMIT_NPROC is exact for a REPL. Ask before `enter`.
 
-        It needs a user namespace for the count, and does not bind root (kernel/fork.c).
+        It needs a user or a user namespace for the count, and does not bind root (kernel/fork.c).
         """
-        return self.nested and (self.way == "nobody" or os.geteuid() != 0)
+        return self.own_user or (self.nested and (self.way == "nobody" or os.geteuid() != 0))
+
+    def user(self) -> int:
+        """Draw whom a REPL becomes where there are no user namespaces."""
+        return own_id() if self.own_user else UNUSED_ID
 
     @property
     def clone_flags(self) -> int:
@@ -80,8 +86,10 @@ class Namespaces:
 def find_way() -> Namespaces | None:
     """Find the first way that works here, or None."""
     for way in WAYS:
-        for nested in (True, False):
-            candidate = Namespaces(way, nested)
+        for more in (True, False):
+            candidate = Namespaces(way, nested=more, own_user=False)
+            if way == "direct":
+                candidate = Namespaces(way, nested=False, own_user=more)
             if _works(candidate):
                 return candidate
     return None
@@ -186,7 +194,7 @@ def _works(candidate: Namespaces) -> bool:
             child = clone_init(candidate)
             if child == 0:
                 if candidate.way == "direct":
-                    become_nobody()  # as each REPL will have to
+                    become_nobody(candidate.user())  # as each REPL will have to
                 os._exit(0)
             _, status = os.waitpid(child, 0)
             code = 0 if status == 0 else 1
