@@ -73,7 +73,8 @@ ATTACKS: Final = (
         "at, block = start & ~4095, b''\n"
         "while (page := peek(at)) is not None:\n"
         "    block, at = block + page, at + 4096\n"
-        "names = [one.split(b'=')[0] for one in block.split(b'\\0') if one[:1].isupper() and b'=' in one]\n"
+        "import re\n"
+        "names = re.findall(rb'(?:^|\\0)([A-Z_][A-Z0-9_]{2,})=', block)\n"
         "found = sought(start, at - start) + [n for n in names if n not in (b'LC_ALL', b'TZ', b'PYTHONHASHSEED', b'LC_CTYPE')]\n"
         "print('HOLE' if found else 'held', *found)",
         needs=("ctypes",),
