@@ -210,7 +210,10 @@ def test_a_stopped_cell_names_who_stopped_it(repl, code):
 def test_the_snapshot_may_be_switched_off_and_then_a_stubborn_cell_loses_the_session():
     with bench(limits=SHORT, snapshots=False) as made, made.repl() as repl:
         assert not repl.session.facts.snapshots
-        with pytest.raises(SandboxError, match=r"lost in cell 1 after cell_timeout_s \(.* 0\.5 s allowed\): there was no"):
+        with pytest.raises(
+            SandboxError,
+            match=r"lost in cell 1 after cell_timeout_s \(.* 0\.5 s allowed\): there was no",
+        ):
             repl.cell("sum(range(10 ** 12))")
         with pytest.raises(SandboxError):
             repl.cell("1")
