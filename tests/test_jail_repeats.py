@@ -121,3 +121,16 @@ def test_cells_that_are_undone_in_between_change_nothing(first):
     for code, one, other in zip(CELLS, first[0], again[0], strict=True):
         assert code in skipped or (code, one) == (code, other)
     assert first[2] == again[2]
+
+
+def test_how_deep_a_cell_may_recurse_does_not_depend_on_how_its_repl_came_to_be():
+    """The first one is forked ahead, the second when it is ordered, the third ahead again."""
+    code = "def deep(n):\n    global most\n    most = n\n    deep(n + 1)\ndeep(0)"
+    depths = set()
+    with bench() as made:
+        for _ in range(4):
+            with made.repl() as repl:
+                repl.cell(code)
+                depths.add(repl.out("most"))
+
+    assert len(depths) == 1

@@ -296,7 +296,7 @@ def test_a_session_that_is_closed_leaves_no_folder_and_no_process():
             child = repl.session._place._child._process
             assert repl.out("context") == "'its own'\n"
         assert [one.name for one in bench.run._folder.path.iterdir() if one.name.isdigit()] == []
-        assert child.returncode == -9
+        assert child.returncode in (0, -9)  # it sees the end of its wire, or is killed before
     own.close()
 
 

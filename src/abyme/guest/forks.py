@@ -60,6 +60,10 @@ class Order:
     allowed: tuple[str, ...] = ()
 
 
+class _Forked(BaseException):
+    """Raised in a process that is a REPL now: its order; descriptors of wire, control, context."""
+
+
 class NoView:
     """Stands in for a context where none was given: `abyme doctor` opens such REPLs."""
 
@@ -142,6 +146,18 @@ class ForkServer:
         gc.collect()
         gc.freeze()
         self._reply(hello)
+        forked = None
+        try:
+            self._take_orders()
+        except _Forked as child:
+            forked = child.args
+        if forked is not None:
+            self._become_repl(*forked)
+
+    def _take_orders(self) -> None:
+        """Do what the host asks for. A REPL that was forked leaves by `_Forked`, from wherever that
+        was: how deep a cell may recurse must not depend on it.
+        """
         while True:
             data, fds, _, _ = socket.recv_fds(self._control, MAX_MESSAGE_BYTES, MAX_CONFIG_FDS)
             if not data:
@@ -194,7 +210,7 @@ class ForkServer:
             self._user = self._namespaces.user()
         pid = os.fork() if self._namespaces is None else clone_init(self._namespaces)
         if pid == 0:
-            self._become_repl(order, [wires[1].fileno(), controls[1].fileno(), *own])
+            raise _Forked(order, [wires[1].detach(), controls[1].detach(), *own])
         wires[1].close()
         controls[1].close()
         return Made(os.pidfd_open(pid), wires[0], controls[0])
