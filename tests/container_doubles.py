@@ -4,11 +4,10 @@ import json
 import shutil
 import subprocess
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from jail_doubles import TEXT, Repl
+from jail_doubles import TEXT, OneRun
 
 from abyme.contexts.sealed import from_value
 from abyme.core.isolation import Isolation
@@ -75,7 +74,7 @@ def real_engine():
     pytest.skip(f"no container runs here ({why}); `{image.COMMAND}` builds the image")
 
 
-class Bench:
+class Bench(OneRun):
     """A run of its own loop, as `jail_doubles.Bench`."""
 
     def __init__(self, loop, isolation, limits=LIMITS, context=TEXT, hash_seed=None):
@@ -91,17 +90,6 @@ class Bench:
         except BaseException:
             self.context.close()
             raise
-
-    def wait(self, what):
-        return self.loop.run_until_complete(what)
-
-    @contextmanager
-    def repl(self, seed=7, context=None):
-        session = self.wait(self.run.open(node="0", seed=seed, context=context))
-        try:
-            yield Repl(self.loop, session)
-        finally:
-            self.wait(session.aclose())
 
     def close(self):
         self.wait(self.run.aclose())

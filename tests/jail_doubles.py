@@ -80,7 +80,22 @@ class Repl:
         await self.session.answer(event.batch, results=results, refused=self.refused, budget=BUDGET)
 
 
-class Bench:
+class OneRun:
+    """A run with a loop of its own, on any tier; who derives from it sets `loop` and `run`."""
+
+    def wait(self, what):
+        return self.loop.run_until_complete(what)
+
+    @contextmanager
+    def repl(self, seed=7, context=None):
+        session = self.wait(self.run.open(node="0", seed=seed, context=context))
+        try:
+            yield Repl(self.loop, session)
+        finally:
+            self.wait(session.aclose())
+
+
+class Bench(OneRun):
     """A run of its own loop; every REPL of a test file is forked from it."""
 
     def __init__(
@@ -102,17 +117,6 @@ class Bench:
         except SandboxUnavailable as missing:
             self.loop.close()
             pytest.skip(f"no jail on this host: {missing}")
-
-    def wait(self, what):
-        return self.loop.run_until_complete(what)
-
-    @contextmanager
-    def repl(self, seed=7, context=None):
-        session = self.wait(self.run.open(node="0", seed=seed, context=context))
-        try:
-            yield Repl(self.loop, session)
-        finally:
-            self.wait(session.aclose())
 
     def close(self):
         self.wait(self.run.aclose())

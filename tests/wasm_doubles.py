@@ -4,7 +4,7 @@ import asyncio
 from contextlib import contextmanager
 
 import pytest
-from jail_doubles import TEXT, Repl
+from jail_doubles import TEXT, OneRun
 
 from abyme.contexts.sealed import from_value
 from abyme.core.limits import Limits
@@ -23,7 +23,7 @@ def needs_wasm():
         pytest.skip(str(missing), allow_module_level=True)
 
 
-class WasmBench:
+class WasmBench(OneRun):
     """A run of its own loop."""
 
     def __init__(self, context=TEXT, **limits):
@@ -32,17 +32,6 @@ class WasmBench:
         self.run = self.wait(
             Wasm().begin(context=self.context, limits=Limits(**{**BASE, **limits}))
         )
-
-    def wait(self, what):
-        return self.loop.run_until_complete(what)
-
-    @contextmanager
-    def repl(self, seed=7, context=None):
-        session = self.wait(self.run.open(node="0", seed=seed, context=context))
-        try:
-            yield Repl(self.loop, session)
-        finally:
-            self.wait(session.aclose())
 
     def close(self):
         self.wait(self.run.aclose())
