@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from abyme.contexts import load, stream
+from abyme.contexts.choice import Choice
 from abyme.contexts.load import load_paths, size_words
 from abyme.errors import ContextError
 from abyme.guest.adopt import View
@@ -328,7 +329,7 @@ def test_a_folder_deeper_than_python_recurses_is_read(tmp_path):
 
 def test_files_over_the_limit_are_skipped(tmp_path):
     write(tmp_path, a_txt="1234", b_txt="12345")
-    loaded = load_paths([tmp_path], max_file_bytes=4)
+    loaded = load_paths([tmp_path], choice=Choice(max_file_bytes=4))
     assert loaded.summary() == "read 1 file (4 bytes), skipped 1: b.txt (over 4 bytes)"
     loaded.context.close()
 

@@ -25,6 +25,7 @@ from abyme.core.ids import BatchId
 from abyme.core.isolation import DEFAULT, Isolation
 from abyme.core.limits import Limits
 from abyme.core.profile import Message
+from abyme.core.seeks import Seek, Sought
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +125,14 @@ class Context(Protocol):
 
     def check(self, evidence: Sequence[Place | str]) -> tuple[list[Evidence], list[str]]:
         """Look evidence up: what was found, and the quotes that are not there."""
+        ...
+
+    async def seek(self, wanted: Seek) -> Sought:
+        """Find lines, passages or symbols for a REPL.
+
+        Raises:
+            ContextError: it cannot be done here; the guest has a plainer way of its own.
+        """
         ...
 
     def part(self, spans: Sequence[Span], shape: Literal["text", "documents", "list"]) -> "Context":

@@ -111,6 +111,14 @@ class ArenaWriter:
         self._placed.append((self._place(at - start, kind), digest.hexdigest()))
         return digest.hexdigest()
 
+    def add_blob(self, data: Buffer) -> tuple[int, int]:
+        """Append bytes that are no text, on a page of their own: (offset, bytes)."""
+        self._flush()
+        offset = -(-self._at // PAGE) * PAGE
+        self._write(data, offset)
+        self._at = offset + len(data)
+        return offset, len(data)
+
     def seal(self) -> tuple[int, list[Sealed]]:
         """Close the arena: its descriptor, and where every text lies."""
         self._flush()

@@ -21,6 +21,7 @@ from typing import BinaryIO, Final, NamedTuple, TypeAlias
 from msgspec import structs
 
 from abyme.contexts.arena import ArenaWriter
+from abyme.contexts.choice import EVERYTHING, Choice
 from abyme.contexts.decode import Decoded, NotText, decode
 from abyme.contexts.ignored import open_plain
 from abyme.contexts.manifest import SkippedFacts
@@ -76,7 +77,7 @@ def load_paths(
     *,
     located: Sequence[str | Path] | None = None,
     stdin: BinaryIO | None = None,
-    max_file_bytes: int | None = None,
+    choice: Choice = EVERYTHING,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Loaded:
     """Read files, folders and standard input (``-``) into a sealed context.
@@ -88,7 +89,7 @@ def load_paths(
         ContextError: a path that does not exist, nothing to read, no memory to seal it in.
     """
     walk = Walk(paths, located)
-    loader = _Loader(walk, stdin, max_file_bytes, on_progress)
+    loader = _Loader(walk, stdin, choice, on_progress)
     try:
         loader.run()
         return loader.finish()
@@ -108,12 +109,12 @@ class _Loader:
         self,
         walk: Walk,
         stdin: BinaryIO | None,
-        max_file_bytes: int | None,
+        choice: Choice,
         on_progress: Callable[[Progress], None] | None,
     ) -> None:
         self._walk = walk
         self._stdin = stdin
-        self._max_file_bytes = max_file_bytes
+        self._choice = choice
         self._on_progress = on_progress
         self._skipped = list(walk.skipped)
         self._read: list[ReadFile] = []
@@ -181,7 +182,7 @@ class _Loader:
 
     def _small(self, path: str) -> bytes | None:
         """Read a file, unless it is to be streamed."""
-        limit = self._max_file_bytes
+        limit = self._choice.max_file_bytes
         with open(path, "rb", buffering=0, opener=open_plain) as raw:
             status = os.fstat(raw.fileno())
             if not stat.S_ISREG(status.st_mode):

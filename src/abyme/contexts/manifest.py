@@ -19,6 +19,14 @@ class DocumentFacts(Struct, frozen=True, kw_only=True):
     source_sha256: str | None = None
     sealed_sha256: str | None = None
     """Of the characters as they lie in the arena; None in a part of a context."""
+    media: str | None = None
+    """Media type of the source, as in ``application/pdf``; None: plain text."""
+    pages: list[int] = []
+    """Code points at which its pages begin, the first of them included; empty: it has none."""
+    page_word: str = "page"
+    """What a page is called: page, slide, chapter, row, message, cell."""
+    table: tuple[int, int] | None = None
+    """(offset, bytes) of the same rows in the arena as an Arrow IPC file."""
 
 
 class SkippedFacts(Struct, frozen=True, kw_only=True):

@@ -18,8 +18,18 @@ from abyme.contexts.evidence import Checker
 from abyme.contexts.manifest import DocumentFacts, Manifest
 from abyme.contexts.texts import Memory, Texts
 from abyme.core.events import Evidence, Place, Span
+from abyme.core.seeks import Seek, Sought
 from abyme.errors import ContextError
-from abyme.layout import WIDTH, Entry, Index, Shape, read_index, write_index
+from abyme.layout import (
+    NO_EXTRAS,
+    WIDTH,
+    Entry,
+    Extras,
+    Index,
+    Shape,
+    read_index,
+    write_index,
+)
 
 MAX_SPANS: Final = 100_000
 """In one part."""
@@ -31,6 +41,11 @@ class Source(NamedTuple):
     encoding: str | None = None
     size_bytes: int | None = None
     sha256: str | None = None
+    media: str | None = None
+    pages: Sequence[int] = ()
+    page_word: str = "page"
+    table: tuple[int, int] | None = None
+    """Where `ArenaWriter.add_blob` put its rows."""
 
 
 class SealedContext:
@@ -99,6 +114,14 @@ class SealedContext:
             return self._index.names[document]
         return self._origin.label(document)
 
+    async def seek(self, wanted: Seek) -> Sought:
+        """Find lines, passages or symbols; see `abyme.core.seeks`.
+
+        Raises:
+            ContextError: it cannot be done here; the message says why.
+        """
+        raise ContextError(f"{type(wanted).__name__.lower()} is not to be had on this host")
+
     def check(self, evidence: Sequence[Place | str]) -> tuple[list[Evidence], list[str]]:
         """Look evidence up: what was found, and the quotes that are not there.
 
@@ -129,7 +152,21 @@ class SealedContext:
             names = _told_apart(origin, entries)
         elif shape == "text" and origin.input.names:
             names = [origin.label(0)]
-        return _indexed(shape, entries, names, self._memory.share(), origin)
+        extras = self._extras_of(spans, entries)
+        return _indexed(shape, entries, names, self._memory.share(), origin, extras)
+
+    def _extras_of(self, spans: Sequence[Span], entries: Sequence[Entry]) -> Extras:
+        """Take over what is known of whole documents; of a stretch it would not be true."""
+        have = self._index.extras
+        whole = {n: span.document for n, span in enumerate(spans) if not entries[n].stretch}
+        if not have:
+            return NO_EXTRAS
+        return Extras(
+            {n: have.pages[at] for n, at in whole.items() if at in have.pages},
+            {n: have.words[at] for n, at in whole.items() if at in have.words},
+            {n: have.media[at] for n, at in whole.items() if at in have.media},
+            {n: have.tables[at] for n, at in whole.items() if at in have.tables},
+        )
 
     def _stretch(self, span: Span) -> Entry:
         if not 0 <= span.document < len(self._index):
@@ -204,29 +241,45 @@ def finish(
             source_bytes=source.size_bytes,
             source_sha256=source.sha256,
             sealed_sha256=sealed.sha256,
+            media=source.media,
+            pages=list(source.pages),
+            page_word=source.page_word,
+            table=source.table,
         )
         for name, sealed, source in zip(names or [""] * len(placed), placed, sources, strict=True)
     ]
-    context = _indexed(shape, [sealed.entry for sealed in placed], names, memory)
+    entries = [sealed.entry for sealed in placed]
+    context = _indexed(shape, entries, names, memory, extras=_extras(sources))
     context.manifest = Manifest(shape=shape, documents=facts)
     return context
 
 
-def _indexed(
+def _indexed(  # noqa: PLR0913, PLR0917 - what a context is made of
     shape: Shape,
     entries: Sequence[Entry],
     names: Sequence[str],
     memory: Memory,
     origin: origins.Origin | None = None,
+    extras: Extras = NO_EXTRAS,
 ) -> SealedContext:
     """Put an index beside memory, which is released if that fails."""
     try:
-        data = write_index(shape, entries, names)
+        data = write_index(shape, entries, names, extras)
         index = read_index(data, os.fstat(memory.fd).st_size)
         return SealedContext(sealed_bytes(data, "abyme-index"), memory, index, origin)
     except BaseException:
         memory.release()
         raise
+
+
+def _extras(sources: Sequence[Source]) -> Extras:
+    told = [(number, source) for number, source in enumerate(sources) if source.media]
+    return Extras(
+        {number: list(source.pages) for number, source in told if source.pages},
+        {n: source.page_word for n, source in told if source.pages and source.page_word != "page"},
+        {number: source.media for number, source in told if source.media},
+        {number: source.table for number, source in told if source.table},
+    )
 
 
 def from_value(value: object) -> SealedContext:

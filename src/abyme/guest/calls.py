@@ -26,6 +26,10 @@ REQUEST_CHARS: Final = 100
 SPAN_CHARS: Final = 20
 """What a request, and each span in it, takes of a frame beside the text."""
 SHORT_CHARS: Final = 200
+SEEK_NUMBERS: Final = 1 << 40
+"""Questions to the context are numbered from here, apart from batches, by cell: an answer that
+comes late is never taken for another's."""
+SEEKS_A_CELL: Final = 1 << 20
 
 
 class ModelError(Exception):
@@ -108,6 +112,7 @@ class Calls:
     """The model's `calls`."""
     cell: int = 0
     next_batch: int = 0
+    next_seek: int = 0
     open: bool = False
     """A cell is running. Threads that outlive their cell must wait for the next one."""
     _budget: dict[str, Any] = field(default_factory=dict)
@@ -116,6 +121,7 @@ class Calls:
     def begin(self, frame: Frame) -> None:
         """Take from a cell's frame what sub-calls need."""
         self.cell, self.open = frame["cell"], True
+        self.next_seek = SEEK_NUMBERS + self.cell * SEEKS_A_CELL
         self.next_batch = max(self.next_batch, frame["batch"])  # a thread may still wait for one
         self.told(frame["budget"])
         for result in frame["restore"]:
@@ -182,6 +188,30 @@ class Calls:
             raise ModelError("the cell was stopped before the answer came", "cancelled") from None
         finally:
             self.client.close(batch)
+
+    def seek(self, wanted: dict[str, Any]) -> dict[str, Any] | None:
+        """Ask the host to look into its own copy of the context (`abyme.core.seeks`).
+
+        None: it does not, and whoever asks may look by itself.
+
+        Raises:
+            ModelError: the cell was stopped.
+        """
+        if not self.open:
+            return None
+        batch, self.next_seek = self.next_seek, self.next_seek + 1
+        self.client.expect(batch)
+        try:
+            self.client.send({"t": "seek", "cell": self.cell, "batch": batch, "wanted": wanted})
+            frame = self.client.receive(batch)
+        except Abandoned:
+            raise ModelError("the cell was stopped before the answer came", "cancelled") from None
+        finally:
+            self.client.close(batch)
+        if frame["refused"] is not None:
+            return None
+        sought: dict[str, Any] = json.loads(frame["results"][0]["text"])
+        return sought
 
     def _answers(self, batch: int) -> list[dict[str, Any]]:
         results: list[dict[str, Any]] = []

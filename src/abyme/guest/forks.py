@@ -70,6 +70,9 @@ class NoView:
     context = ""
     maps: tuple[tuple[int, int], ...] = ()
 
+    def ask_by(self, seek: object) -> None:
+        """Nothing to ask for."""
+
     def restore(self) -> None:
         """Nothing to restore."""
 
@@ -187,6 +190,7 @@ class ForkServer:
         interrupts = Interrupts()
         client = Client(interrupts)
         calls = Calls(client)
+        view.ask_by(calls.seek)
         surface = Surface(view, calls, self._namespace)
         maps = tuple(view.maps)
         return Kit(client, interrupts, calls, view, maps, self._sink, surface, self._namespace)

@@ -13,6 +13,12 @@ from abyme.guest.places import Finder, Hits
 from abyme.guest.search import Search
 from abyme.layout import Index
 
+Seek = Callable[[dict[str, Any]], dict[str, Any] | None]
+
+
+def _nobody(_: dict[str, Any]) -> dict[str, Any] | None:
+    return None
+
 
 class ContextView:
     """A context as ordinary Python objects. Implements `abyme.guest.surface.View`."""
@@ -20,6 +26,8 @@ class ContextView:
     def __init__(self, index: Index, text_of: Callable[[int], str]) -> None:
         """`text_of` makes a text from its number."""
         self.context: str | Documents | Texts
+        self.seek: Seek = _nobody
+        """Asks the host; None: look for yourself."""
         names: Sequence[str | int] = index.names
         if index.shape == "documents":
             self.context = Documents(index.names, sum(index.chars), text_of)
@@ -35,6 +43,10 @@ class ContextView:
         self._finder = Finder(names, text_of)
         self._search = Search(names, text_of)
         self._sources = Sources(index.shape, self.context, names, index.chars, text_of)
+
+    def ask_by(self, seek: "Seek") -> None:
+        """Take the way to the host, who looks into its own copy; see `Calls.seek`."""
+        self.seek = seek
 
     def restore(self) -> None:
         """Make the view what it was."""

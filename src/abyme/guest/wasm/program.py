@@ -55,6 +55,7 @@ class Program:
         client = FileClient(TOLD, report)
         calls = Calls(client)
         view = FileView(CONTEXT)
+        view.ask_by(calls.seek)
         surface = Surface(view, calls, namespace)
         interrupts = Interrupts()
         interrupts.remember()

@@ -27,6 +27,7 @@ from abyme.sandboxes.container import engine as engines
 from abyme.sandboxes.container import files, image
 from abyme.sandboxes.container.link import Link
 from abyme.sandboxes.jail.apart import seed_of
+from abyme.sandboxes.wired.seeking import Ask
 from abyme.sandboxes.wired.session import WiredSession
 
 MAX_HASH_SEED = 4_294_967_295
@@ -58,6 +59,7 @@ class Container:
         engine = self._engines[asked]
         seed = secrets.randbits(32) if hash_seed is None else hash_seed
         run = ContainerRun(engine, context.fds, limits, isolation, seed % (MAX_HASH_SEED + 1))
+        run.seek = context.seek
         try:
             await run.prepare()
         except BaseException:
@@ -93,6 +95,8 @@ class ContainerRun:
         self._numbers = itertools.count(1)
         self._sessions: list[WiredSession] = []
         self._for_root: WiredSession | None = None
+        self.seek: Ask | None = None
+        """Answers what cells ask of the run's context."""
 
     async def prepare(self) -> None:
         """Start the container of the root before anybody asks for it.
@@ -100,7 +104,7 @@ class ContainerRun:
         Raises:
             SandboxUnavailable: if it does not start, or lacks a promised layer.
         """
-        self._for_root = await self._start(ROOT, self._fds)
+        self._for_root = await self._start(ROOT, self._fds, self.seek)
 
     async def copy(self, fds: Sequence[int]) -> list[Path]:
         """Copy a context to where containers can be given it, once."""
@@ -113,11 +117,12 @@ class ContainerRun:
         if node == ROOT and context is None:
             session, self._for_root = self._for_root, None
         if session is None or session.closed:
-            session = await self._start(node, self._fds if context is None else context.fds)
+            fds, seek = (self._fds, self.seek) if context is None else (context.fds, context.seek)
+            session = await self._start(node, fds, seek)
         session.begin(seed)
         return session
 
-    async def _start(self, node: str, fds: Sequence[int]) -> WiredSession:
+    async def _start(self, node: str, fds: Sequence[int], seek: Ask | None) -> WiredSession:
         """Start a container and the REPL in it."""
         hash_seed = self.hash_seed
         if self._isolation.apart and node != ROOT:
@@ -127,7 +132,8 @@ class ContainerRun:
         command = self._engine.run(name, self._files.name, given, self._limits)
         order = {"digest": image.digest(), "hash_seed": hash_seed, "repl": self._repl()}
         order["packages"] = self._isolation.packages
-        session, notes = await open_session(Link(self._engine, name), command, order, self._limits)
+        link = Link(self._engine, name)
+        session, notes = await open_session(link, command, order, self._limits, seek)
         self.notes = tuple(dict.fromkeys((*self.notes, *notes)))
         self._sessions = [one for one in self._sessions if not one.closed]
         self._sessions.append(session)
@@ -171,7 +177,11 @@ async def check(isolation: Isolation, limits: Limits) -> None:
 
 
 async def open_session(
-    link: Link, command: Sequence[str], order: dict[str, object], limits: Limits
+    link: Link,
+    command: Sequence[str],
+    order: dict[str, object],
+    limits: Limits,
+    seek: Ask | None = None,
 ) -> tuple[WiredSession, list[str]]:
     """Start a container and wait until the REPL in it has verified its layers.
 
@@ -197,6 +207,7 @@ async def open_session(
         output_chars=limits.cell_output_chars,
         max_processes=None if counted else limits.max_processes,
         memory_bytes=limits.memory_bytes,
+        seek=seek,
     )
     try:
         await session.opened(link, told["python"], tuple(told["packages"]))

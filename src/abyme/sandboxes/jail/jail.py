@@ -23,6 +23,7 @@ from abyme.sandboxes.jail.packages import Load
 from abyme.sandboxes.jail.processes import Processes
 from abyme.sandboxes.jail.zygote import MAX_HASH_SEED, Zygote
 from abyme.sandboxes.wired.body import Body
+from abyme.sandboxes.wired.seeking import Ask
 from abyme.sandboxes.wired.session import WiredSession
 
 
@@ -135,6 +136,7 @@ class JailRun:
             own=own,
             snapshots=self._snapshots,
             isolation=self.isolation,
+            seek=(context or self._context).seek,
         )
         return self._held(session)
 
@@ -151,6 +153,7 @@ class JailRun:
                 snapshots=self._snapshots,
                 isolation=self.isolation,
                 body=functools.partial(Alone, zygote=zygote),
+                seek=context.seek,
             )
         except BaseException:
             await zygote.aclose()
@@ -189,6 +192,7 @@ async def open_session(  # noqa: PLR0913 - what makes a REPL, by name
     snapshots: bool,
     isolation: Isolation = DEFAULT,
     body: Callable[[int], Body] = Processes,
+    seek: Ask | None = None,
 ) -> WiredSession:
     """Fork a REPL of `zygote` and wait until it has verified its layers.
 
@@ -205,6 +209,7 @@ async def open_session(  # noqa: PLR0913 - what makes a REPL, by name
         output_chars=limits.cell_output_chars,
         max_processes=watched,
         memory_bytes=limits.memory_bytes,
+        seek=seek,
     )
     session.begin(seed)
     await session.opened(body(pidfd), zygote.python, zygote.packages)

@@ -25,6 +25,7 @@ from abyme.sandboxes.wasm import process
 from abyme.sandboxes.wasm.folder import Place, RunFolder
 from abyme.sandboxes.wasm.restoring import RestoringSession
 from abyme.sandboxes.wasm.stream import pair
+from abyme.sandboxes.wired.seeking import Ask
 from abyme.sandboxes.wired.session import WiredSession
 
 PYTHON: Final = "3.14"
@@ -103,13 +104,15 @@ class WasmRun:
         """Start a REPL; see `abyme.ports.SandboxRun.open`."""
         own = None if context is None or context is self._context else context
         place = await asyncio.to_thread(self._folder.place, own)
-        repls = _Repls(self, place, seed)
+        repls = _Repls(self, place, seed, (context or self._context).seek)
         session = RestoringSession(NodeId(node), await repls.again(), repls)
         self._sessions = [one for one in self._sessions if not one.closed]
         self._sessions.append(session)
         return session
 
-    async def started(self, place: Place, seed: int) -> tuple[WiredSession, process.Child]:
+    async def started(
+        self, place: Place, seed: int, seek: Ask
+    ) -> tuple[WiredSession, process.Child]:
         """Start a process with a REPL, and wait until it has verified its layers.
 
         Raises:
@@ -125,6 +128,7 @@ class WasmRun:
             cell_timeout_s=self._limits.cell_timeout_s,
             output_chars=self._limits.cell_output_chars,
             max_processes=None,
+            seek=seek,
         )
         order = {
             "told": str(place.told),
@@ -169,15 +173,16 @@ class WasmRun:
 class _Repls:
     """Implements `abyme.sandboxes.wasm.restoring.Repls`."""
 
-    def __init__(self, run: WasmRun, place: Place, seed: int) -> None:
+    def __init__(self, run: WasmRun, place: Place, seed: int, seek: Ask) -> None:
         self._run = run
+        self._seek = seek
         self._place = place
         self._seed = seed
         self._child: process.Child | None = None
 
     async def again(self) -> WiredSession:
         place = await asyncio.to_thread(self._place.again)
-        session, self._child = await self._run.started(place, self._seed)
+        session, self._child = await self._run.started(place, self._seed, self._seek)
         return session
 
     async def died(self, session: WiredSession) -> int:

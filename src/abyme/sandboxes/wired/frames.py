@@ -32,6 +32,7 @@ from msgspec import Meta, Struct
 
 from abyme.core.effects import Result
 from abyme.core.events import MAX_SAMPLES, Failure, Place
+from abyme.core.seeks import Seek
 from abyme.errors import ProtocolViolation
 from abyme.wire import has_costly_numbers, has_more_values
 
@@ -53,6 +54,8 @@ MAX_CALLS_VALUES = 500_000
 MAX_DEPTH = 100
 MAX_CALLS_BYTES = 16 << 20
 """Of a frame with requests, or one piece: the guest cuts them at a million characters."""
+MAX_SEEK_BYTES = 2 << 20
+"""As many document numbers as a node has texts."""
 MAX_SPANS = 100_000
 """Of one request."""
 MAX_SCHEMA_CHARS = 8 << 10
@@ -135,6 +138,16 @@ class Calls(Frame, frozen=True, kw_only=True, tag="calls"):
     task: Task | None = None
 
 
+class Seeks(Frame, frozen=True, kw_only=True, tag="seek"):
+    """A question to the context, which the host answers from its own copy: an `answer` with one
+    result, whose text is JSON of `abyme.core.seeks.Sought`.
+    """
+
+    cell: Number
+    batch: Number
+    wanted: Seek
+
+
 class Submit(Frame, frozen=True, kw_only=True, tag="submit"):
     """An answer."""
 
@@ -186,7 +199,7 @@ class RolledBack(Frame, frozen=True, kw_only=True, tag="rolled_back"):
     """From 1 within the session."""
 
 
-GuestFrame = Ready | Refused | Piece | Calls | Submit | Finished | Kept | RolledBack
+GuestFrame = Ready | Refused | Piece | Calls | Seeks | Submit | Finished | Kept | RolledBack
 
 
 MAX_BYTES = {
@@ -196,13 +209,14 @@ MAX_BYTES = {
     "kept": MAX_SMALL_BYTES,
     "piece": MAX_CALLS_BYTES,
     "calls": MAX_CALLS_BYTES,
+    "seek": MAX_SEEK_BYTES,
     "submit": MAX_ANSWER_BYTES + MAX_SMALL_BYTES,
     "finished": MAX_FINISHED_BYTES,
 }
 """Of a whole frame."""
 MOST_BYTES = max(MAX_BYTES.values())
 MOST_VALUES = {"calls": MAX_CALLS_VALUES, "submit": MAX_VALUES, "finished": MAX_VALUES}
-OF_A_CELL = ("piece", "calls", "submit")
+OF_A_CELL = ("piece", "calls", "seek", "submit")
 """Kinds that a thread may send when its cell has ended."""
 
 

@@ -29,6 +29,7 @@ from abyme.sandboxes.wired.body import Body, Use
 from abyme.sandboxes.wired.ceilings import Ceilings, Idle
 from abyme.sandboxes.wired.channel import Channel
 from abyme.sandboxes.wired.ladder import Ladder, Step
+from abyme.sandboxes.wired.seeking import Ask, Seeking
 from abyme.sandboxes.wired.words import INTERRUPT, ROLL_BACK, Words
 from abyme.wire import ENGINE_PROCESSES
 
@@ -88,8 +89,11 @@ class WiredSession:
         output_chars: int,
         max_processes: int | None,
         memory_bytes: int | None = None,
+        seek: Ask | None = None,
     ) -> None:
-        """`max_processes`: to be watched from here, where the kernel does not count them."""
+        """`max_processes`: to be watched from here, where the kernel does not count them; `seek`
+        answers what a cell asks of its context.
+        """
         self.facts = SessionFacts(python="", snapshots=False, layers=())
         self._channel = Channel(wire, self._receive, self._broken, self._wants)
         self._words = Words(control)
@@ -106,6 +110,7 @@ class WiredSession:
         self._timer: asyncio.TimerHandle | None = None
         self._can_roll_back = False
         self._batches = Batches()
+        self._seeking = Seeking(seek, self._sought)
         self._cells_ended: set[int] = set()
         self._late_frames = 0
         self._late_bytes = 0
@@ -241,6 +246,9 @@ class WiredSession:
                 self._die(SandboxUnavailable(f"this layer is not on: {frame.layer}"))
             case frames.Piece() | frames.Calls() | frames.Submit():
                 self._in_cell(frame)
+            case frames.Seeks():
+                self._current(frame.cell)
+                self._seeking.begin(frame.batch, frame.wanted)
             case frames.Finished():
                 self._ended(frame)
             case frames.Kept():
@@ -311,9 +319,16 @@ class WiredSession:
             raise ProtocolViolation("the guest sends on and on for a cell that has ended")
         if head.t == "submit":
             return
+        if head.t == "seek":
+            self._channel.refuse(told.answer(head.batch, (), TOO_LATE, NOTHING_LEFT))
+            return
         self._batches.late(head.batch)
         if head.t == "calls" and not head.more:
             self._channel.refuse(told.answer(head.batch, (), TOO_LATE, NOTHING_LEFT))
+
+    def _sought(self, batch: int, result: Result | None, failure: ev.Failure | None) -> None:
+        results = () if result is None else (result,)
+        self._channel.send(told.answer(batch, results, failure, NOTHING_LEFT))
 
     def _ended(self, frame: frames.Finished) -> None:
         running = self._current(frame.cell)
@@ -379,6 +394,7 @@ class WiredSession:
     def _over(self, running: _Cell, finished: ev.CellFinished) -> None:
         last = None if running.last_submit is None else frames.decode(running.last_submit)
         self._batches.cell_ended()
+        self._seeking.cancel()
         self._cells_ended.add(running.number)
         self._late_frames = self._late_bytes = 0
         self._died_idle = 0
@@ -504,6 +520,7 @@ class WiredSession:
         if self._dead is not None:
             return
         self._dead = error
+        self._seeking.cancel()
         self._stop_idle_looks()
         self._channel.close()
         self._words.close()
