@@ -1,0 +1,104 @@
+"""Tar archives (ustar, GNU, pax), read forwards: files as members, everything else as skipped.
+
+Members that are no plain files (links, devices, sparse files, whose zeros cost a sender
+nothing) are told and never followed. A damaged header ends the archive, and is told.
+"""
+
+import tarfile
+from collections.abc import Iterator
+from typing import IO, BinaryIO, Final, Protocol, Self, cast
+
+from abyme.helpers.emit import Emit, Unreadable
+
+BLOCK_BYTES: Final = 512
+_BUFFER_BYTES: Final = 1 << 20
+_PIECE_BYTES: Final = 1 << 20
+_DAMAGED: Final = (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError)  # type: ignore[attr-defined]
+_KINDS: Final = {
+    tarfile.LNKTYPE: "link",
+    tarfile.SYMTYPE: "link",
+    tarfile.CHRTYPE: "device",
+    tarfile.BLKTYPE: "device",
+    tarfile.FIFOTYPE: "pipe",
+}
+
+
+class Readable(Protocol):
+    """All that is asked of a stream."""
+
+    def read(self, size: int, /) -> bytes:
+        """Read `size` bytes, fewer at the end only."""
+        ...
+
+
+def read(file: BinaryIO, emit: Emit) -> None:
+    """Give the files of an archive."""
+    read_stream(file, emit)
+
+
+def looks_like(head: bytes) -> bool:
+    """Whether a first block is a tar header: by its magic, or by its checksum (before 1988)."""
+    block = head[:BLOCK_BYTES]
+    if len(block) < BLOCK_BYTES or not block[0]:
+        return False
+    try:
+        told = int(block[148:156].strip(b"\0 ") or b"-", 8)
+    except ValueError:
+        return False
+    return told == sum(block) - sum(block[148:156]) + 8 * ord(" ")
+
+
+def read_stream(file: Readable, emit: Emit) -> None:
+    """Give the files of an archive that can be read forwards only.
+
+    Raises:
+        Unreadable: it breaks off, or is damaged.
+    """
+    damage: list[str] = []
+    try:
+        archive = tarfile.open(  # noqa: SIM115  (there is nothing to close)
+            fileobj=cast("IO[bytes]", file),
+            mode="r|",
+            bufsize=_BUFFER_BYTES,
+            tarinfo=_watched(damage),
+            errorlevel=2,
+        )
+        for member in archive:
+            _give(archive, member, emit)
+            archive.members.clear()  # type: ignore[attr-defined]  # of which it keeps all
+    except tarfile.TarError as error:
+        raise Unreadable(f"broken ({error})") from error
+    if damage:
+        raise Unreadable(f"broken ({damage[0]})")
+
+
+def _watched(damage: list[str]) -> type[tarfile.TarInfo]:
+    """Make headers that tell of a damaged one, which tarfile takes for the archive's end."""
+
+    class Header(tarfile.TarInfo):
+        @classmethod
+        def fromtarfile(cls, tarfile: tarfile.TarFile) -> Self:
+            try:
+                return super().fromtarfile(tarfile)
+            except _DAMAGED as error:
+                damage.append(str(error))
+                raise
+
+    return Header
+
+
+def _give(archive: tarfile.TarFile, member: tarfile.TarInfo, emit: Emit) -> None:
+    if member.isdir():
+        return
+    if member.issparse():
+        emit.skipped(member.name, "sparse file")
+    elif not member.isreg():
+        emit.skipped(member.name, _KINDS.get(member.type, "not a file"))
+    else:
+        emit.member(member.name, _pieces(archive, member), member.size)
+
+
+def _pieces(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Iterator[bytes]:
+    file = archive.extractfile(member)
+    while file and (piece := file.read(_PIECE_BYTES)):
+        yield piece
