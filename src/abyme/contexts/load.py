@@ -12,8 +12,9 @@ Does not choose files (`walk`) or encodings (`decode`).
 import os
 import stat
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple, TypeAlias
@@ -27,7 +28,7 @@ from abyme.contexts.ignored import open_plain
 from abyme.contexts.manifest import SkippedFacts
 from abyme.contexts.sealed import SealedContext, Source, finish
 from abyme.contexts.stream import Streamed, spooled, stream
-from abyme.contexts.walk import STDIN, Found, Skipped, Walk
+from abyme.contexts.walk import NO_ENV, STDIN, Found, Skipped, Walk
 from abyme.errors import ContextError
 from abyme.layout import WIDTH, Shape
 
@@ -72,29 +73,31 @@ class Loaded:
         return ", ".join(filter(None, (f"read {files} ({size})", skipped_words(self.skipped))))
 
 
-def load_paths(
+def load_paths(  # noqa: PLR0913 - what a user says of sources; data, no modes
     paths: Sequence[str | Path],
     *,
     located: Sequence[str | Path] | None = None,
     stdin: BinaryIO | None = None,
     choice: Choice = EVERYTHING,
+    env: Mapping[str, str] = NO_ENV,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Loaded:
     """Read files, folders and standard input (``-``) into a sealed context.
 
     One file alone, or standard input alone, is a text; anything else documents. `located`
-    says where `paths` are now, if they were given in another working directory.
+    says where `paths` are now, if they were given in another working directory; `env` has what
+    URLs and git need (see `remote`).
 
     Raises:
         ContextError: a path that does not exist, nothing to read, no memory to seal it in.
     """
-    walk = Walk(paths, located)
-    loader = _Loader(walk, stdin, choice, on_progress)
-    try:
-        loader.run()
-        return loader.finish()
-    finally:
-        loader.close()
+    with closing(Walk(paths, located, choice=choice, env=env)) as walk:
+        loader = _Loader(walk, stdin, choice, on_progress)
+        try:
+            loader.run()
+            return loader.finish()
+        finally:
+            loader.close()
 
 
 class _Large:
@@ -173,17 +176,17 @@ class _Loader:
         if file.size_bytes is None:
             return _Large()
         try:
-            data = self._small(file.path)
+            data = self._small(file)
             return _Large() if data is None else decode(data)
         except NotText as error:
             return Skipped(file.name, str(error))
         except OSError as error:
             return Skipped(file.name, why(error))
 
-    def _small(self, path: str) -> bytes | None:
+    def _small(self, file: Found) -> bytes | None:
         """Read a file, unless it is to be streamed."""
         limit = self._choice.max_file_bytes
-        with open(path, "rb", buffering=0, opener=open_plain) as raw:
+        with _reopened(file) as raw:
             status = os.fstat(raw.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise NotText("changed while it was read")
@@ -219,7 +222,13 @@ class _Loader:
         if file.size_bytes is None:
             with Path(file.path).open("rb") as pipe:
                 return spooled(pipe)
-        return open(file.path, "rb", buffering=0, opener=open_plain)
+        return _reopened(file)
+
+
+def _reopened(file: Found) -> BinaryIO:
+    if file.open is not None:
+        return file.open()
+    return open(file.path, "rb", buffering=0, opener=open_plain)
 
 
 def _batches(found: Sequence[Found]) -> Iterator[list[Found]]:

@@ -2,25 +2,37 @@
 
 Decides names and what is not followed. Folders are walked in sorted order;
 what git ignores is left out (`ignored`), `.git` is never entered; a link inside a folder is not
-followed (its target is read where it lies, or lies outside of what was named).
+followed (its target is read where it lies, or lies outside of what was named). A path with
+wildcards that is not there by that name is the folder before them, and what fits in it.
 
 Invariant: every name occurs once, and so does every file, by its real path;
-nothing that was met is left out silently, but for the content of a `.git` folder.
-Does not open files, and never blocks on a pipe or a device.
+nothing that was met is left out silently, but for the content of a `.git` folder; what the
+user's own patterns leave out is counted.
+Does not open files, and never blocks on a pipe or a device. What lies elsewhere (URLs, git
+revisions) comes from `remote`, opened by a callable.
 """
 
 # Paths are str here: pathlib takes five times as long, and there may be 100,000 of them.
-# ruff: noqa: PTH100, PTH110, PTH116, PTH117, PTH118, PTH119, PTH120
+# ruff: noqa: PTH100, PTH110, PTH112, PTH116, PTH117, PTH118, PTH119, PTH120
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Final, NamedTuple
+from types import MappingProxyType
+from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
+from abyme.contexts.choice import EVERYTHING, Choice
+from abyme.contexts.filters import Filter, Glob, split_glob
 from abyme.contexts.ignored import GITIGNORE, Rules, ignored_by, rules_above
+from abyme.contexts.places import at_home, is_elsewhere, without_secrets
 from abyme.errors import ContextError
 
+if TYPE_CHECKING:
+    from abyme.contexts.remote import Elsewhere
+
+NO_ENV: Final[Mapping[str, str]] = MappingProxyType({})
 STDIN: Final = "-"
 _SPACES: Final = "\xa0\u202f\u3000"
 _PIPES: Final = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")
@@ -33,6 +45,9 @@ class Found(NamedTuple):
     path: str
     size_bytes: int | None
     """As the directory has it, a hint; None for standard input and pipes, which are read once."""
+    open: Callable[[], BinaryIO] | None = None
+    """Opens what lies at no path of this machine (then `path` is words for people): unbuffered,
+    with a descriptor that can be sought. May be called in any thread, again and again."""
 
 
 class Skipped(NamedTuple):
@@ -42,34 +57,84 @@ class Skipped(NamedTuple):
     reason: str
 
 
+class Excluded(NamedTuple):
+    """How much the user's own patterns left out."""
+
+    files: int = 0
+    folders: int = 0
+    """Whole ones; what is in them was not looked at."""
+
+    def words(self) -> str:
+        """Say it in a line; nothing if there is nothing."""
+        counts = ((self.folders, "folder"), (self.files, "file"))
+        parts = [f"{n:,} {what}{'s' * (n != 1)}" for n, what in counts if n]
+        return f"left out {' and '.join(parts)} by --include and --exclude" if parts else ""
+
+
 class Walk:
-    """Collects the files that paths stand for.
+    """Collects the files that paths stand for. To be closed when they have been read.
 
     Names come from `paths`; they are looked up at `located`, the same paths as they are
-    found from this working directory.
+    found from this working directory. Of `env` are read HOME, and what `remote` says.
 
     Raises:
-        ContextError: a path that does not exist.
+        ContextError: a path that does not exist, a URL or revision that cannot be had.
+        ConfigError: a pattern that git would not take.
     """
 
     def __init__(
-        self, paths: Sequence[str | Path], located: Sequence[str | Path] | None = None
+        self,
+        paths: Sequence[str | Path],
+        located: Sequence[str | Path] | None = None,
+        *,
+        choice: Choice = EVERYTHING,
+        env: Mapping[str, str] = NO_ENV,
     ) -> None:
         self.found: list[Found] = []
         self.skipped: list[Skipped] = []
+        self.excluded = Excluded()
         self.single = False
         """One file alone, or standard input: the context is a text."""
+        self.revisions: dict[str, str] = {}
+        """Source of a git repository, as given -> the commit that was read."""
+        self._filter = Filter(choice)
         self._taken: set[str] = set()
         self._met: set[str] = set()
         """Real paths of what was named, and of the files that are read."""
-        self.given = [os.fspath(path) for path in paths]
+        self.given = [at_home(os.fspath(path), env) for path in paths]
         if not self.given:
             raise ContextError("nothing to read: no path was given")
         places = self.given if located is None else [os.fspath(place) for place in located]
-        for path, place in zip(self.given, places, strict=True):
-            self._take(path, place, alone=len(set(self.given)) == 1)
+        self._closing = ExitStack()
+        try:
+            named = dict(zip(self.given, places, strict=True))
+            self._elsewhere = self._reach(named, choice, env)
+            for path, place in named.items():
+                self._take(path, place, alone=len(named) == 1)
+        except BaseException:
+            self._closing.close()
+            raise
+        self.given = [without_secrets(path) for path in self.given]
+
+    def close(self) -> None:
+        """End the programs and drop the copies that files elsewhere are read from."""
+        self._closing.close()
+
+    def _reach(
+        self, named: Mapping[str, str], choice: Choice, env: Mapping[str, str]
+    ) -> "dict[str, Elsewhere]":
+        """Fetch what lies elsewhere, all at once."""
+        wanted = {path: place for path, place in named.items() if is_elsewhere(path)}
+        if not wanted:
+            return {}
+        from abyme.contexts.remote import reach  # noqa: PLC0415  (only where it is needed)
+
+        return reach(wanted, choice=choice, env=env, closing=self._closing)
 
     def _take(self, path: str, place: str, *, alone: bool) -> None:
+        if path in self._elsewhere:
+            self._remote(path, self._elsewhere[path], alone=alone)
+            return
         real = path if path == STDIN else os.path.realpath(place)
         if real in self._met:
             return
@@ -80,6 +145,10 @@ class Walk:
             return
         try:
             status = os.stat(place)
+        except FileNotFoundError as error:
+            if self._glob(path, place):
+                return
+            raise ContextError(f"cannot read {shown(path)!r}: {error.strerror}") from error
         except OSError as error:
             raise ContextError(f"cannot read {shown(path)!r}: {error.strerror}") from error
         except ValueError as error:  # a NUL in the path
@@ -88,9 +157,12 @@ class Walk:
             name = "" if alone else _file_name(path)
             prefix = self._unique(name or "root", real) + "/" if name not in {"", "."} else ""
             self._folder(place, real, prefix)
-            return
-        name = self._unique(_file_name(path), real)
-        self.single = alone
+        elif not self._drops(_file_name(path), folder=False):
+            name = self._unique(_file_name(path), real)
+            self.single = alone
+            self._named(path, name, real, status)
+
+    def _named(self, path: str, name: str, real: str, status: os.stat_result) -> None:
         if stat.S_ISREG(status.st_mode):
             self.found.append(Found(name, real, status.st_size))
         elif stat.S_ISFIFO(status.st_mode) and is_read_once(path):
@@ -98,8 +170,23 @@ class Walk:
         else:
             self.skipped.append(Skipped(name, _kind(status.st_mode)))
 
-    def _folder(self, root: str, real: str, prefix: str) -> None:
-        """Walk a folder, depth first, without recursion: depth is the input's choice."""
+    def _glob(self, path: str, place: str) -> bool:
+        """Take a path with wildcards; False if it has none, or no folder before them."""
+        base, pattern = split_glob(os.path.normpath(place))
+        if not pattern or not os.path.isdir(base):
+            return False
+        named = _file_name(split_glob(path)[0])
+        inside = not os.path.isabs(path) and named not in {".", ""} and not path.startswith("..")
+        if not self._folder(base, os.path.realpath(base), f"{named}/" * inside, Glob(pattern)):
+            raise ContextError(f"no file matches {shown(path)!r}")
+        return True
+
+    def _folder(self, root: str, real: str, prefix: str, glob: Glob | None = None) -> bool:
+        """Walk a folder, depth first, without recursion: depth is the input's choice.
+
+        Tells whether a file was met that fits.
+        """
+        met = False
         waiting: list[tuple[str, str, tuple[Rules, ...]]] = [(root, "", rules_above(root))]
         while waiting:
             path, inside, rules = waiting.pop()
@@ -117,15 +204,42 @@ class Walk:
                 folder = entry.is_dir(follow_symlinks=False)
                 if entry.name == ".git":  # a file in a worktree
                     continue
+                if glob is not None and glob.drops(within, folder=folder):
+                    continue
+                met = met or not folder
                 source = ignored_by(rules, within, folder=folder)
                 if source is not None:
                     name = shown(prefix + within + "/" * folder)
                     self.skipped.append(Skipped(name, f"ignored by {source}"))
+                elif self._drops(prefix + within, folder=folder):
+                    continue
                 elif folder:
                     folders.append((entry.path, within + "/", rules))
                 else:
                     self._entry(entry, prefix + within, os.path.join(real, within))
             waiting += reversed(folders)
+        return met
+
+    def _drops(self, name: str, *, folder: bool) -> bool:
+        """Count what the user's patterns leave out."""
+        if not self._filter.drops(name, folder=folder):
+            return False
+        files, folders = self.excluded
+        self.excluded = Excluded(files + (not folder), folders + folder)
+        return True
+
+    def _remote(self, path: str, source: "Elsewhere", *, alone: bool) -> None:
+        self.single = alone and source.single
+        if source.revision is not None:
+            self.revisions[without_secrets(path)] = source.revision
+        prefix = "" if alone or source.single else self._unique(source.name, source.name) + "/"
+        for file in source.found:
+            if not self._drops(prefix + file.name, folder=False):
+                name = self._unique(prefix + file.name, file.path)
+                self.found.append(file._replace(name=name))
+        for name, reason in source.skipped:
+            if not self._drops(prefix + name, folder=False):
+                self.skipped.append(Skipped(shown(prefix + name), reason))
 
     def _entry(self, entry: os.DirEntry[str], name: str, real: str) -> None:
         if real in self._met:
