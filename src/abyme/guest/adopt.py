@@ -172,7 +172,7 @@ class Arena:
         self._base = 0
         """Where the arena would begin in memory, were all of it mapped."""
         others = [number for number in range(len(index)) if number not in self._adopted]
-        if others:
+        if others or index.extras.tables:
             self._base = self._map(others, arena_fd, kernel)
 
     def text(self, number: int) -> str:
@@ -182,6 +182,15 @@ class Arena:
             return adopted
         entry = self._index[number]
         return self._make(WIDTH[entry.kind], self._base + entry.offset, entry.chars)
+
+    def blob(self, number: int) -> memoryview | None:
+        """Look at the table beside a text, where it lies; read-only."""
+        place = self._index.extras.tables.get(number)
+        if place is None:
+            return None
+        offset, size = place
+        area = (ctypes.c_char * size).from_address(self._base + offset)
+        return memoryview(area).cast("B").toreadonly()
 
     def restore(self) -> None:
         """Rewrite the headers of adopted texts, should a cell have changed them.
@@ -244,10 +253,12 @@ class Arena:
             self._edges.append((address, edge))
 
     def _map(self, numbers: Sequence[int], arena_fd: int, kernel: Kernel) -> int:
-        """Map the part of the arena that holds these texts."""
+        """Map the part of the arena that holds these texts, and all tables, at once."""
         offsets, sizes = self._index.offsets, self._index.sizes
-        start = min(map(offsets.__getitem__, numbers)) // PAGE * PAGE
-        end = max(offsets[number] + sizes[number] for number in numbers)
+        parts = [(offsets[number], sizes[number]) for number in numbers]
+        parts += self._index.extras.tables.values()
+        start = min(offset for offset, _ in parts) // PAGE * PAGE
+        end = max(offset + size for offset, size in parts)
         size = max(PAGE, end - start)
         try:
             address = kernel.share(0, size, arena_fd, start)
@@ -279,7 +290,7 @@ class View(ContextView):
         data = os.pread(index_fd, os.fstat(index_fd).st_size, 0)
         index = read_index(data, os.fstat(arena_fd).st_size)
         arena = Arena(index, arena_fd, kernel or Libc())
-        super().__init__(index, arena.text)
+        super().__init__(index, arena.text, arena.blob)
         self.restore = arena.restore  # type: ignore[method-assign]
         """Make the view what it was. Called before every cell; microseconds."""
         self.maps = arena.maps

@@ -14,6 +14,8 @@ import difflib
 from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, Sequence, ValuesView
 from typing import Any, Final, Never
 
+from abyme.guest.tables import Written
+
 _SEALED: Final = (
     "context is sealed and cannot be changed; build your own object, for example dict(context)"
 )
@@ -30,10 +32,17 @@ _HEAD_CHARS: Final = 40
 class Documents(dict[str, str]):
     """Names -> texts, in the order of the input. Nothing but the names is held."""
 
-    def __init__(self, names: Sequence[str], chars: int, text_of: Callable[[int], str]) -> None:
+    def __init__(
+        self,
+        names: Sequence[str],
+        chars: int,
+        text_of: Callable[[int], str],
+        table_of: Callable[..., Any] | None = None,
+    ) -> None:
         super().__init__(zip(names, range(len(names)), strict=True))  # type: ignore[arg-type]
         self._chars = chars
         self._text_of = text_of
+        self._table_of = table_of
 
     def __getitem__(self, name: str) -> str:
         if not isinstance(name, str):
@@ -64,6 +73,19 @@ class Documents(dict[str, str]):
         # Overridden although it changes nothing: it keeps dict() and {**context} from
         # taking values out of the storage, where the numbers are.
         return super().__iter__()
+
+    def table(
+        self,
+        name: str | None = None,
+        *,
+        delimiter: str | None = None,
+        header: bool | None = None,
+        quotes: bool | None = None,
+    ) -> Any:
+        """Give a document as rows, the same as ``table(name)``."""
+        if self._table_of is None:
+            raise TypeError("this mapping has no tables")
+        return self._table_of(name, Written(delimiter, header, quotes))
 
     def values(self) -> ValuesView[str]:  # type: ignore[override]
         """View the texts, each made when it is reached."""

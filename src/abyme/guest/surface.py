@@ -17,6 +17,7 @@ from abyme.guest.cell import Namespace, size_of, type_name, visible
 from abyme.guest.mapped import Maps, task_of
 from abyme.guest.parts import Part
 from abyme.guest.places import Hit
+from abyme.guest.tables import Written
 from abyme.guest.tools import Function, explained
 
 MAX_LISTED: Final = 200
@@ -46,6 +47,10 @@ class View(Protocol):
 
     def search(self, words: Any, k: int, docs: Any) -> Any:
         """Find passages."""
+        ...
+
+    def table(self, name: Any, written: Written) -> Any:
+        """Give a document as rows."""
         ...
 
     def place_of(self, thing: object) -> dict[str, int | str] | str:
@@ -92,7 +97,7 @@ class Surface:
     def _make_names(self) -> Namespace:
         own: list[Callable[..., Any]] = [self.help, self.llm_query, self.llm_query_batched]
         own += [self.llm_map, self.llm_reduce, self.rlm_query, self.rlm_query_batched]
-        own += [self.grep, self.count, self.search]
+        own += [self.grep, self.count, self.search, self.table]
         own += [self.cite, self.submit, self.FINAL, self.FINAL_VAR, self.budget, self.SHOW_VARS]
         return {
             "context": self._view.context,
@@ -258,6 +263,27 @@ class Surface:
         few lines from `line` on, otherwise like one of grep; `docs` as there.
         """
         return self._view.search(words, k, docs)
+
+    def table(
+        self,
+        name: Any = None,
+        *,
+        delimiter: str | None = None,
+        header: bool | None = None,
+        quotes: bool | None = None,
+    ) -> Any:
+        """Give a document that is a table (CSV, TSV, JSON lines, a sheet ...) as rows.
+
+        ``for row in table("sales.csv"): print(row["city"], row["amount"])``
+
+        Without a name the only document. A row is a dict; a column is int, float or bool where
+        all its cells are written so (empty ones are None), else str, days too. `.columns`,
+        `.types`, `len`, `t[5]`, `t[:10]`, `t.column(name)`; evidence: submit(value,
+        evidence=[row]). With guest packages: `t.arrow()` (DuckDB reads it), `t.df()`. How the
+        text is split is guessed, or given: delimiter, header=False (columns get numbers),
+        quotes=False (quotes are characters).
+        """
+        return self._view.table(name, Written(delimiter, header, quotes))
 
     def cite(self, hit: object) -> dict[str, int | str] | str:
         """Make evidence of a hit of grep, or of an exact quote, for submit(evidence=[...])."""

@@ -11,9 +11,14 @@ from abyme.guest.documents import Documents, Texts
 from abyme.guest.parts import Part, Sources
 from abyme.guest.places import Finder, Hits
 from abyme.guest.search import Search
+from abyme.guest.tables import UNKNOWN, BlobOf, Table, Tables, Written
 from abyme.layout import Index
 
 Seek = Callable[[dict[str, Any]], dict[str, Any] | None]
+
+
+def _no_blob(_: int) -> None:
+    return None
 
 
 def _nobody(_: dict[str, Any]) -> dict[str, Any] | None:
@@ -23,14 +28,16 @@ def _nobody(_: dict[str, Any]) -> dict[str, Any] | None:
 class ContextView:
     """A context as ordinary Python objects. Implements `abyme.guest.surface.View`."""
 
-    def __init__(self, index: Index, text_of: Callable[[int], str]) -> None:
-        """`text_of` makes a text from its number."""
+    def __init__(
+        self, index: Index, text_of: Callable[[int], str], blob_of: BlobOf = _no_blob
+    ) -> None:
+        """`text_of` makes a text from its number, `blob_of` gives the table beside one."""
         self.context: str | Documents | Texts
         self.seek: Seek = _nobody
         """Asks the host; None: look for yourself."""
         names: Sequence[str | int] = index.names
         if index.shape == "documents":
-            self.context = Documents(index.names, sum(index.chars), text_of)
+            self.context = Documents(index.names, sum(index.chars), text_of, self.table)
         elif index.shape == "list":
             names = range(len(index))
             items = [text_of(number) for number in range(len(index))]
@@ -41,6 +48,7 @@ class ContextView:
             names = names or ("context",)
             text_of = [self.context].__getitem__
         self._finder = Finder(names, text_of)
+        self._tables = Tables(names, text_of, index.extras.media, blob_of, self._finder.chosen)
         self._search = Search(names, text_of)
         self._sources = Sources(index.shape, self.context, names, index.chars, text_of)
 
@@ -64,6 +72,10 @@ class ContextView:
     def search(self, words: Any, k: int = 5, docs: Any = None) -> Hits:
         """Passages in which the words stand; see `Search.find`."""
         return self._search.find(words, self._finder.chosen(docs), k)
+
+    def table(self, name: Any = None, written: Written = UNKNOWN) -> Table:
+        """Give a document as rows; see `Tables.table`."""
+        return self._tables.table(name, written)
 
     def place_of(self, thing: object) -> dict[str, int | str] | str:
         """Make evidence of a thing: a dict for a hit, a quote for anything else."""
