@@ -11,7 +11,8 @@ import pytest
 
 from abyme.contexts import load, stream
 from abyme.contexts.choice import Choice
-from abyme.contexts.load import load_paths, size_words
+from abyme.contexts.load import load_paths
+from abyme.contexts.sizes import size_words
 from abyme.errors import ContextError
 from abyme.guest.adopt import View
 
@@ -225,7 +226,7 @@ def test_a_file_that_vanishes_is_skipped(tmp_path, monkeypatch):
     read = load._Loader._small
 
     def vanishing(self, path):
-        if path.endswith("b.txt"):
+        if path.path.endswith("b.txt"):
             Path(path).unlink()
         return read(self, path)
 
