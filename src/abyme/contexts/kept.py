@@ -29,9 +29,9 @@ from typing import Final, NamedTuple
 import msgspec
 
 from abyme.contexts.arena import ArenaWriter
-from abyme.contexts.load import size_words
 from abyme.contexts.manifest import Manifest
 from abyme.contexts.sealed import SealedContext, Source, finish
+from abyme.contexts.sizes import size_words
 from abyme.contexts.walk import is_read_once
 from abyme.errors import ContextError
 from abyme.files import open_regular, read_whole

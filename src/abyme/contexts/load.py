@@ -27,6 +27,7 @@ from abyme.contexts.decode import Decoded, NotText, decode
 from abyme.contexts.ignored import open_plain
 from abyme.contexts.manifest import SkippedFacts
 from abyme.contexts.sealed import SealedContext, Source, finish
+from abyme.contexts.sizes import size_words
 from abyme.contexts.stream import Streamed, spooled, stream
 from abyme.contexts.walk import NO_ENV, STDIN, Found, Skipped, Walk
 from abyme.errors import ContextError
@@ -251,14 +252,6 @@ def skipped_words(skipped: Sequence[Skipped]) -> str:
     named = [f"{item.name} ({item.reason})" for item in skipped[:_NAMED]]
     more = ["..."] if len(skipped) > _NAMED else []
     return f"skipped {len(skipped):,}: " + ", ".join([*named, *more])
-
-
-def size_words(size_bytes: int) -> str:
-    """Write a size for people: ``38.1 MB``."""
-    for limit, unit in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
-        if size_bytes >= limit:
-            return f"{size_bytes / limit:.1f} {unit}"
-    return f"{size_bytes} bytes" if size_bytes != 1 else "1 byte"
 
 
 def why(error: OSError) -> str:
