@@ -227,7 +227,7 @@ def test_a_file_that_vanishes_is_skipped(tmp_path, monkeypatch):
 
     def vanishing(self, path):
         if path.path.endswith("b.txt"):
-            Path(path).unlink()
+            Path(path.path).unlink()
         return read(self, path)
 
     monkeypatch.setattr(load._Loader, "_small", vanishing)
