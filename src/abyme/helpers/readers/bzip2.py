@@ -5,6 +5,9 @@ from typing import BinaryIO
 
 from abyme.helpers.emit import Emit
 from abyme.helpers.readers import packed
+from abyme.helpers.readers.tar import prepare
+
+__all__ = ["prepare", "read"]
 
 
 def read(file: BinaryIO, emit: Emit) -> None:

@@ -5,6 +5,9 @@ from typing import BinaryIO, Final
 
 from abyme.helpers.emit import Emit
 from abyme.helpers.readers import packed
+from abyme.helpers.readers.tar import prepare
+
+__all__ = ["prepare", "read"]
 
 _GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
 

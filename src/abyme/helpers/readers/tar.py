@@ -4,6 +4,8 @@ Members that are no plain files (links, devices, sparse files, whose zeros cost 
 nothing) are told and never followed. A damaged header ends the archive, and is told.
 """
 
+import codecs
+import importlib
 import tarfile
 from collections.abc import Iterator
 from typing import IO, BinaryIO, Final, Protocol, Self, cast
@@ -29,6 +31,13 @@ class Readable(Protocol):
     def read(self, size: int, /) -> bytes:
         """Read `size` bytes, fewer at the end only."""
         ...
+
+
+def prepare() -> None:
+    """Load the codecs of headers, and what tarfile imports when an archive is broken."""
+    importlib.import_module("zlib")
+    for codec in ("ascii", "iso8859-1", "utf-8"):
+        codecs.lookup(codec)
 
 
 def read(file: BinaryIO, emit: Emit) -> None:

@@ -5,6 +5,9 @@ from typing import BinaryIO, Final
 
 from abyme.helpers.emit import Emit
 from abyme.helpers.readers import packed
+from abyme.helpers.readers.tar import prepare
+
+__all__ = ["prepare", "read"]
 
 _MEMORY_BYTES: Final = 512 << 20
 """`xz -9` needs 65 MB to unpack; a window is the file's own claim."""

@@ -5,6 +5,7 @@ not read: no tool writes them, and they are how a small archive unpacks to terab
 "A better zip bomb", WOOT 2019). Sizes that the directory claims are never believed.
 """
 
+import codecs
 import lzma
 import stat
 import struct
@@ -26,6 +27,11 @@ _BROKEN: Final = (
     *(EOFError, OSError, ValueError, IndexError),
 )
 """What zipfile and its decompressors raise of damaged archives."""
+
+
+def prepare() -> None:
+    """Load the codec of names of old."""
+    codecs.lookup("cp437")
 
 
 def read(file: BinaryIO, emit: Emit) -> None:

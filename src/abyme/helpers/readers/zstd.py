@@ -6,6 +6,9 @@ import zstandard
 
 from abyme.helpers.emit import Emit
 from abyme.helpers.readers import packed
+from abyme.helpers.readers.tar import prepare
+
+__all__ = ["prepare", "read"]
 
 _WINDOW_BYTES: Final = 128 << 20
 """What the zstd command takes without being told otherwise; a window is the file's own claim."""
