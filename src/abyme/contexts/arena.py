@@ -1,10 +1,12 @@
 """Sealed memory: texts go in, two descriptors that nobody can change come out.
 
 Decides where each text lies (the rules of `abyme.layout`) and hashes it on the
-way in, on a thread of its own, since SHA-256 takes longer than the copy.
+way in, on a thread of its own, since SHA-256 takes longer than the copy. What memory
+would not hold goes into a nameless file, from the beginning or as soon as that is seen.
 
 Invariant: after `seal` neither size nor content of the memory can change, by
-anybody, this process included (memfd_create(2), `F_SEAL_WRITE`).
+anybody, this process included (memfd_create(2), `F_SEAL_WRITE`). Of a file this process
+keeps no descriptor that could write to it; see `room` for what that is worth.
 Does not read files or know of names.
 """
 
@@ -16,6 +18,7 @@ from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, NamedTuple, TypeAlias
 
+from abyme.contexts.room import MEMORY_ONLY, Room, nameless, only_for_reading
 from abyme.errors import ContextError
 from abyme.layout import ADOPT_BYTES, ASCII, LATIN1, PAGE, UCS2, UCS4, WIDTH, Entry
 
@@ -41,14 +44,25 @@ class Sealed(NamedTuple):
 class ArenaWriter:
     """Appends texts to an arena that is being built.
 
+    Args:
+        room: how much memory it may take, and where it goes beyond that.
+        expected_bytes: what is known to come, so that it need not be moved.
+
     Raises:
         ContextError: if this system has no sealable memory, or no room is left.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, room: Room = MEMORY_ONLY, expected_bytes: int = 0) -> None:
         if sys.byteorder != "little":
             raise ContextError("contexts can be sealed on little-endian machines only")
-        self._fd = _memfd("abyme-arena")
+        self._room = room
+        self._most_bytes = room.most_memory_bytes()
+        """In memory, before it moves into a file."""
+        self._is_file = expected_bytes > self._most_bytes
+        if self._is_file:
+            self._fd = nameless(room.check_disk(expected_bytes))
+        else:
+            self._fd = _memfd("abyme-arena")
         self._at = 0
         self._pending = bytearray()
         """Small texts, written together; they end at `_at`."""
@@ -128,6 +142,9 @@ class ArenaWriter:
             for entry, digest in self._placed
         ]
         self._hasher.shutdown()
+        if self._is_file:
+            fd, self._fd = only_for_reading(self._fd), -1
+            return fd, placed
         _seal(self._fd)
         fd, self._fd = self._fd, -1
         return fd, placed
@@ -157,11 +174,30 @@ class ArenaWriter:
     def _write(self, payload: Buffer | bytearray, at: int) -> None:
         view = memoryview(payload)
         done = 0
+        if at + len(view) > self._most_bytes and not self._is_file:
+            self._move(at + len(view))
         try:
             while done < len(view):
                 done += os.pwrite(self._fd, view[done : done + _WRITE_BYTES], at + done)
         except OSError as error:
-            raise ContextError(f"no memory left to seal the input: {error.strerror}") from error
+            raise self._full(error) from error
+
+    def _move(self, needed_bytes: int) -> None:
+        """Go on in a file: there is more than was expected."""
+        file = nameless(self._room.check_disk(needed_bytes))
+        size, at = os.fstat(self._fd).st_size, 0
+        try:
+            while at < size:
+                at += os.sendfile(file, self._fd, at, min(_WRITE_BYTES, size - at))
+        except OSError as error:
+            os.close(file)
+            raise self._full(error) from error
+        os.close(self._fd)
+        self._fd, self._is_file = file, True
+
+    def _full(self, error: OSError) -> ContextError:
+        what = f"room left in {self._room.folder}" if self._is_file else "memory left"
+        return ContextError(f"no {what} to seal the input: {error.strerror}")
 
 
 def sealed_bytes(data: bytes, name: str) -> int:
@@ -204,6 +240,16 @@ def _ascii_view(text: str) -> memoryview:
     area = (ctypes.c_char * len(text)).from_address(find(text, None))
     area.owner = text  # type: ignore[attr-defined]
     return memoryview(area).cast("B")
+
+
+def is_sealed(fd: int) -> bool:
+    """Whether this is memory that nobody can write to any more."""
+    import fcntl  # noqa: PLC0415  (absent outside of Unix)
+
+    try:
+        return bool(fcntl.fcntl(fd, fcntl.F_GET_SEALS) & fcntl.F_SEAL_WRITE)
+    except OSError:  # a file
+        return False
 
 
 def _hex(payload: Buffer) -> str:

@@ -20,6 +20,9 @@ from abyme.errors import ContextError
 MEMORY_SHARE: Final = 0.6
 """Of the memory that is available. The rest is for REPLs, the host, and the page cache."""
 
+MEMORY_SHARE_ALONE: Final = 0.95
+"""The same where there is no folder to go to: what is refused then cannot be read at all."""
+
 DISK_SPARE_BYTES: Final = 256 << 20
 """Left free on the disk, whatever a context needs."""
 
@@ -57,13 +60,14 @@ class Room:
     folder: Path | None = None
     """Private to the user; None: memory is all there is."""
     memory_bytes: int | None = None
-    """None: `MEMORY_SHARE` of what is available now."""
+    """None: a share of what is available now."""
 
     def most_memory_bytes(self) -> int:
         """Count the bytes of memory that a context may take."""
         if self.memory_bytes is not None:
             return self.memory_bytes
-        return int(available_bytes() * MEMORY_SHARE)
+        share = MEMORY_SHARE_ALONE if self.folder is None else MEMORY_SHARE
+        return int(available_bytes() * share)
 
     def check_disk(self, needed_bytes: int) -> Path:
         """See that the disk holds so many bytes more; the folder.

@@ -1,8 +1,8 @@
 """A large file -> the arena, piece by piece.
 
-ASCII goes in as it is, while it is being looked at. Anything else takes two
-more passes: how wide its widest character is decides how all are kept, and is
-known at the end only.
+ASCII goes in as it is, while it is being looked at. Of anything else the widest
+character decides how all are kept: it is written as wide as what was seen needs, and
+from the beginning again when something wider comes, at most three times.
 
 Invariant: never more than a few pieces of the file are in memory.
 Does not choose what to stream (`load`).
@@ -12,11 +12,12 @@ import codecs
 import hashlib
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import BinaryIO, Final, NamedTuple
 
 from abyme.contexts.arena import CODEC, ArenaWriter, kind_of
 from abyme.contexts.decode import NotText, errors_of, legacy, look
-from abyme.layout import ASCII
+from abyme.layout import ASCII, LATIN1, UCS2, UCS4
 
 PIECE_BYTES: Final = 4 << 20
 _HEAD_BYTES: Final = 64 << 10
@@ -29,11 +30,6 @@ class Streamed(NamedTuple):
     encoding: str
     source_bytes: int
     source_sha256: str
-
-
-class _Survey(NamedTuple):
-    kind: int
-    text: Streamed
 
 
 class _NotAscii(Exception):
@@ -82,48 +78,83 @@ def spooled(source: BinaryIO) -> BinaryIO:
 def _decoded(fd: int, writer: ArenaWriter) -> Streamed:
     encoding, skip = look(os.pread(fd, _HEAD_BYTES, 0)) or ("utf-8", 0)
     try:
-        kind, text = _survey(fd, encoding, skip)
+        return _narrowest(fd, encoding, skip, writer)
     except UnicodeDecodeError as error:
         if encoding != "utf-8" or skip:
             raise NotText(f"broken {encoding}") from error
         encoding = legacy(bytes(error.object), error.start)
-        try:
-            kind, text = _survey(fd, encoding, skip)
-        except UnicodeDecodeError as again:
-            raise NotText("binary") from again
-    chars = 0
-
-    def payloads() -> Iterator[bytes]:
-        nonlocal chars
-        for piece in _texts(fd, encoding, skip):
-            chars += len(piece)
-            yield piece.encode(CODEC[kind], "surrogatepass")
-        if chars != text.chars:
-            raise NotText("changed while it was read")
-
     try:
-        writer.add_pieces(payloads(), kind)
-    except UnicodeError as error:
-        raise NotText("changed while it was read") from error
-    return text
+        return _narrowest(fd, encoding, skip, writer)
+    except UnicodeDecodeError as error:
+        raise NotText("binary") from error
 
 
-def _survey(fd: int, encoding: str, skip: int) -> _Survey:
-    """Go through a file once: how wide its characters are, how many, which bytes."""
+def _narrowest(fd: int, encoding: str, skip: int, writer: ArenaWriter) -> Streamed:
+    """Write a text as narrow as it turns out to be: from the beginning again when it is wider."""
+    kind = ASCII
+    while True:
+        try:
+            return _written(fd, encoding, skip, _Width(kind, writer))
+        except _Wider as wider:
+            kind = wider.kind
+
+
+class _Wider(Exception):
+    """A character does not fit into the kind in which a text is being written."""
+
+    def __init__(self, kind: int) -> None:
+        super().__init__()
+        self.kind = kind
+
+
+class _Width(NamedTuple):
+    kind: int
+    writer: ArenaWriter
+
+
+def _written(fd: int, encoding: str, skip: int, width: _Width) -> Streamed:
+    """Decode, encode and hash a file in one go."""
     digest = hashlib.sha256(os.pread(fd, skip, 0))
-    kind, chars, size = ASCII, 0, skip
+    chars, size = 0, skip
+    with ThreadPoolExecutor(1, "abyme-source-hash") as hasher:
+        hashed: Future[None] | None = None
 
-    def seen(raw: bytearray) -> None:
-        nonlocal size
-        size += len(raw)
-        digest.update(raw)
+        def seen(raw: bytearray) -> None:
+            nonlocal size, hashed
+            size += len(raw)
+            if hashed:  # the buffer before this one is free once it is hashed
+                hashed.result()
+            hashed = hasher.submit(digest.update, raw)
 
-    for piece in _texts(fd, encoding, skip, seen):
-        if "\0" in piece:
-            raise NotText("binary")
-        kind = max(kind, kind_of(piece))
-        chars += len(piece)
-    return _Survey(kind, Streamed(chars, encoding, size, digest.hexdigest()))
+        def payloads() -> Iterator[bytes]:
+            nonlocal chars
+            for piece in _texts(fd, encoding, skip, seen):
+                if "\0" in piece:
+                    raise NotText("binary")
+                chars += len(piece)
+                yield _encoded(piece, width.kind)
+
+        width.writer.add_pieces(payloads(), width.kind)
+        if hashed:
+            hashed.result()
+    return Streamed(chars, encoding, size, digest.hexdigest())
+
+
+def _encoded(piece: str, kind: int) -> bytes:
+    """Write characters in a kind.
+
+    Raises:
+        _Wider: one of them does not fit.
+    """
+    if kind in {ASCII, LATIN1}:
+        try:
+            return piece.encode(CODEC[kind])
+        except UnicodeEncodeError:
+            raise _Wider(kind_of(piece)) from None
+    payload = piece.encode(CODEC[kind], "surrogatepass")
+    if kind == UCS2 and len(payload) != 2 * len(piece):
+        raise _Wider(UCS4)
+    return payload
 
 
 def _texts(

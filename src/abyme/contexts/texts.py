@@ -2,6 +2,8 @@
 
 Invariant: what comes out equals what went in, lone surrogates included, and a
 piece of a text costs that piece. The memory lives as long as a context that looks at it.
+An arena that is a file is read by pread(2), since a map of one that somebody cuts short is
+a signal, and every read looks whether it was touched.
 Does not keep texts: every call copies.
 """
 
@@ -12,7 +14,8 @@ from collections.abc import Iterator
 from threading import Lock
 from typing import Final
 
-from abyme.contexts.arena import CODEC
+from abyme.contexts.arena import CODEC, is_sealed
+from abyme.contexts.room import stamp
 from abyme.errors import ContextError
 from abyme.layout import UCS2, WIDTH, Entry, Index
 
@@ -28,12 +31,18 @@ class Memory:
     def __init__(self, fd: int) -> None:
         """Take the descriptor over."""
         self.fd = fd
-        try:
-            self._area = mmap.mmap(fd, 0, mmap.MAP_SHARED, mmap.PROT_READ)
-        except OSError as error:  # it takes a descriptor of its own
-            os.close(fd)
-            raise ContextError(f"the context cannot be mapped: {error.strerror}") from None
-        self._view = memoryview(self._area)
+        self.is_sealed = is_sealed(fd)
+        """False: a file, which other processes of this user could change."""
+        self._stamp = stamp(fd)
+        self._area: mmap.mmap | None = None
+        self._view = memoryview(b"")
+        if self.is_sealed:
+            try:
+                self._area = mmap.mmap(fd, 0, mmap.MAP_SHARED, mmap.PROT_READ)
+            except OSError as error:  # it takes a descriptor of its own
+                os.close(fd)
+                raise ContextError(f"the context cannot be mapped: {error.strerror}") from None
+            self._view = memoryview(self._area)
         self._users = 1
         self._guard = Lock()
         self._counting = Lock()
@@ -59,22 +68,54 @@ class Memory:
             if self._users:
                 return
         self._view.release()
-        self._area.close()
+        if self._area is not None:
+            self._area.close()
         os.close(self.fd)
 
     def cut(self, entry: Entry, start: int, end: int) -> str:
-        """Copy the characters from `start` to `end` of a text, cut to what is there."""
+        """Copy the characters from `start` to `end` of a text, cut to what is there.
+
+        Raises:
+            ContextError: the context is a file, and somebody has changed it.
+        """
         start, end = max(0, start), min(entry.chars, end)
         if start >= end:
             return ""
         width = WIDTH[entry.kind]
-        data = self._view[entry.offset + start * width : entry.offset + end * width]
+        data = self._bytes(entry.offset + start * width, (end - start) * width)
         text = str(data, CODEC[entry.kind], "surrogatepass")
         if entry.kind == UCS2 and len(text) != end - start:
             # Two lone surrogates side by side are two characters here, one to the codec.
             wide = array.array("I", array.array("H", bytes(data)))
             text = str(wide.tobytes(), "utf-32-le", "surrogatepass")
         return text
+
+    def check_untouched(self) -> None:
+        """See that nobody has changed an arena that is a file.
+
+        Raises:
+            ContextError: somebody has.
+        """
+        if self.is_sealed:
+            return
+        now = stamp(self.fd)
+        if now.is_same(self._stamp):
+            return
+        what = "cut short" if now.size_bytes < self._stamp.size_bytes else "changed"
+        raise ContextError(f"the file of the context was {what} by another process")
+
+    def _bytes(self, at: int, size: int) -> bytes | memoryview:
+        if self._area is not None:
+            return self._view[at : at + size]
+        pieces, end = [], at + size
+        while at < end:
+            piece = os.pread(self.fd, end - at, at)
+            if not piece:
+                break
+            pieces.append(piece)
+            at += len(piece)
+        self.check_untouched()
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def line(self, entry: Entry, at: int) -> int:
         """Give the number, from 1, of the line that a character of a text stands in.
