@@ -120,10 +120,13 @@ WITH_OTHERS: Final[Sequence[Attempt]] = (
 """Also refused where the host's processes are not out of sight."""
 
 
-def first_answered(*, alone: bool) -> str | None:
-    """Try them all; the first that was not refused as it must be. `alone`: in a PID namespace."""
+def first_answered(*, alone: bool, granted: frozenset[str] = frozenset()) -> str | None:
+    """Try them all; the first that was not refused as it must be. `alone`: in a PID namespace.
+
+    `granted`: calls that this process is allowed, of which nothing is said.
+    """
     for name, words, error in _prepared(alone):
-        if error_of(words) != error:
+        if error_of(words) != error and name not in granted:
             return name
     return None
 
