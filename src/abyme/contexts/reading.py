@@ -170,6 +170,8 @@ class Readers:
     def _take(self, kind: Kind, limits: ReadLimits) -> Confined:
         """Have a reader of that kind that nobody uses, started if there is none."""
         with self._lock:
+            if self._closed:
+                raise HelperUnavailable("readers are closed")
             idle = self._idle.get((kind.reader, limits))
             if idle:
                 return idle.pop()
@@ -207,6 +209,10 @@ class _Finished(Exception):
         self.unreadable = unreadable
 
 
+class _Broken(Unreadable):
+    """A member breaks off; what is behind it can be read."""
+
+
 class _Incoming:
     """What comes through the pipe of one document, checked."""
 
@@ -215,6 +221,8 @@ class _Incoming:
         self._limits = limits
         self._left_s = limits.wall_s
         self._left_bytes = limits.out_bytes
+        self._end: Exception | None = None
+        """Met in the midst of a member."""
         self._poll = select.poll()
         self._poll.register(fd, select.POLLIN)
 
@@ -237,8 +245,7 @@ class _Incoming:
                 case "member":
                     data = self._pieces()
                     yield MemberItem(_name(head), data, _count(head, "size", None))
-                    for _piece in data:  # what nobody took
-                        pass
+                    self._leave(data)
                 case "skipped":
                     yield SkippedItem(_name(head), _words(head, "why"))
                 case "done":
@@ -277,6 +284,25 @@ class _Incoming:
         )
 
     def _pieces(self) -> Iterator[bytes]:
+        """Give a member. Whatever ends it is Unreadable to whoever takes it; `items` knows more."""
+        try:
+            yield from self._stretches()
+        except _Broken:
+            raise
+        except (_Finished, EOFError, Unreadable) as error:
+            self._end = error
+            told = error.unreadable if isinstance(error, _Finished) else str(error)
+            raise Unreadable(told or "its archive breaks off") from error
+
+    def _leave(self, data: Iterator[bytes]) -> None:
+        """Let what nobody took of a member go by."""
+        with contextlib.suppress(Unreadable):
+            for _piece in data:
+                pass
+        if self._end is not None:
+            raise self._end
+
+    def _stretches(self) -> Iterator[bytes]:
         while True:
             head_bytes, size = HEADER.unpack(self._exactly(HEADER.size))
             if not size and not head_bytes:
@@ -290,6 +316,8 @@ class _Incoming:
     def _unfinished(self, head_bytes: int) -> NoReturn:
         """Read the head that comes in the place of a member's piece: it broke off."""
         head = self._head(head_bytes)
+        if head.get("t") == "broken":
+            raise _Broken(_words(head, "why"))
         if head.get("t") == "unreadable":
             raise _Finished(_words(head, "why"))
         if head.get("t") == "memory":

@@ -9,7 +9,7 @@ one document cannot reach the next.
 A stream, as `contexts.reading` takes it: heads (length, 0, JSON) and what they announce. Behind
 the head of a document lie its pages (64-bit little endian), its text (UTF-8, surrogates passed)
 and its table, as long as it says; behind that of a member pieces (0, length, bytes), the
-last one empty.
+last one empty, or a head that says why it breaks off.
 """
 
 import array
@@ -89,7 +89,7 @@ def _read_one(ground: "Ground", order: Mapping[str, Any], fds: Sequence[int]) ->
         stream.head({"t": "confined", "layers": layers})
         os.lseek(DOCUMENT_FD, 0, os.SEEK_SET)
         with open(DOCUMENT_FD, "rb", closefd=False) as file:
-            file.raw.name = order["name"]  # what the user calls it  # type: ignore[attr-defined]
+            file.raw.name = order["name"]  # type: ignore[attr-defined] # what the user calls it
             _read(stream, file)
     except NotJailed as layer:
         stream.head({"t": "refused", "why": f"this layer is not on: {layer}"})
@@ -163,13 +163,17 @@ class Stream:
     def member(self, name: str, data: Iterable[bytes], size_bytes: int | None = None) -> None:
         """Give a file that lies in this one."""
         self.head({"t": "member", "name": name[:MAX_NAME_CHARS], "size": size_bytes})
-        for given in data:
-            view = memoryview(given)
-            for at in range(0, len(view), PIECE_BYTES):
-                piece = view[at : at + PIECE_BYTES]
-                self._write(HEADER.pack(0, len(piece)))
-                self._write(piece)
-        self._write(HEADER.pack(0, 0))
+        try:
+            for given in data:
+                view = memoryview(given)
+                for at in range(0, len(view), PIECE_BYTES):
+                    piece = view[at : at + PIECE_BYTES]
+                    self._write(HEADER.pack(0, len(piece)))
+                    self._write(piece)
+        except Unreadable as error:  # the members behind it may be sound
+            self.head({"t": "broken", "why": str(error)[:MAX_REASON_CHARS]})
+        else:
+            self._write(HEADER.pack(0, 0))
 
     def skipped(self, name: str, reason: str) -> None:
         """Tell of something that was met and cannot be read."""
