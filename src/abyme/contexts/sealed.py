@@ -16,6 +16,7 @@ from abyme.contexts import origin as origins
 from abyme.contexts.arena import ArenaWriter, sealed_bytes
 from abyme.contexts.evidence import Checker
 from abyme.contexts.manifest import DocumentFacts, Manifest
+from abyme.contexts.seeking import Seeking
 from abyme.contexts.texts import Memory, Texts
 from abyme.core.events import Evidence, Place, Span
 from abyme.core.seeks import Seek, Sought
@@ -61,6 +62,7 @@ class SealedContext:
         self._texts = Texts(index, memory)
         self._origin = origin or origins.whole(index)
         self._checker = Checker(self._texts, memory, self._origin)
+        self._seeking = Seeking(memory, index, index_fd)
         self.chars = sum(self._chars)
         """Of all texts."""
         self.sources: Sequence[str] = ()
@@ -120,7 +122,7 @@ class SealedContext:
         Raises:
             ContextError: it cannot be done here; the message says why.
         """
-        raise ContextError(f"{type(wanted).__name__.lower()} is not to be had on this host")
+        return await self._seeking.seek(wanted)
 
     def check(self, evidence: Sequence[Place | str]) -> tuple[list[Evidence], list[str]]:
         """Look evidence up: what was found, and the quotes that are not there.

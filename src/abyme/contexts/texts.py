@@ -10,9 +10,9 @@ Does not keep texts: every call copies.
 import array
 import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from threading import Lock
-from typing import Final
+from typing import Final, Protocol
 
 from abyme.contexts.arena import CODEC, is_sealed
 from abyme.contexts.room import stamp
@@ -20,6 +20,14 @@ from abyme.errors import ContextError
 from abyme.layout import UCS2, WIDTH, Entry, Index
 
 WINDOW_CHARS: Final = 1 << 20
+
+
+class Companion(Protocol):
+    """What serves a memory, such as a helper that looks into it."""
+
+    def close(self) -> None:
+        """Let go."""
+        ...
 
 
 class Memory:
@@ -48,6 +56,20 @@ class Memory:
         self._counting = Lock()
         self._line_ends: dict[Entry, list[int]] = {}
         """Of a text, before each of its windows."""
+        self._companions: dict[str, Companion] = {}
+
+    def companion(self, what: str, make: Callable[[], Companion]) -> Companion:
+        """Give what serves this memory, made when it is first asked for and closed with it.
+
+        Raises:
+            ContextError: it is closed.
+        """
+        with self._guard:
+            if self._users == 0:
+                raise ContextError("the context is closed")
+            if what not in self._companions:
+                self._companions[what] = make()
+            return self._companions[what]
 
     def share(self) -> "Memory":
         """Look at it as well: one more has to `release` it.
@@ -67,6 +89,8 @@ class Memory:
             self._users -= 1
             if self._users:
                 return
+        for companion in self._companions.values():
+            companion.close()
         self._view.release()
         if self._area is not None:
             self._area.close()

@@ -12,11 +12,19 @@ Documents: TypeAlias = list[Annotated[int, Meta(ge=0)]] | None
 """Numbers of the node's own context, rising; None: all."""
 
 
+Ranges: TypeAlias = list[Annotated[int, Meta(ge=0)]] | None
+"""Documents in short: the first and the one behind the last, of one stretch after another,
+rising; None: all."""
+
+
 class Grep(Struct, frozen=True, kw_only=True, tag="grep"):
-    """Lines that match. The pattern is RE2's, `^` and `$` at every line."""
+    """Lines that match. Refused where only Python's `re` could do it, or needs less time."""
 
     pattern: Annotated[str, Meta(max_length=20_000)]
-    documents: Documents = None
+    """Python's; `^` and `$` stand at every line."""
+    flags: Annotated[int, Meta(ge=0, lt=1 << 16)] = 0
+    """Python's."""
+    documents: Ranges = None
     limit: Annotated[int, Meta(ge=0)] | None = None
     """Lines to give; None: all there are, up to what an answer holds."""
     count: bool = False
@@ -56,3 +64,5 @@ class Sought(Struct, frozen=True, kw_only=True):
     """False: there is more than was asked for, or than could be looked at."""
     note: str | None = None
     """What the model should know, in one sentence."""
+    crossed: bool = False
+    """grep: some matches went over a line's end, so that they are not among the lines."""
