@@ -19,6 +19,7 @@ RANK = {  # lower imports nothing higher
     "abyme.wire": 0,
     "abyme.layout": 0,
     "abyme.files": 0,
+    "abyme.proxies": 0,
     "abyme.core": 1,
     "abyme.ports": 2,
     "abyme.guest": 2,  # imports GUEST only; above it may be started and measured

@@ -14,7 +14,7 @@ from abyme.errors import ContextError
 
 GIT: Final = "git+"
 _URL: Final = re.compile(r"(?i)https?://")
-_HOST: Final = re.compile(r"(?i)(?:https?|ssh|file)://")
+_HOST: Final = re.compile(r"(?i)(?:https?|ssh)://")
 
 
 def is_url(source: str) -> bool:
@@ -48,7 +48,7 @@ def repository(source: str) -> tuple[str, str]:
     Raises:
         ContextError: there is no place, or the revision would be an option of git's.
     """
-    place = source.removeprefix(GIT)
+    place = source.removeprefix(GIT).removeprefix("file://")
     scheme, rest = "", place
     if not is_local(place):
         scheme, _, rest = place.partition("://")

@@ -15,6 +15,7 @@ from abyme.core.events import Price
 from abyme.errors import ConfigError
 from abyme.models.presets import CUSTOM, GENERAL_KEY, LOCAL, OPENAI_KEY, PRESETS, Preset
 from abyme.models.prices import FREE, table_entry
+from abyme.proxies import proxy_of
 
 UNNAMED: Final = ""
 """Model of a custom endpoint that the user left to the endpoint; `run.build` asks it."""
@@ -231,7 +232,7 @@ def _endpoint(  # noqa: PLR0913  what an endpoint is made of
         price_source="user" if price else source,
         window_tokens=window,
         loopback=loopback,
-        proxy=None if loopback else _proxy(url, env),
+        proxy=None if loopback else proxy_of(url, env),
     )
 
 
@@ -264,20 +265,6 @@ def _is_loopback(host: str | None) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _proxy(url: str, env: Mapping[str, str]) -> str | None:
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    for entry in (env.get("no_proxy") or env.get("NO_PROXY") or "").split(","):
-        suffix = entry.strip().lstrip(".")
-        if suffix == "*" or (suffix and (host == suffix or host.endswith(f".{suffix}"))):
-            return None
-    for variable in (f"{parts.scheme}_proxy", "all_proxy"):
-        value = env.get(variable) or env.get(variable.upper())
-        if value and value.startswith(("http://", "https://")):
-            return value
-    return None
 
 
 def _unknown(name: str) -> str:
