@@ -30,8 +30,8 @@ class Kind:
 _OFFICE: Final = "application/vnd.openxmlformats-officedocument."
 _OPEN: Final = "application/vnd.oasis.opendocument."
 PDF: Final = Kind("pdf", "application/pdf", ("pypdfium2",), "documents")
-DOCX: Final = Kind("docx", f"{_OFFICE}wordprocessingml.document", ("docx",), "documents")
-PPTX: Final = Kind("pptx", f"{_OFFICE}presentationml.presentation", ("pptx",), "documents")
+DOCX: Final = Kind("docx", f"{_OFFICE}wordprocessingml.document")
+PPTX: Final = Kind("pptx", f"{_OFFICE}presentationml.presentation")
 XLSX: Final = Kind("xlsx", f"{_OFFICE}spreadsheetml.sheet", ("python_calamine",), "documents")
 HTML: Final = Kind("html", "text/html", ("selectolax",), "documents", is_text=True)
 XLS: Final = Kind("xlsx", "application/vnd.ms-excel", ("python_calamine",), "documents")
