@@ -39,6 +39,8 @@ FORMS: Final = {
 }
 """Type -> how each cell of it is written; understood alike by `re` and by RE2. Each `int` is a
 `float` as well."""
+_YEAR: Final = re.compile(r"(?:19|20)\d\d", re.ASCII).fullmatch
+"""A name of a column that is a number."""
 TRUE: Final = frozenset({"true", "True", "TRUE"})
 _MATCH: Final = {kind: re.compile(form, re.ASCII).fullmatch for kind, form in FORMS.items()}
 _REAL: Final[dict[str, Callable[[str], object]]] = {
@@ -155,8 +157,13 @@ def is_header(cells: Sequence[str]) -> bool:
     named = [cell.strip() for cell in cells]
     if not named[0]:
         named = named[1:]  # an index has no name
-    plain = all(cell and len(cell) <= _NAME_CHARS and not cell[0].isdigit() for cell in named)
-    return plain and len(set(named)) == len(named) and not any(map(_MATCH["bool"], named))
+    names = [cell for cell in named if not _YEAR(cell)]
+    plain = all(cell and len(cell) <= _NAME_CHARS and not _is_value(cell) for cell in names)
+    return bool(names) and plain and len(set(named)) == len(named)
+
+
+def _is_value(cell: str) -> bool:
+    return any(match(cell) for match in _MATCH.values())
 
 
 def named(cells: Sequence[str]) -> list[str]:
@@ -176,25 +183,26 @@ class Guess:
     """Of which type a column can be, after all cells that it was shown."""
 
     def __init__(self) -> None:
-        self._can = list(FORMS)
+        self.can = list(FORMS)
+        """Types, the narrowest first."""
         self._seen = False
 
     def look(self, cells: Sequence[str]) -> None:
         """Take more cells into account."""
-        if not self._can:
+        if not self.can:
             return
         written = list(filter(None, cells))
         self._seen |= bool(written)
-        for kind in list(self._can):
+        for kind in list(self.can):
             if not _are(kind, written):
-                self._can.remove(kind)
+                self.can.remove(kind)
             elif kind == "int":
                 break  # and so they are floats
 
     @property
     def kind(self) -> str:
         """The narrowest; ``str`` for a column without a cell."""
-        return self._can[0] if self._can and self._seen else "str"
+        return self.can[0] if self.can and self._seen else "str"
 
 
 def _are(kind: str, cells: Sequence[str]) -> bool:

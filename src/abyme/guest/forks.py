@@ -17,7 +17,7 @@ import socket
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Never
 
 from abyme.guest.adopt import View
 from abyme.guest.calls import Calls
@@ -87,6 +87,10 @@ class NoView:
     def search(self, *_: Any, **__: Any) -> list[Any]:
         """Find nothing."""
         return []
+
+    def table(self, *_: Any, **__: Any) -> Never:
+        """Refuse: there is no document."""
+        raise ValueError("there is no context, so no table")
 
     def place_of(self, thing: object) -> str:
         """Take anything for a quote."""

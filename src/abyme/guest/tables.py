@@ -25,9 +25,15 @@ BlobOf = Callable[[int], "memoryview | None"]
 """Number of a document -> the Arrow IPC file beside it."""
 
 SEPARATED: Final = ("text/csv", "text/tab-separated-values")
-HEADED: Final = "header=present"
-"""In a media type (RFC 4180): the first row names the columns, whatever it looks like."""
+MADE: Final = "text/csv; header="
+"""Media type (RFC 4180) of a table that a reader has written: it says whether names come first."""
 SUFFIXES: Final = (".csv", ".tsv", ".tab")
+
+
+def no_blob(_: int) -> None:
+    """Give nothing: there is only the text."""
+
+
 REST: Final = None
 """Name of what a row has beyond the last column, as `csv.DictReader` has it."""
 _LOOKED_AT: Final = 1000
@@ -137,7 +143,7 @@ class Table(Sequence[Row]):
             ImportError: pyarrow is no guest package of this run.
         """
         pa = _guest_package("pyarrow", "arrow()")
-        blob = self._blob_of(self._number) if self._way.is_as_read else None
+        blob = self._blob_of(self._number)
         if blob is not None:
             return pa.ipc.open_file(pa.py_buffer(blob)).read_all()
         return pa.table({name: self._arrow_column(pa, name) for name in self.columns})
@@ -182,19 +188,17 @@ class Csv:
 
     def __init__(self, text: str, dialect: Dialect, *, header: bool | None) -> None:
         """`header`: whether the first row names the columns; None: if it looks like it."""
-        self.is_as_read = header is not False
         self._text = text
         self._dialect = dialect
         self._scanned: Scanned | None = None
         self._first = 0
         begin, end, first = next(cells.rows_of(text, dialect), (0, 0, []))
-        if header or (header is None and (cells.is_header(first) if first else False)):
+        if first and (cells.is_header(first) if header is None else header):
             self.columns = cells.named(first)
             self._first = end
         else:
             self.columns = cells.named([""] * len(first))
             self._first = begin
-            self.is_as_read = False
 
     def scanned(self) -> Scanned:
         """Look through the table, once."""
@@ -233,7 +237,7 @@ class Csv:
             columns = self._columns(batch)
             typed = [cells.values(one, kind) for one, kind in zip(columns, kinds, strict=True)]
             for (begin, end, row), values in zip(batch, zip(*typed, strict=True), strict=True):
-                made = dict(zip(self.columns, values, strict=True))
+                made: dict[Any, Any] = dict(zip(self.columns, values, strict=True))
                 if len(row) > len(values):
                     made[REST] = row[len(values) :]
                 yield begin, end, made
@@ -241,8 +245,6 @@ class Csv:
 
 class Lines:
     """Rows of JSON, one dict a line."""
-
-    is_as_read = True
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -348,6 +350,9 @@ class Tables:
             way = Lines(text)
             return Table(name, number, text, way, self._blob_of)
         media = self._media.get(number, "")
+        if written == UNKNOWN and media.startswith(MADE):  # by a reader of ours
+            way = Csv(text, Dialect(","), header=media.endswith("present"))
+            return Table(name, number, text, way, self._blob_of)
         known = media.startswith(SEPARATED) or str(name).lower().endswith(SUFFIXES)
         sure = known or header is not None or quotes is not None
         dialect = Dialect(delimiter) if delimiter else cells.dialect_of(text, sure=sure)
@@ -358,10 +363,8 @@ class Tables:
             )
         if quotes is not None:
             dialect = Dialect(dialect.delimiter, quotes, dialect.blanks)
-        if header is None and HEADED in media:
-            header = True
         way = Csv(text, dialect, header=header)
-        return Table(name, number, text, way, self._blob_of)
+        return Table(name, number, text, way, self._blob_of if written == UNKNOWN else no_blob)
 
 
 def _guest_package(name: str, wanted: str) -> Any:

@@ -11,14 +11,10 @@ from abyme.guest.documents import Documents, Texts
 from abyme.guest.parts import Part, Sources
 from abyme.guest.places import Finder, Hits
 from abyme.guest.search import Search
-from abyme.guest.tables import UNKNOWN, BlobOf, Table, Tables, Written
+from abyme.guest.tables import UNKNOWN, BlobOf, Table, Tables, Written, no_blob
 from abyme.layout import Index
 
 Seek = Callable[[dict[str, Any]], dict[str, Any] | None]
-
-
-def _no_blob(_: int) -> None:
-    return None
 
 
 def _nobody(_: dict[str, Any]) -> dict[str, Any] | None:
@@ -29,7 +25,7 @@ class ContextView:
     """A context as ordinary Python objects. Implements `abyme.guest.surface.View`."""
 
     def __init__(
-        self, index: Index, text_of: Callable[[int], str], blob_of: BlobOf = _no_blob
+        self, index: Index, text_of: Callable[[int], str], blob_of: BlobOf = no_blob
     ) -> None:
         """`text_of` makes a text from its number, `blob_of` gives the table beside one."""
         self.context: str | Documents | Texts
