@@ -37,8 +37,6 @@ SHARED_PROCESSES: Final = 1 << 20
 that threads need, since it can make no process."""
 RECEIVE: Final = Rule("recvmsg", 47)
 FIRST_PID: Final = 1
-GRACE_S: Final = 1
-"""From the signal that says that the time is over to the one that nothing survives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,4 +136,7 @@ def _compiled(pid: int, *, receives: bool, empty_root: bool) -> bytes:
 
 
 def _limit_cpu(cpu_s: int) -> None:
-    resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + GRACE_S))
+    """At once by the signal that nothing survives: the first process of a PID namespace ignores
+    the other one (pid_namespaces(7)).
+    """
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s))

@@ -20,6 +20,8 @@ from typing import Any, Final, NoReturn
 
 READ: Final = "read"
 LINK_FD: Final = 3
+TICK_S: Final = 0.1
+"""By how much less processor time may be told of than it was ended for."""
 OUT_OF_MEMORY, OUT_OF_TIME, OF_SIGNAL = 65, 66, 128
 """Exit statuses; of a signal: 128 and its number."""
 
@@ -107,7 +109,7 @@ def _tell(link: Any, error: Exception) -> None:
 
 def _told(status: int, cpu_s: float, limit_s: int | None) -> int:
     code = os.waitstatus_to_exitcode(status)
-    if code < 0 and limit_s is not None and cpu_s >= limit_s:
+    if code < 0 and limit_s is not None and cpu_s >= limit_s - TICK_S:
         return OUT_OF_TIME
     return code if code >= 0 else OF_SIGNAL - code
 
