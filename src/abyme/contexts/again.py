@@ -5,7 +5,7 @@ is never gone on with over anything else.
 Does not find the run, and does not store contexts (`kept`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -14,7 +14,9 @@ import msgspec
 from abyme.contexts.kept import key_of, must_be_kept, reopen
 from abyme.contexts.load import load_paths
 from abyme.contexts.manifest import Manifest
+from abyme.contexts.places import at_commit
 from abyme.contexts.sealed import SealedContext
+from abyme.contexts.walk import NO_ENV
 from abyme.errors import ContextError
 from abyme.ports import Context
 
@@ -42,8 +44,12 @@ class Origin(Protocol):
         ...
 
 
-def again(origin: Origin, manifest: object, folder: Path) -> SealedContext:
+def again(
+    origin: Origin, manifest: object, folder: Path, *, env: Mapping[str, str] = NO_ENV
+) -> SealedContext:
     """Seal a run's context once more. `manifest` is the run's own, `folder` has kept contexts.
+
+    A git revision is read at the commit of then; for `env` see `load_paths`.
 
     Raises:
         ContextError: it is gone or has changed; names up to 5 documents and what to do.
@@ -51,7 +57,7 @@ def again(origin: Origin, manifest: object, folder: Path) -> SealedContext:
     if must_be_kept(origin.sources):
         context = reopen(folder, origin.context_key or key_of(_manifest(manifest)))
     else:
-        context = _loaded(origin)
+        context = _loaded(origin, _manifest(manifest), env)
     try:
         check_same(context, manifest)
     except BaseException:
@@ -113,8 +119,14 @@ def _contents(manifest: Manifest) -> dict[str, tuple[int, str | None]]:
     }
 
 
-def _loaded(origin: Origin) -> SealedContext:
+def _loaded(origin: Origin, manifest: Manifest, env: Mapping[str, str]) -> SealedContext:
+    places = origin.located or origin.sources
+    if len(places) != len(origin.sources):
+        raise ContextError("the run's sources are damaged")
+    commits = [manifest.revisions.get(source) for source in origin.sources]
+    places = [at_commit(place, commit) for place, commit in zip(places, commits, strict=True)]
     try:
-        return load_paths(origin.sources, located=origin.located or None).context
+        loaded = load_paths(origin.sources, located=places, choice=manifest.choice, env=env)
     except ContextError as error:
         raise ContextError(f"the context of the run is gone ({error}); {_ADVICE}") from error
+    return loaded.context

@@ -30,6 +30,7 @@ import msgspec
 
 from abyme.contexts.arena import ArenaWriter
 from abyme.contexts.manifest import Manifest
+from abyme.contexts.places import is_remote, place_of
 from abyme.contexts.sealed import SealedContext, Source, finish
 from abyme.contexts.sizes import size_words
 from abyme.contexts.walk import is_read_once
@@ -69,13 +70,13 @@ def key_of(manifest: Manifest) -> str:
 
 
 def must_be_kept(sources: Sequence[str]) -> bool:
-    """Tell whether paths alone do not give a context again: Python values, stdin, pipes."""
-    return not sources or any(is_read_once(path) for path in sources)
+    """Tell whether paths alone do not give a context again: Python values, stdin, pipes, URLs."""
+    return not sources or any(is_read_once(path) or is_remote(path) for path in sources)
 
 
 def located(sources: Sequence[str]) -> list[str]:
     """Make paths absolute, from the working directory of now; standard input stays ``-``."""
-    return [path if is_read_once(path) else os.path.abspath(path) for path in sources]  # noqa: PTH100
+    return [path if is_read_once(path) else place_of(path) for path in sources]
 
 
 def keep(context: SealedContext, folder: Path, *, max_bytes: int = KEEP_BYTES) -> str:

@@ -161,7 +161,13 @@ class _Loader:
         context = finish(self._writer, shape, names, self._sources)
         context.sources = self._walk.given
         skipped = [SkippedFacts(name=item.name, reason=item.reason) for item in self._skipped]
-        context.manifest = structs.replace(context.manifest, skipped=skipped)
+        context.manifest = structs.replace(
+            context.manifest,
+            skipped=skipped,
+            choice=self._choice,
+            left_out=self._walk.excluded,
+            revisions=self._walk.revisions,
+        )
         return Loaded(context, self._read, self._skipped)
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 from msgspec import Struct
 
+from abyme.contexts.choice import EVERYTHING, Choice
 from abyme.layout import Shape
 
 
@@ -36,12 +37,26 @@ class SkippedFacts(Struct, frozen=True, kw_only=True):
     reason: str
 
 
+class NoteFacts(Struct, frozen=True, kw_only=True):
+    """What is to be known of a document that is in the context: a part that could not be read."""
+
+    name: str
+    note: str
+
+
 class Manifest(Struct, frozen=True, kw_only=True):
     """A context as it was sealed, in the order of its documents."""
 
     shape: Shape
     documents: list[DocumentFacts]
     skipped: list[SkippedFacts] = []
+    notes: list[NoteFacts] = []
+    choice: Choice = EVERYTHING
+    """What the user wanted of the sources."""
+    left_out: tuple[int, int] = (0, 0)
+    """Files and whole folders that the user's patterns left out."""
+    revisions: dict[str, str] = {}
+    """Source of a git repository -> the commit that was read."""
 
     @property
     def chars(self) -> int:

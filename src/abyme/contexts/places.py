@@ -95,12 +95,16 @@ def at_home(path: str, env: Mapping[str, str]) -> str:
     return home + slash + rest
 
 
-def located(source: str, revision: str | None) -> str:
-    """Name a source so that it is found from any working directory, at the same revision."""
+def place_of(source: str) -> str:
+    """Name a source so that it is found from any working directory."""
     if not is_elsewhere(source):
         return os.path.abspath(source)  # noqa: PTH100
-    if not is_git(source):
+    if is_remote(source):
         return source
-    place, asked = repository(source)
-    place = os.path.abspath(place) if is_local(place) else place  # noqa: PTH100
-    return f"{GIT}{place}@{revision or asked}"
+    place, revision = repository(source)
+    return f"{GIT}{os.path.abspath(place)}@{revision}"  # noqa: PTH100
+
+
+def at_commit(place: str, commit: str | None) -> str:
+    """Pin a repository to the commit that was read of it."""
+    return f"{GIT}{repository(place)[0]}@{commit}" if commit is not None else place
