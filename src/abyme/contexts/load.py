@@ -22,10 +22,12 @@ from typing import BinaryIO, Final, NamedTuple, TypeAlias
 from msgspec import structs
 
 from abyme.contexts.arena import ArenaWriter
+from abyme.contexts.cache import IngestCache
 from abyme.contexts.choice import EVERYTHING, Choice
 from abyme.contexts.decode import Decoded, NotText, decode
 from abyme.contexts.ignored import open_plain
 from abyme.contexts.manifest import SkippedFacts
+from abyme.contexts.room import MEMORY_ONLY, Room
 from abyme.contexts.sealed import SealedContext, Source, finish
 from abyme.contexts.sizes import size_words
 from abyme.contexts.stream import Streamed, spooled, stream
@@ -82,23 +84,43 @@ def load_paths(  # noqa: PLR0913 - what a user says of sources; data, no modes
     choice: Choice = EVERYTHING,
     env: Mapping[str, str] = NO_ENV,
     on_progress: Callable[[Progress], None] | None = None,
+    room: Room = MEMORY_ONLY,
+    cache: IngestCache | None = None,
 ) -> Loaded:
     """Read files, folders and standard input (``-``) into a sealed context.
 
     One file alone, or standard input alone, is a text; anything else documents. `located`
     says where `paths` are now, if they were given in another working directory; `env` has what
-    URLs and git need (see `remote`).
+    URLs and git need (see `remote`). What memory would not hold goes where `room` says; what
+    `cache` knows and has not changed is mapped, and what it does not know is offered to it.
 
     Raises:
         ContextError: a path that does not exist, nothing to read, no memory to seal it in.
     """
     with closing(Walk(paths, located, choice=choice, env=env)) as walk:
-        loader = _Loader(walk, stdin, choice, on_progress)
+        recipe = cache.recipe(walk, choice) if cache else None
+        if cache and recipe and (known := cache.find(recipe)):
+            return _account(known)
+        expected = sum(file.size_bytes or 0 for file in walk.found)
+        loader = _Loader(walk, ArenaWriter(room, expected), stdin, choice, on_progress)
         try:
             loader.run()
-            return loader.finish()
+            loaded = loader.finish()
         finally:
             loader.close()
+        if cache and recipe:
+            cache.offer(recipe, loaded.context)
+        return loaded
+
+
+def _account(context: SealedContext) -> Loaded:
+    """Say of a context that comes from the cache what was said when it was read."""
+    manifest = context.manifest
+    read = [
+        ReadFile(facts.name, facts.chars, facts.source_bytes or 0, facts.encoding or "")
+        for facts in manifest.documents
+    ]
+    return Loaded(context, read, [Skipped(item.name, item.reason) for item in manifest.skipped])
 
 
 class _Large:
@@ -112,6 +134,7 @@ class _Loader:
     def __init__(
         self,
         walk: Walk,
+        writer: ArenaWriter,
         stdin: BinaryIO | None,
         choice: Choice,
         on_progress: Callable[[Progress], None] | None,
@@ -123,7 +146,7 @@ class _Loader:
         self._skipped = list(walk.skipped)
         self._read: list[ReadFile] = []
         self._sources: list[Source] = []
-        self._writer = ArenaWriter()
+        self._writer = writer
         self._threads = min(MAX_THREADS, (os.cpu_count() or 1) + 1)
         self._pool = ThreadPoolExecutor(self._threads, "abyme-read")
 
