@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from abyme.run.answers import Answer
     from abyme.run.api import RLM
     from abyme.run.replay import Replayed, replay
+    from abyme.run.sources import Sources
     from abyme.run.usage import Usage, Used
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "Record",
     "Replayed",
     "SandboxError",
+    "Sources",
     "Usage",
     "Used",
     "replay",
@@ -58,6 +60,7 @@ _HOME = {
     "Used": "abyme.run.usage",
     "replay": "abyme.run.replay",
     "Replayed": "abyme.run.replay",
+    "Sources": "abyme.run.sources",
     "Isolation": "abyme.core.isolation",
     "Limits": "abyme.core.limits",
     "Evidence": "abyme.core.events",

@@ -158,6 +158,15 @@ def cache_dir(env: Mapping[str, str] | None = None) -> Path:
     return Path(platformdirs.user_cache_dir("abyme"))
 
 
+def surroundings(env: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Pick what sources need of the environment: where git and its keys are, and ``~``.
+
+    No proxies: a program that wants its URLs fetched through one says so to its command line.
+    """
+    env = os.environ if env is None else env
+    return {name: env[name] for name in ("HOME", "PATH", "SSH_AUTH_SOCK") if name in env}
+
+
 def new_seed() -> int:
     """Draw a seed for a run that was given none."""
     return secrets.randbits(48)
