@@ -114,5 +114,15 @@ class NoEvidence:
     def check(self, evidence):
         return [], [e if isinstance(e, str) else e.quote for e in evidence]
 
+    def look_up(self, claim):
+        quote = claim if isinstance(claim, str) else claim.quote
+        return ev.Refused(quote=quote, why="absent")
+
+    def nearest(self, quote):
+        return None
+
+    def place(self, document, start, end):
+        return None
+
     def close(self):
         pass

@@ -362,9 +362,12 @@ def test_paths_are_kept_with_the_run_as_they_were_given(ask, tmp_path):
 
 
 def test_quotes_that_are_not_in_the_context_are_missing(ask):
-    answer, _ = ask("alpha beta", code("submit(1, evidence=['gamma', 'beta', 'delta'])"))
-    assert [place.quote for place in answer.evidence] == ["beta"]
-    assert answer.missing == ["gamma", "delta"]
+    answer, _ = ask(
+        "alpha beta gamma",
+        code("submit(1, evidence=['gamma delta beta', 'alpha beta gamma', 'delta and more'])"),
+    )
+    assert [place.quote for place in answer.evidence] == ["alpha beta gamma"]
+    assert answer.missing == ["gamma delta beta", "delta and more"]
 
 
 def test_what_a_provider_bills_beyond_the_declared_price_is_said(tmp_path):

@@ -76,7 +76,7 @@ def test_the_answer_is_all_of_stdout_and_evidence_is_on_stderr(abyme, files, hom
     assert (code, out) == (0, "1 in b.txt\n")
     assert lines[0].startswith("read 2 files (")
     assert lines[0].endswith("skipped 1: c.bin (binary)")
-    assert lines[-2] == "  [1] b.txt:2: hay needle \\x1b]0;owned\\x07"
+    assert lines[-2] == '  [1] b.txt:2  "hay needle \\x1b]0;owned\\x07"'
     assert lines[-1].startswith("answered · 2 calls · ")
     assert lines[-1].endswith(f" · {run}")
     cells = [line.partition("root: ")[2] for line in lines if "root: cell" in line]
@@ -99,6 +99,7 @@ def test_json_is_one_object_with_everything(abyme, files, home) -> None:
         "status": "answered",
         "evidence": [
             {
+                "number": 1,
                 "path": "b.txt",
                 "line": 2,
                 "start": 4,
@@ -402,7 +403,7 @@ def test_a_reader_that_has_gone_costs_no_evidence_and_no_folder(files, home, fla
         "whoever reads standard output has closed it before the whole answer was written; "
         f"`abyme show {run.name}` prints it"
     )
-    found = [] if flags == ["--json"] else ["  [1] b.txt:2: hay needle \\x1b]0;owned\\x07"]
+    found = [] if flags == ["--json"] else ['  [1] b.txt:2  "hay needle \\x1b]0;owned\\x07"']
     assert evidence == found
     assert ending.startswith("answered · 2 calls · ")
     assert ending.endswith(f" · {run}")
@@ -462,13 +463,13 @@ def test_a_run_keeps_the_paths_as_given_and_show_names_all_that_was_skipped(
 
 
 def test_evidence_that_is_not_in_the_context_is_left_out_and_that_is_said(abyme, files) -> None:
-    wrong = "```repl\nsubmit(1, evidence=['no such', 'hay needle'])\n```"
+    wrong = "```repl\nsubmit(1, evidence=['no such thing', 'b.txt:2: hay needle'])\n```"
     with ScriptedEndpoint([wrong]) as endpoint:
         code, out, err = abyme(endpoint, "where?", files, "--quiet")
 
-    said = "1 piece of evidence was not found in the context and is left out: 'no such'"
+    said = "1 piece of evidence was not found in the context and is left out: 'no such thing'"
     assert (code, out) == (0, "1\n")
-    assert err.splitlines()[0].startswith("  [1] b.txt:2: ")
+    assert err.splitlines()[0].startswith("  [1] b.txt:2  ")
     assert err.splitlines()[1] == said
 
 

@@ -403,7 +403,7 @@ def test_show_prints_the_tree_the_cells_and_the_answer(runs_dir, capsysbinary) -
         "",
         "answered",
         f"two {bad}",
-        f"  [1] a\\udcff.py:7: def x(): {bad}",
+        f'  [1] a\\udcff.py:7  "def x(): {bad}"',
         "depth 0: 5 calls · 300 + 30 tokens · $0.0011",
         "depth 1: 1 call · 100 + 10 tokens · $0.0001",
         "6 calls · 2 failed · 400 + 40 tokens · $0.0012, up to $0.0007 of it unknown · 3.5 s",

@@ -16,8 +16,10 @@ from abyme.core.events import (
     Doubt,
     Evidence,
     Failure,
+    Near,
     Place,
     Record,
+    Refused,
     Span,
     Usage,
 )
@@ -125,6 +127,18 @@ class Context(Protocol):
 
     def check(self, evidence: Sequence[Place | str]) -> tuple[list[Evidence], list[str]]:
         """Look evidence up: what was found, and the quotes that are not there."""
+        ...
+
+    def look_up(self, claim: Place | str) -> Evidence | Refused:
+        """Look one piece of evidence up and judge it: where it stands, or why it is not taken."""
+        ...
+
+    def nearest(self, quote: str) -> Near | None:
+        """Find what is most like a quote that is not there."""
+        ...
+
+    def place(self, document: int, start: int, end: int) -> Evidence | None:
+        """Give what stands at a stretch; None: there is none."""
         ...
 
     async def seek(self, wanted: Seek) -> Sought:

@@ -2,7 +2,11 @@
 
 A place must hold its quote, character for character. A place that does not, and
 a bare quote, are searched: in that document first, then everywhere, the first
-occurrence counts. ``name`` and ``name:line`` are places too.
+occurrence counts. ``name`` and ``name:line`` are places too, and ``name:line: quote``.
+
+`look_up` judges as well: a bare quote of fewer than `LEAST_CHARS` characters that has fewer than
+`LEAST_WORDS` words, or that stands in more than `MOST_PLACES` places, says nothing without a
+place. `check` only looks.
 
 Places are of the context that is asked; what is found is told as a place of the input: a
 child that has a stretch of a document finds the document's own lines and offsets.
@@ -12,16 +16,29 @@ in the sealed text at the place it names.
 Does not say that a quote supports what is concluded from it.
 """
 
+import re
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, TypeAlias
 
+from abyme.contexts.nearest import nearest, words
 from abyme.contexts.origin import Origin
 from abyme.contexts.texts import WINDOW_CHARS, Memory, Texts
-from abyme.core.events import Evidence, Place
+from abyme.core.events import Evidence, Near, Place, Refused
 from abyme.layout import ASCII, LATIN1, UCS2
 
+Hit: TypeAlias = tuple[int, int, int]
+"""Document, start, end."""
+
 SHOWN_CHARS: Final = 300
+NEAR_CHARS: Final = 200
+LEAST_CHARS: Final = 12
+LEAST_WORDS: Final = 3
+MOST_PLACES: Final = 5
+COUNTED_CHARS: Final = 256 << 20
+"""In which further places of a quote are counted, behind the first."""
 CUT: Final = "…"
+_PLACED: Final = re.compile(r"(?s)(.+?):(\d{1,11})(?:-\d{1,11})?[:\s]\s*[\"'`]?(.+?)[\"'`]?\s*")
+"""``name:line: quote``, as models write it."""
 _WIDEST: Final = {ASCII: 0x7F, LATIN1: 0xFF, UCS2: 0xFFFF}
 
 
@@ -53,7 +70,83 @@ class Checker:
                 found.append(self._evidence(*hit))
         return found, missing
 
-    def _find(self, quote: str, place: Place | None) -> tuple[int, int, int] | None:
+    def look_up(self, claim: Place | str) -> Evidence | Refused:
+        """Find a piece of evidence, or say why it is none. Does not look for what is nearest."""
+        quote = claim.quote if isinstance(claim, Place) else claim
+        if not isinstance(quote, str) or not quote.strip():
+            shown = quote if isinstance(quote, str) else f"(not a quote: {type(quote).__name__})"
+            return Refused(quote=shown[:SHOWN_CHARS], why="no_quote")
+        place = claim if isinstance(claim, Place) and _is_number(claim.document) else None
+        if place is not None and place.document < len(self._texts) and self._stands(place):
+            return self._evidence(place.document, place.start, place.end)
+        if (hit := self._named(quote) or self._placed(quote)) is not None:
+            return self._evidence(*hit)
+        bare = quote.strip(CUT) if CUT in quote[:1] + quote[-1:] else quote
+        short = len(bare.strip()) < LEAST_CHARS and len(words(bare)) < LEAST_WORDS
+        hit = None if short else self._find(quote, place)
+        if hit is None:
+            shown = quote[:SHOWN_CHARS]
+            return Refused(quote=shown, why="short" if short else "absent")
+        places = self._count(bare if hit[2] - hit[1] == len(bare) else quote)
+        if places > MOST_PLACES:
+            return Refused(quote=quote[:SHOWN_CHARS], why="common")
+        return self._evidence(*hit, places=max(1, places))
+
+    def nearest(self, quote: str) -> Near | None:
+        """Find what is most like a quote that is not there."""
+        found = nearest(self._texts, quote.strip(CUT))
+        if found is None:
+            return None
+        evidence = self._evidence(found.document, found.start, found.end)
+        text = evidence.quote[:NEAR_CHARS]
+        return Near(path=evidence.path, line=evidence.line, text=text, differs=found.differs)
+
+    def place(self, document: int, start: int, end: int) -> Evidence | None:
+        """Give what stands at a stretch; None: there is none."""
+        if not _is_number(document) or document >= len(self._texts):
+            return None
+        if not 0 <= start < end <= self._texts.index[document].chars:
+            return None
+        return self._evidence(document, start, end)
+
+    def _count(self, quote: str) -> int:
+        """Count the places of a quote, up to one more than are allowed, apart from each other."""
+        found = read = 0
+        for document in range(len(self._texts)):
+            entry = self._texts.index[document]
+            if len(quote) > entry.chars or not _fits(quote, entry.kind):
+                continue
+            last = 0
+            for start, piece in self._texts.windows(document, len(quote) - 1):
+                read += len(piece) if found else 0
+                at = piece.find(quote, max(0, last - start))
+                while at >= 0:
+                    found, last = found + 1, start + at + len(quote)
+                    if found > MOST_PLACES:
+                        return found
+                    at = piece.find(quote, at + len(quote))
+                if read > COUNTED_CHARS:
+                    return found
+        return found
+
+    def _placed(self, quote: str) -> Hit | None:
+        """Take ``name:line: quote``, where the quote begins on that line."""
+        match = _PLACED.fullmatch(quote)
+        if match is None:
+            return None
+        line = self._named(f"{match[1]}:{match[2]}")
+        if line is None:
+            return None
+        document, start, end = line
+        text = self._texts.piece(document, start, end + len(match[3]))
+        at = text.find(match[3])
+        return (
+            None
+            if not 0 <= at <= end - start
+            else (*(document, start + at, start + at + len(match[3])),)
+        )
+
+    def _find(self, quote: str, place: Place | None) -> Hit | None:
         """(document, start, end) of a quote."""
         if not quote.strip():
             return None
@@ -75,7 +168,7 @@ class Checker:
             return False
         return self._texts.piece(place.document, start, end) == place.quote
 
-    def _anywhere(self, quote: str) -> tuple[int, int, int] | None:
+    def _anywhere(self, quote: str) -> Hit | None:
         if not quote.strip():
             return None
         for document in range(len(self._texts)):
@@ -94,7 +187,7 @@ class Checker:
                 return start + found
         return -1
 
-    def _named(self, quote: str) -> tuple[int, int, int] | None:
+    def _named(self, quote: str) -> Hit | None:
         """Take a document's name, or ``name:line``, for that line."""
         if not self._numbers and self._texts.index.names:
             self._numbers = {name: n for n, name in enumerate(self._texts.index.names)}
@@ -105,7 +198,7 @@ class Checker:
             return self._line(self._numbers[name], int(line))
         return None
 
-    def _line(self, document: int, line: int | None) -> tuple[int, int, int] | None:
+    def _line(self, document: int, line: int | None) -> Hit | None:
         """Bounds of a line without its indent; None asks for the first that is not blank."""
         start = 0 if line is None else self._line_start(document, line)
         if start is None:
@@ -133,10 +226,14 @@ class Checker:
             return start + at + 1
         return None
 
-    def _evidence(self, document: int, start: int, end: int) -> Evidence:
+    def _evidence(self, document: int, start: int, end: int, *, places: int = 1) -> Evidence:
         shown = min(end, start + SHOWN_CHARS)
         first = self._origin.starts[document]
+        page, page_word = self._origin.page(document, start)
         return Evidence(
+            page=page,
+            page_word=page_word,
+            places=places,
             path=self._origin.label(document),
             line=self._memory.line(self._origin.source(document), first + start),
             start=first + start,

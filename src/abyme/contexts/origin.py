@@ -8,6 +8,7 @@ Does not hold memory: it is numbers and names.
 """
 
 import array
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -33,6 +34,16 @@ class Origin:
     def source(self, document: int) -> Entry:
         """Look the document of the input up."""
         return self.input[self.documents[document]]
+
+    def page(self, document: int, at: int) -> tuple[int | None, str]:
+        """Tell on which page of the document of the input a character stands, from 1, and what a
+        page is called there. None: it has no pages.
+        """
+        number, extras = self.documents[document], self.input.extras
+        pages = extras.pages.get(number)
+        if not pages:
+            return None, "page"
+        return bisect_right(pages, self.starts[document] + at), extras.words.get(number, "page")
 
     def part(self, spans: Sequence[tuple[int, int]]) -> "Origin":
         """Follow stretches of these documents, each (document, start)."""

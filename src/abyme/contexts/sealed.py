@@ -18,7 +18,7 @@ from abyme.contexts.evidence import Checker
 from abyme.contexts.manifest import DocumentFacts, Manifest
 from abyme.contexts.seeking import Seeking
 from abyme.contexts.texts import Memory, Texts
-from abyme.core.events import Evidence, Place, Span
+from abyme.core.events import Evidence, Near, Place, Refused, Span
 from abyme.core.seeks import Seek, Sought
 from abyme.errors import ContextError
 from abyme.layout import (
@@ -131,6 +131,18 @@ class SealedContext:
         """
         return self._checker.check(evidence)
 
+    def look_up(self, claim: Place | str) -> Evidence | Refused:
+        """Find one piece of evidence and judge it; see `abyme.contexts.evidence`."""
+        return self._checker.look_up(claim)
+
+    def nearest(self, quote: str) -> Near | None:
+        """Find what is most like a quote that is not there; reads 400 M characters at most."""
+        return self._checker.nearest(quote)
+
+    def place(self, document: int, start: int, end: int) -> Evidence | None:
+        """Give what stands at a stretch; None: there is none."""
+        return self._checker.place(document, start, end)
+
     def part(self, spans: Sequence[Span], shape: Shape) -> "SealedContext":
         """Make a context of stretches of this one, on the same memory. They may overlap.
 
@@ -229,10 +241,20 @@ def seal(texts: Iterable[str], names: Sequence[str], shape: Shape) -> SealedCont
 
 
 def finish(
-    writer: ArenaWriter, shape: Shape, names: Sequence[str], sources: Sequence[Source]
+    writer: ArenaWriter,
+    shape: Shape,
+    names: Sequence[str],
+    sources: Sequence[Source],
+    order: Sequence[int] | None = None,
 ) -> SealedContext:
-    """Seal what was written and put the index beside it."""
+    """Seal what was written and put the index beside it.
+
+    `order` numbers the texts as they were written in the order of `names` and `sources`, where
+    that is another one.
+    """
     arena_fd, placed = writer.seal()
+    if order is not None:
+        placed = [placed[number] for number in order]
     memory = Memory(arena_fd)
     facts = [
         DocumentFacts(

@@ -4,7 +4,17 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from abyme.core.events import CallReserved, ChildEnded, ContextPart, Evidence, Failure, Name, Place
+from abyme.core.events import (
+    CallReserved,
+    ChildEnded,
+    Computed,
+    ContextPart,
+    Derivation,
+    Evidence,
+    Failure,
+    Name,
+    Place,
+)
 from abyme.core.ids import BatchId, CallId, NodeId
 from abyme.core.profile import Message
 
@@ -159,6 +169,10 @@ class CheckEvidence(Effect, frozen=True, kw_only=True):
     evidence: tuple[Place | str, ...]
     value: Any = None
     schema: dict[str, Any] | None = None
+    computed: tuple[Computed, ...] = ()
+    """Whose places are to be looked up."""
+    derivations: tuple[Derivation, ...] = ()
+    """One for each of `computed`, without its places."""
 
 
 class Finish(Effect, frozen=True, kw_only=True):
@@ -168,6 +182,7 @@ class Finish(Effect, frozen=True, kw_only=True):
     value: Any
     evidence: tuple[Evidence, ...] = ()
     reason: str | None = None
+    derivations: tuple[Derivation, ...] = ()
 
 
 AnyEffect = (

@@ -105,6 +105,72 @@ class Evidence(Struct, frozen=True, kw_only=True):
     start: int
     end: int
     quote: str
+    page: int | None = None
+    """From 1, where the document has pages."""
+    page_word: str = "page"
+    """What it calls them: page, slide, chapter, cell."""
+    places: Count = 1
+    """Where the quote stands, this being the first; of a place that was given only that counts."""
+
+
+class Near(Struct, frozen=True, kw_only=True):
+    """What is most like a quote that is not there."""
+
+    path: str
+    line: int
+    text: str
+    differs: str
+    """In what, in words: white space, capitals, a word."""
+
+
+class Refused(Struct, frozen=True, kw_only=True):
+    """A piece of evidence that was not taken."""
+
+    quote: str
+    why: Literal["absent", "short", "common", "no_quote"]
+    """`short`, `common`: it says nothing without a place."""
+    near: Near | None = None
+
+
+class Computed(Struct, frozen=True, kw_only=True):
+    """How a cell says that it came to something that no quote shows: a count, an aggregate."""
+
+    how: Literal["llm_map", "grep", "search", "count", "chunks"]
+    cell: Count
+    asked: Annotated[str, Meta(max_length=2_000)]
+    """The instruction or the pattern, cut."""
+    items: Count = 0
+    """Judged, found or counted."""
+    call: CallId | None = None
+    """Of `llm_map`: the call that brought the first value, by which the host has the others."""
+    sent: Count = 0
+    """Of `llm_map`: the items that were no blank ones."""
+    labels: Annotated[dict[Annotated[str, Meta(max_length=80)], Count], Meta(max_length=50)] = {}
+    """Of `llm_map`: values, the most frequent first, with the number of items of each."""
+    places: Annotated[list[tuple[Count, Count, Count]], Meta(max_length=1_000)] = []
+    """Document, start and end of the first items."""
+    total: Count = 0
+    """Items that have a place."""
+
+
+class Derivation(Struct, frozen=True, kw_only=True):
+    """`Computed`, as far as the host could check it."""
+
+    how: str
+    cell: int
+    asked: str
+    items: int
+    labels: dict[str, int] = {}
+    """By the host's own records of the replies where `checked`, else as the cell says."""
+    claimed: dict[str, int] = {}
+    """What the cell says, where that differs: it has changed values, or made them up."""
+    checked: bool = False
+    places: list[Evidence] = []
+    """The first of those that are there."""
+    total: int = 0
+    """Places, as the cell says."""
+    missing: int = 0
+    """Of the places that came with it: those that are not in the context."""
 
 
 class Name(Struct, frozen=True, kw_only=True):
@@ -348,6 +414,8 @@ class AnswerSubmitted(Event, frozen=True, kw_only=True, tag="answer_submitted"):
     """JSON."""
     evidence: list[Place | str]
     """Places, or quotes that the host must find."""
+    derivations: list[Computed] = []
+    """How it was computed, where that is what speaks for it."""
 
 
 class CellFinished(Event, frozen=True, kw_only=True, tag="cell_finished"):
@@ -381,7 +449,10 @@ class EvidenceChecked(Event, frozen=True, kw_only=True, tag="evidence_checked"):
 
     found: list[Evidence]
     missing: list[str]
-    """Quotes that are not in the context."""
+    """Quotes that are not in the context, or were not taken without a place."""
+    refused: list[Refused] = []
+    """Why, one for each of `missing`. Empty in older journals."""
+    derivations: list[Derivation] = []
     wrong: str | None = None
     """Why the answer does not fit the schema that was asked for; None: it does, or none was."""
 
@@ -413,6 +484,8 @@ class RunResumed(Event, frozen=True, kw_only=True, tag="run_resumed"):
     """What the root had held when the run ended; it stands until there is something better."""
     evidence: list[Evidence] = []
     """Of `held`."""
+    derivations: list[Derivation] = []
+    """Of `held`."""
     resumed_at: str
     """ISO 8601, UTC."""
 
@@ -436,6 +509,7 @@ class RunFinished(Event, frozen=True, kw_only=True, tag="run_finished"):
     evidence: list[Evidence]
     reason: str | None
     """What kept it from being `answered`."""
+    derivations: list[Derivation] = []
 
 
 AnyEvent = (

@@ -9,13 +9,12 @@ Rule 5: a prompt that its model found too long is folded and asked again; no tur
 A step is what the node wants next; `Tree` decides whether it may have it.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any, Final, Literal, TypeAlias
 
+from abyme.core import derived, fences, folding, grounds, replies
 from abyme.core import events as ev
-from abyme.core import folding, grounds, replies
 from abyme.core.effects import Budget
 from abyme.core.folding import Room
 from abyme.core.ids import NodeId
@@ -94,6 +93,7 @@ class Check:
     evidence: tuple[ev.Place | str, ...]
     value: Any = None
     schema: dict[str, Any] | None = None
+    derivations: tuple[ev.Computed, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +109,7 @@ class Done:
     value: Any
     evidence: tuple[ev.Evidence, ...] = ()
     reason: str | None = None
+    derivations: tuple[ev.Derivation, ...] = ()
 
 
 Step: TypeAlias = Think | Run | Check | Reopen | Done
@@ -130,6 +131,8 @@ class Held:
     value: Any = None
     evidence: tuple[ev.Place | str, ...] = ()
     checked: tuple[ev.Evidence, ...] = ()
+    computed: tuple[ev.Computed, ...] = ()
+    derived: tuple[ev.Derivation, ...] = ()
     draft: bool = False
     """It was never submitted by a cell that ended cleanly; a later draft replaces it."""
 
@@ -222,10 +225,11 @@ class Machine:
             self._interrupted, self.state = self.state, State.OPENING
         self._submitted = None
 
-    def hold(self, value: Any, evidence: Sequence[ev.Evidence]) -> None:
+    def hold(self, held: ev.RunResumed) -> None:
         """Hold what the run had ended with before; whatever it comes to now is better."""
         if self.held.value is None:
-            self.held = Held(value, checked=tuple(evidence), draft=True)
+            checked, derived = tuple(held.evidence), tuple(held.derivations)
+            self.held = Held(held.held, checked=checked, derived=derived, draft=True)
 
     @property
     def resumable(self) -> bool:
@@ -248,7 +252,8 @@ class Machine:
             case ev.CallFailed(failure=failure):
                 return self._failed(failure, budget)
             case ev.AnswerSubmitted():
-                self._submitted = Held(event.value, tuple(event.evidence))
+                computed = tuple(event.derivations)
+                self._submitted = Held(event.value, tuple(event.evidence), computed=computed)
                 return None
             case ev.CellFinished():
                 return self._finished(event, budget)
@@ -375,20 +380,19 @@ class Machine:
         return self._think()
 
     def _check(self) -> Check:
-        return Check(self.held.evidence[:MAX_EVIDENCE], self.held.value, self.schema)
+        held, evidence = self.held, self.held.evidence[:MAX_EVIDENCE]
+        return Check(evidence, held.value, self.schema, held.computed[: derived.MAX_DERIVATIONS])
 
     def _checked(self, event: ev.EvidenceChecked) -> Step:
         if event.wrong is not None:
             return self._of_wrong_shape(event.wrong)
-        self.held.checked = tuple(event.found)
-        again = event.missing and not event.found and not self._asked_again
+        self.held.checked, self.held.derived = tuple(event.found), tuple(event.derivations)
+        taken = event.found or event.derivations
+        again = event.missing and not taken and not self._asked_again
         if again and not self._last_turn_had():
             self._asked_again = True
-            shown = "; ".join(repr(quote[:80]) for quote in event.missing[:3])
-            self._transcript.remark(
-                f"[answer held, but its evidence is not in the context word for word: {shown}; "
-                "submit again with hits, exact quotes, or none if the answer was computed]"
-            )
+            word = fences.nonce(self.seed, self.node, "nearest", self.cell)
+            self._transcript.remark(derived.why_refused(event.missing, event.refused, word))
             self.state = State.THINKING
             return self._think()
         return self._end("partial" if self._closing_asked else "answered", self.closing)
@@ -460,4 +464,5 @@ class Machine:
         if self.held.value is None and self._submitted is not None:
             self.held = self._submitted  # of a cell that was still running
         held = self.held
-        return Done(status, held.value, held.checked, None if status == "answered" else reason)
+        why = None if status == "answered" else reason
+        return Done(status, held.value, held.checked, why, held.derived)

@@ -12,8 +12,8 @@ from typing import Literal
 
 from msgspec import structs
 
+from abyme.core import derived, folding, pricing
 from abyme.core import events as ev
-from abyme.core import folding, pricing
 from abyme.core.calls import Call, CallBook
 from abyme.core.effects import (
     AnyEffect,
@@ -172,9 +172,8 @@ class Tree:
                 run = RunCell(node=node_id, cell=cell, code=code, restore=restore, budget=budget)
                 node.cell_begins(run)
                 return [run]
-            case Check(evidence=evidence, value=value, schema=schema):
-                check = CheckEvidence(node=node_id, evidence=evidence, value=value, schema=schema)
-                return [check]
+            case Check():
+                return [_checking(node, step)]
             case Reopen():
                 return [CloseSession(node=node_id), rebuilding(node)]
             case Done():
@@ -242,6 +241,7 @@ class Tree:
             status=done.status,
             value=done.value,
             evidence=done.evidence,
+            derivations=done.derivations,
             reason=done.reason,
         )
         return []
@@ -251,7 +251,7 @@ class Tree:
         self.started = structs.replace(self.started, limits=event.limits)
         self.book.restart(event)
         if event.held is not None:
-            self._nodes[ROOT].machine.hold(event.held, event.evidence)
+            self._nodes[ROOT].machine.hold(event)
         return self._sub.restart(self.started)
 
     # -- limits of the run -------------------------------------------------------
@@ -292,6 +292,7 @@ class Tree:
             status=status,
             value=done.value,
             evidence=done.evidence,
+            derivations=done.derivations,
             reason=reason,
         )
         return []
@@ -331,6 +332,17 @@ class Tree:
             if left_s < 3 * self._at_s / root.machine.turn:
                 return "timeout_s"
         return self.book.ledger.short_of(turn + turn + turn)  # the next one, and two more
+
+
+def _checking(node: Node, step: Check) -> CheckEvidence:
+    return CheckEvidence(
+        node=node.id,
+        evidence=step.evidence,
+        value=step.value,
+        schema=step.schema,
+        computed=step.derivations,
+        derivations=derived.derive(step.derivations, node.done),
+    )
 
 
 def _output_tokens(profile: Profile, model: ev.ModelFacts, step: Think) -> int:

@@ -28,7 +28,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from msgspec import Struct
 
-from abyme.core.events import Evidence
+from abyme.core.events import Derivation, Evidence
 from abyme.core.limits import Limits
 from abyme.errors import JournalError
 from abyme.files import create_anew, open_regular, read_whole
@@ -86,6 +86,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     status: Literal["answered", "partial", "failed", "stopped"]
     value: Any
     evidence: list[Evidence] = []
+    derivations: list[Derivation] = []
     reason: str | None = None
     usage: RunUsage = RunUsage()
 

@@ -1,12 +1,19 @@
 """What a run brought, as its user gets it: from its end, or from its journal."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from abyme.core.effects import Finish
-from abyme.core.events import Evidence, EvidenceChecked, Record, RunFinished
+from abyme.core.events import (
+    Derivation,
+    Evidence,
+    EvidenceChecked,
+    Record,
+    Refused,
+    RunFinished,
+)
 from abyme.core.ids import ROOT
 from abyme.core.tally import Tally
 from abyme.run.shape import NoFit, Shape
@@ -24,7 +31,8 @@ class Answer:
     evidence: list[Evidence]
     """Places that the host found in its own copy of the context."""
     missing: list[str]
-    """Quotes that were submitted as evidence and are not in the context."""
+    """Quotes that were submitted as evidence and were not taken: they are not in the context, or
+    say nothing without a place."""
     usage: Usage
     run: Path
     """The run's folder."""
@@ -34,6 +42,10 @@ class Answer:
     """What was held and does not fit the schema, as JSON; then `value` is None."""
     unrecorded: str | None = None
     """Why the end of the run is not in its folder: a full disk."""
+    derivations: list[Derivation] = field(default_factory=list)
+    """How it was computed, as far as the host could check it."""
+    refused: list[Refused] = field(default_factory=list)
+    """Why, for each of `missing`, and what in the context is nearest to it."""
 
     @property
     def response(self) -> str:
@@ -42,14 +54,16 @@ class Answer:
 
 
 def answer_of(
-    finished: RunFinished | Finish, *, missing: Sequence[str], usage: Usage, run: Path
+    finished: RunFinished | Finish, *, checked: EvidenceChecked | None, usage: Usage, run: Path
 ) -> Answer:
-    """Make the answer of a run's end."""
+    """Make the answer of a run's end; `checked` is what was said of its evidence last."""
     return Answer(
         value=finished.value,
         status=finished.status,
         evidence=list(finished.evidence),
-        missing=list(missing),
+        missing=list(checked.missing) if checked else [],
+        refused=list(checked.refused) if checked else [],
+        derivations=list(finished.derivations),
         usage=usage,
         run=run,
         reason=finished.reason,
@@ -58,15 +72,15 @@ def answer_of(
 
 def recorded(records: Sequence[Record], *, run: Path) -> Answer:
     """Make the answer of a run that ended, from its journal alone."""
-    tally, missing = Tally(), list[str]()
+    tally, checked = Tally(), None
     for record in records:
         tally.take(record)
         if record.node == ROOT and isinstance(record.event, EvidenceChecked):
-            missing = record.event.missing
+            checked = record.event
     finished = records[-1].event
     assert isinstance(finished, RunFinished)
     usage = usage_of(tally, wall_s=records[-1].at_s)
-    return answer_of(finished, missing=missing, usage=usage, run=run)
+    return answer_of(finished, checked=checked, usage=usage, run=run)
 
 
 def shaped(answer: Answer, shape: Shape | None) -> Answer:

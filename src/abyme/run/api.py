@@ -200,7 +200,8 @@ class RLM:
         self._waiting.run(self._parts.warm_up())
 
     def ask(self, question: str, context: Input, schema: Any = None) -> Answer:
-        """Answer `question` over `context`: text, texts, named texts, paths, or a sealed context.
+        """Answer `question` over `context`: text, texts, named texts, paths, `Sources` (globs,
+        URLs, git revisions, patterns), or a sealed context.
 
         With a `schema` the answer has that shape: a pydantic model or `TypeAdapter`, a dataclass,
         msgspec `Struct`, `TypedDict` or ``list[Row]``, or a JSON Schema as a dict. A class gets an
@@ -373,13 +374,13 @@ class RLM:
 
         from abyme.run.driver import Driver  # noqa: PLC0415
 
-        missing: list[str] = []
+        checked: list[EvidenceChecked] = []
 
         def seen(record: Record) -> None:
             if isinstance(record.event, RunResumed):
                 run.folder.remove_answer()  # its end is in the journal, and is not its end
             if record.node == ROOT and isinstance(record.event, EvidenceChecked):
-                missing[:] = record.event.missing
+                checked[:] = [record.event]
             if self._on_record is not None:
                 self._on_record(record)
 
@@ -394,7 +395,8 @@ class RLM:
 
         def end(finished: RunFinished | Finish) -> Answer:
             usage = self._usage(driver)
-            return answer_of(finished, missing=missing, usage=usage, run=run.folder.path)
+            last = checked[0] if checked else None
+            return answer_of(finished, checked=last, usage=usage, run=run.folder.path)
 
         try:
             async with aclosing(run):

@@ -7,6 +7,7 @@ Invariant: when `run` returns or raises, no task, call or session of the run is 
 """
 
 import asyncio
+import functools
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -25,6 +26,7 @@ from abyme.core.tally import Tally
 from abyme.core.tree import Tree
 from abyme.errors import ModelError
 from abyme.ports import Clock, Context, Journal, Model, ModelRequest, SandboxRun
+from abyme.run import evidence
 from abyme.run.sessions import Sessions
 
 T = TypeVar("T")
@@ -267,18 +269,22 @@ class Driver:
 
     async def _check(self, effect: do.CheckEvidence) -> None:
         node = effect.node
-        found: list[ev.Evidence] = []
-        missing: list[str] = []
-        for piece in effect.evidence:  # one by one: a deadline can come between
-            here, absent = await self._sessions.look_up(node, piece)
-            found += here
-            missing += absent
+        look = functools.partial(self._sessions.look_up, node)
+        found, refused = await evidence.looked_up(look, effect.evidence)
+        derivations = await evidence.placed(look, effect.computed, effect.derivations)
         wrong = None
         if effect.schema is not None:
             wrong = await asyncio.to_thread(shapes.misfit, effect.schema, effect.value)
         if wrong is None and node == ROOT and self._ports.misfit is not None:
             wrong = await asyncio.to_thread(self._ports.misfit, effect.value)
-        self.post(node, ev.EvidenceChecked(found=found, missing=missing, wrong=wrong))
+        checked = ev.EvidenceChecked(
+            found=found,
+            missing=[one.quote for one in refused],
+            wrong=wrong,
+            refused=refused,
+            derivations=derivations,
+        )
+        self.post(node, checked)
 
     async def _beat(self) -> None:
         """Note how long the run has been at work: a kill must not give it its time back."""
@@ -310,6 +316,7 @@ class Driver:
             status=finish.status,
             value=finish.value,
             evidence=list(finish.evidence),
+            derivations=list(finish.derivations),
             reason=finish.reason,
         )
         records: list[ev.Record] = []

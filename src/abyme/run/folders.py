@@ -16,13 +16,14 @@ from msgspec import structs
 from abyme.core import events as ev
 from abyme.errors import ContextError, JournalError
 from abyme.ports import Context
-from abyme.run.spec import Spec, data_dir
+from abyme.run.sources import Sources
+from abyme.run.spec import Spec, data_dir, surroundings
 
 if TYPE_CHECKING:
     from abyme.journals.folder import Outcome, RunFolder, RunSpec
     from abyme.run.answers import Answer
 
-Input: TypeAlias = str | Sequence[str] | dict[str, str] | Path | Sequence[Path] | Context
+Input: TypeAlias = str | Sequence[str] | dict[str, str] | Path | Sequence[Path] | Sources | Context
 """What a context may be given as."""
 
 
@@ -44,7 +45,7 @@ def is_own(folder: "RunFolder", runs_dir: Path | str | None) -> bool:
 
 
 def open_context(given: Any) -> tuple[Context, bool]:
-    """Seal what the user gave: text, texts, named texts, paths.
+    """Seal what the user gave: text, texts, named texts, paths, `Sources`.
 
     Raises:
         ContextError: nothing to read, or a value of a kind that is none of these.
@@ -54,9 +55,12 @@ def open_context(given: Any) -> tuple[Context, bool]:
     if isinstance(given, sealed.SealedContext):
         return given, False
     if isinstance(given, os.PathLike):
-        return load.load_paths([Path(given)]).context, True
+        given = Sources(given)
     if isinstance(given, list | tuple) and given and all(isinstance(g, os.PathLike) for g in given):
-        return load.load_paths([Path(g) for g in given]).context, True
+        given = Sources(*given)
+    if isinstance(given, Sources):
+        loaded = load.load_paths(given.paths, choice=given.choice, env=surroundings())
+        return loaded.context, True
     return sealed.from_value(given), True
 
 
@@ -71,7 +75,8 @@ def context_again(folder: "RunFolder", given: Any) -> tuple[Context, bool]:
 
     manifest = folder.manifest()
     if given is None:
-        return again(folder.spec(), manifest, contexts_dir(folder.path.parent)), True
+        kept = contexts_dir(folder.path.parent)
+        return again(folder.spec(), manifest, kept, env=surroundings()), True
     context, owned = open_context(given)
     try:
         check_same(context, manifest)
@@ -128,6 +133,7 @@ def outcome(answer: "Answer") -> "Outcome":
         status=answer.status,
         value=answer.value,
         evidence=answer.evidence,
+        derivations=answer.derivations,
         reason=answer.reason,
         usage=RunUsage(
             calls=usage.calls,

@@ -78,6 +78,7 @@ def take_up(
         next_call=past.next_call,
         held=past.ended.value if past.ended is not None else None,
         evidence=past.ended.evidence if past.ended is not None else [],
+        derivations=past.ended.derivations if past.ended is not None else [],
         resumed_at=now.isoformat(timespec="seconds"),
     )
     return TakenUp(folder, journal, recording.records, past, begins)

@@ -7,6 +7,7 @@ none afterwards; a context is closed after the last thread that reads it.
 
 import asyncio
 from collections.abc import Callable
+from typing import Any, TypeVar
 
 from abyme.core import effects as do
 from abyme.core import events as ev
@@ -16,7 +17,7 @@ from abyme.errors import AbymeError, SandboxError
 from abyme.ports import Context, SandboxRun, Session
 from abyme.sandboxes.wired.rebuild import gone, rebuild
 
-Found = tuple[list[ev.Evidence], list[str]]
+T = TypeVar("T")
 
 
 class Sessions:
@@ -41,7 +42,7 @@ class Sessions:
         self._opening: set[NodeId] = set()
         self._unwanted: set[NodeId] = set()
         """Closed while they were opening."""
-        self._checks: dict[NodeId, asyncio.Future[Found]] = {}
+        self._checks: dict[NodeId, asyncio.Future[Any]] = {}
 
     @property
     def nodes(self) -> set[NodeId]:
@@ -104,10 +105,10 @@ class Sessions:
         if session := self._sessions.get(node):
             session.end_cell(why)
 
-    async def look_up(self, node: NodeId, piece: ev.Place | str) -> Found:
-        """Look a piece of evidence up, in a thread; `close` waits for that."""
+    async def look_up(self, node: NodeId, look: Callable[[Context], T]) -> T:
+        """Look into a node's context, in a thread; `close` waits for that."""
         context = self._contexts.get(node, self._context)
-        looking = asyncio.get_running_loop().run_in_executor(None, context.check, [piece])
+        looking = asyncio.get_running_loop().run_in_executor(None, look, context)
         self._checks[node] = looking
         try:
             return await asyncio.shield(looking)

@@ -1,12 +1,17 @@
-"""How a value and its evidence are written for people."""
+"""How a value and its evidence are written for people.
+
+Decides how a reference looks: numbers from 1, places first, then how things were computed, in
+the order of the answer's `evidence` and `derivations`; the same numbers everywhere.
+"""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from abyme.apps.safe_text import safe_line
-from abyme.core.events import Evidence
+from abyme.core.derived import labels_of
+from abyme.core.events import Derivation, Evidence, Refused
 
 if TYPE_CHECKING:
     from abyme.run.usage import Usage
@@ -26,9 +31,76 @@ def as_json(value: object) -> str:
 
 
 def place(evidence: Evidence) -> str:
-    """``path:line: excerpt``."""
+    """``path:line  "excerpt"``, or ``path, page 3  "excerpt"``."""
     quote = safe_line(evidence.quote, EXCERPT_CHARS)
-    return f"{safe_line(evidence.path)}:{evidence.line}: {quote}"
+    places = f" (the first of {evidence.places} places)" if evidence.places > 1 else ""
+    return f'{where(evidence)}  "{quote}"{places}'
+
+
+def where(evidence: Evidence) -> str:
+    """``path:line``, or the page where the document has pages."""
+    path = safe_line(evidence.path)
+    if evidence.page is None:
+        return f"{path}:{evidence.line}"
+    return f"{path}, {safe_line(evidence.page_word)} {evidence.page}"
+
+
+def computed(derivation: Derivation) -> str:
+    """Write ``computed in cell 3: llm_map over 188 items: person 33 (first: a.txt:4, :9)``."""
+    asked = safe_line(derivation.asked, EXCERPT_CHARS)
+    what = (
+        f"{derivation.how} over {derivation.items:,} items"
+        if derivation.how == "llm_map"
+        else (f"{derivation.how}({asked!r}): {derivation.items:,}")
+    )
+    said = f"computed in cell {derivation.cell}: {what}"
+    if derivation.labels:
+        said += f": {safe_line(labels_of(derivation.labels))}"
+    if derivation.claimed:
+        said += f" (the cell made of it: {safe_line(labels_of(derivation.claimed))})"
+    if derivation.how == "llm_map":
+        said += f', "{asked}"'
+    if derivation.places:
+        said += f" (first places: {_together(derivation.places[:FEW])}"
+        more = derivation.total - len(derivation.places[:FEW])
+        said += f", {more:,} more)" if more > 0 else ")"
+    if derivation.missing:
+        said += f" ({derivation.missing:,} of its places are not there)"
+    return said if derivation.checked else f"{said}, as the cell says"
+
+
+def _together(places: Sequence[Evidence]) -> str:
+    """``a.txt:4, :9, b.txt:1``."""
+    shown, before = [], None
+    for one in places:
+        plain = where(one)
+        short = f":{one.line}" if one.path == before and one.page is None else plain
+        shown.append(short)
+        before = one.path
+    return ", ".join(shown)
+
+
+def references(evidence: Sequence[Evidence], derivations: Sequence[Derivation]) -> Iterator[str]:
+    """Give what speaks for an answer, numbered."""
+    lines = [*map(place, evidence), *map(computed, derivations)]
+    for number, line in enumerate(lines, 1):
+        yield f"  [{number}] {line}"
+
+
+def why_left_out(missing: Sequence[str], refused: Sequence[Refused]) -> Iterator[str]:
+    """Say which evidence is none, why, and what is nearest to it."""
+    placeless = [one.quote for one in refused if one.why in {"short", "common"}]
+    absent = [one for one in missing if one not in placeless]
+    if absent:
+        yield left_out(absent)
+    for one in refused:
+        if one.near is not None:
+            near = safe_line(one.near.text, EXCERPT_CHARS)
+            path = safe_line(one.near.path)
+            yield f'    nearest: {path}:{one.near.line}  "{near}" ({safe_line(one.near.differs)})'
+    for quote in placeless:
+        shown = safe_line(quote, EXCERPT_CHARS)
+        yield f"'{shown}' is too short or too common to be evidence without a place: left out"
 
 
 def left_out(missing: Sequence[str]) -> str:

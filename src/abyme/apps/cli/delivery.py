@@ -17,6 +17,7 @@ from abyme.apps.cli.terminal import Terminal, err, out
 
 if TYPE_CHECKING:
     from abyme.apps.cli.watching import Watched
+    from abyme.core.events import Evidence
     from abyme.run.answers import Answer
 
 
@@ -43,13 +44,11 @@ def deliver(answer: "Answer", form: Form, watched: "Watched") -> int:
 
 def _remarks(answer: "Answer", form: Form) -> Iterator[str]:
     """Tell what belongs to the value, with ``--quiet`` too."""
-    from abyme.apps.cli.answers import left_out, place  # noqa: PLC0415
+    from abyme.apps.cli.answers import references, why_left_out  # noqa: PLC0415
 
     if not form.as_json:
-        for number, evidence in enumerate(answer.evidence, 1):
-            yield f"  [{number}] {place(evidence)}"
-    if answer.missing:
-        yield left_out(answer.missing)
+        yield from references(answer.evidence, answer.derivations)
+    yield from why_left_out(answer.missing, answer.refused)
     if answer.unfit is not None and not form.as_json:
         yield f"what was there does not fit the schema: {json.dumps(answer.unfit)}"
 
@@ -109,20 +108,40 @@ def _print_value(answer: "Answer", stderr: Terminal, form: Form) -> bool:
 
 
 def _whole(answer: "Answer") -> dict[str, Any]:
+    from msgspec import to_builtins  # noqa: PLC0415
+
     from abyme.apps.cli.usage import as_object  # noqa: PLC0415
 
     found: dict[str, Any] = {
         "answer": answer.value,
         "status": answer.status,
-        "evidence": [
-            {"path": e.path, "line": e.line, "start": e.start, "end": e.end, "quote": e.quote}
-            for e in answer.evidence
-        ],
+        "evidence": [_as_object(n, one) for n, one in enumerate(answer.evidence, 1)],
         "usage": as_object(answer.usage),
         "run": str(answer.run),
     }
+    if answer.derivations:
+        numbered = enumerate(answer.derivations, len(answer.evidence) + 1)
+        found["derivations"] = [{"number": n, **to_builtins(one)} for n, one in numbered]
+    if answer.refused:
+        found["refused"] = to_builtins(answer.refused)
     if answer.unfit is not None:
         found["unfit"] = answer.unfit
     if answer.status == "failed":
         found["error"] = answer.reason or "the run failed"
+    return found
+
+
+def _as_object(number: int, evidence: "Evidence") -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "number": number,
+        "path": evidence.path,
+        "line": evidence.line,
+        "start": evidence.start,
+        "end": evidence.end,
+        "quote": evidence.quote,
+    }
+    if evidence.page is not None:
+        found[evidence.page_word] = evidence.page
+    if evidence.places > 1:
+        found["places"] = evidence.places
     return found

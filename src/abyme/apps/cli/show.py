@@ -204,7 +204,7 @@ def _block(
 
 
 def _ending(folder: "RunFolder", recording: "Recording", view: "RunView") -> Iterator["Line"]:
-    from abyme.apps.cli.answers import as_text, place  # noqa: PLC0415
+    from abyme.apps.cli.answers import as_text, references  # noqa: PLC0415
     from abyme.apps.safe_text import safe, safe_line  # noqa: PLC0415
 
     if recording.torn_bytes:
@@ -220,5 +220,5 @@ def _ending(folder: "RunFolder", recording: "Recording", view: "RunView") -> Ite
         yield [(safe(as_text(done.value)), "")]
     elif done.status == "partial":
         yield [("no answer was held", "warn")]
-    for number, evidence in enumerate(done.evidence, 1):
-        yield [(f"  [{number}] {place(evidence)}", "dim")]
+    for line in references(done.evidence, done.derivations):
+        yield [(line, "dim")]

@@ -31,7 +31,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from abyme.core.effects import Result
-from abyme.core.events import MAX_SAMPLES, Failure, Place
+from abyme.core.events import MAX_SAMPLES, Computed, Failure, Place
 from abyme.core.seeks import Seek
 from abyme.errors import ProtocolViolation
 from abyme.wire import has_costly_numbers, has_more_values
@@ -154,6 +154,7 @@ class Submit(Frame, frozen=True, kw_only=True, tag="submit"):
     cell: Number
     value: Any
     evidence: Annotated[list[Place | Long], Meta(max_length=10_000)]
+    derivations: Annotated[list[Computed], Meta(max_length=20)] = []
 
 
 class Changed(Struct, frozen=True, kw_only=True):

@@ -538,4 +538,9 @@ class WiredSession:
 
 
 def _submitted(frame: frames.Submit) -> ev.AnswerSubmitted:
-    return ev.AnswerSubmitted(cell=frame.cell, value=frame.value, evidence=list(frame.evidence))
+    return ev.AnswerSubmitted(
+        cell=frame.cell,
+        value=frame.value,
+        evidence=list(frame.evidence),
+        derivations=list(frame.derivations),
+    )
