@@ -18,7 +18,7 @@ import abyme.guest
 REPOSITORY = "localhost/abyme-guest"
 COMMAND = "python -m abyme.sandboxes.container"
 BASE = "docker.io/library/python:3.13-slim"
-FILES = ("wire.py", "layout.py")
+FILES = ("wire.py", "layout.py", "estimates.py")
 """Beside the package `guest`: all that it may import of abyme."""
 
 

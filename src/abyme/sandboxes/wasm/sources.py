@@ -57,7 +57,7 @@ def script(package: Path, order: dict[str, object]) -> str:
     """Make the script that leaves a REPL in the name `__abyme`; `package` is our own folder."""
     sources: dict[str, str] = {}
     packages = {"abyme", "abyme.guest", "abyme.guest.kernel", "abyme.guest.wasm"}
-    files = [package / "wire.py", package / "layout.py"]
+    files = [package / name for name in ("wire.py", "layout.py", "estimates.py")]
     files += [*(package / "guest").glob("*.py"), *(package / "guest" / "wasm").glob("*.py")]
     for file in files:
         name = ".".join(("abyme", *file.relative_to(package).with_suffix("").parts))
