@@ -11,10 +11,12 @@ from typing import Final, Protocol
 
 import msgspec
 
+from abyme.contexts.choice import Choice
 from abyme.contexts.kept import key_of, must_be_kept, reopen
 from abyme.contexts.load import load_paths
 from abyme.contexts.manifest import Manifest
 from abyme.contexts.places import at_commit
+from abyme.contexts.room import MEMORY_ONLY, Room
 from abyme.contexts.sealed import SealedContext
 from abyme.contexts.walk import NO_ENV
 from abyme.errors import ContextError
@@ -45,11 +47,16 @@ class Origin(Protocol):
 
 
 def again(
-    origin: Origin, manifest: object, folder: Path, *, env: Mapping[str, str] = NO_ENV
+    origin: Origin,
+    manifest: object,
+    folder: Path,
+    *,
+    env: Mapping[str, str] = NO_ENV,
+    room: Room = MEMORY_ONLY,
 ) -> SealedContext:
     """Seal a run's context once more. `manifest` is the run's own, `folder` has kept contexts.
 
-    A git revision is read at the commit of then; for `env` see `load_paths`.
+    A git revision is read at the commit of then; for `env` and `room` see `load_paths`.
 
     Raises:
         ContextError: it is gone or has changed; names up to 5 documents and what to do.
@@ -57,7 +64,7 @@ def again(
     if must_be_kept(origin.sources):
         context = reopen(folder, origin.context_key or key_of(_manifest(manifest)))
     else:
-        context = _loaded(origin, _manifest(manifest), env)
+        context = _loaded(origin, _manifest(manifest), env, room)
     try:
         check_same(context, manifest)
     except BaseException:
@@ -65,6 +72,15 @@ def again(
         raise
     context.sources = list(origin.sources)
     return context
+
+
+def choice_of(manifest: object) -> Choice:
+    """Tell which files of its sources a run wanted.
+
+    Raises:
+        ContextError: the manifest is damaged.
+    """
+    return _manifest(manifest).choice
 
 
 def check_same(context: Context, manifest: object) -> None:
@@ -119,14 +135,18 @@ def _contents(manifest: Manifest) -> dict[str, tuple[int, str | None]]:
     }
 
 
-def _loaded(origin: Origin, manifest: Manifest, env: Mapping[str, str]) -> SealedContext:
+def _loaded(
+    origin: Origin, manifest: Manifest, env: Mapping[str, str], room: Room
+) -> SealedContext:
     places = origin.located or origin.sources
     if len(places) != len(origin.sources):
         raise ContextError("the run's sources are damaged")
     commits = [manifest.revisions.get(source) for source in origin.sources]
     places = [at_commit(place, commit) for place, commit in zip(places, commits, strict=True)]
     try:
-        loaded = load_paths(origin.sources, located=places, choice=manifest.choice, env=env)
+        loaded = load_paths(
+            origin.sources, located=places, choice=manifest.choice, env=env, room=room
+        )
     except ContextError as error:
         raise ContextError(f"the context of the run is gone ({error}); {_ADVICE}") from error
     return loaded.context

@@ -16,6 +16,7 @@ from abyme.errors import ConfigError
 
 if TYPE_CHECKING:
     from abyme.apps.cli.watching import Watched
+    from abyme.contexts.choice import Choice
     from abyme.core.isolation import Isolation
     from abyme.run.answers import Answer
 
@@ -51,6 +52,7 @@ class Asked:
     cache: bool
     profile: str | None
     runs_dir: Path | None
+    choice: "Choice"
 
 
 @click.command("ask", short_help="Answer a question over files and folders.")
@@ -107,6 +109,7 @@ class Asked:
     help="How the root model is spoken to: strong, reasoning, weak-local, or a .toml file; by "
     "its name if not given.",
 )
+@options.sources
 @isolating.isolation
 @options.CACHE
 @options.RUNS_DIR
@@ -115,9 +118,10 @@ class Asked:
 def command(**given: Any) -> int:
     """Answer QUESTION over files and folders.
 
-    PATH is a file, a folder, or - for standard input. The answer is printed on stdout,
-    its evidence and the progress on stderr. Exit codes: 0 answered, 3 partial, 1 failed,
-    2 wrong usage, 130 stopped.
+    PATH is a file, a folder, - for standard input, 'docs/**/*.md', https://..., or
+    git+PATH@REVISION; `abyme context PATH...` shows what would be read. The answer is
+    printed on stdout, its evidence and the progress on stderr. Exit codes: 0 answered,
+    3 partial, 1 failed, 2 wrong usage, 130 stopped.
 
     Ctrl-C once finishes with what is there, twice stops now. `abyme resume` goes on.
     """
@@ -126,6 +130,7 @@ def command(**given: Any) -> int:
     from abyme.apps.cli.watching import says_how_to_go_on, watched  # noqa: PLC0415
 
     limits, isolation = options.given_limits(given), isolating.given(given)
+    given["choice"] = options.given_choice(given)
     asked = Asked(**{name: given[name] for name in Asked.__slots__})
     if not asked.question.strip():
         raise ConfigError("the question is empty: say what you want to know of the paths")
@@ -172,7 +177,8 @@ def _answer(
 
             make_sure_of_weights(rlm.spec, watching.shown, default=asked.model is None)
         rlm.warm_up()
-        with loaded(asked.paths, watching.shown) as context, interrupts(rlm, watching):
+        read = loaded(asked.paths, watching.shown, asked.choice)
+        with read as context, interrupts(rlm, watching):
             return rlm.ask(asked.question, context, schema)
 
 

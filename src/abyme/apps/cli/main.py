@@ -16,6 +16,7 @@ from abyme.apps.cli import failures, streams
 
 COMMANDS = {
     "ask": "ask",
+    "context": "context",
     "doctor": "doctor",
     "models": "models",
     "replay": "replay",

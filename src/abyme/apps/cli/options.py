@@ -13,6 +13,7 @@ import click
 from abyme.apps.listing import STATUSES
 
 if TYPE_CHECKING:
+    from abyme.contexts.choice import Choice
     from abyme.journals.folder import RunFolder
 
     Option: TypeAlias = click.ParamType[object]
@@ -105,6 +106,26 @@ class Words(Option):
         return words
 
 
+class Bytes(Option):
+    """A size in bytes: ``500000``, ``20MB``, ``1.5 GiB``."""
+
+    name = "SIZE"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> object:
+        """Text -> whole number; units of a thousand, with an ``i`` of 1,024."""
+        if not isinstance(value, str):
+            return value
+        found = re.fullmatch(
+            r"(\d{1,15}(?:\.\d{1,9})?) ?(?:([kmgt]?)(i?)b?)", value.strip().lower()
+        )
+        if found is None or (found[3] and not found[2]):
+            self.fail(f"{value!r} is no size such as 500000, 20MB or 1GiB", param, ctx)
+        unit = 1024 if found[3] else 1000
+        return int(Decimal(found[1]) * unit ** " kmgt".index(found[2] or " "))
+
+
 class _NoCeiling:
     def __repr__(self) -> str:
         return "none"
@@ -166,6 +187,45 @@ def limits(otherwise: Mapping[str, str]) -> Callable[[Command], Command]:
         return command
 
     return add
+
+
+def sources(command: Command) -> Command:
+    """Give a command the options that choose among the files of its paths."""
+    for option in (
+        click.option(
+            "--as-is",
+            is_flag=True,
+            help="Read HTML, e-mail, notebooks and CSV as the text that they are.",
+        ),
+        click.option(
+            "--max-file-size",
+            "max_file_bytes",
+            type=Bytes(),
+            metavar="SIZE",
+            help="Skip files larger than 500kB, 20MB, 1GiB...; members of archives too.",
+        ),
+        click.option(
+            "--exclude",
+            multiple=True,
+            metavar="PATTERN",
+            help="Leave out what it fits, as in .gitignore: '*.min.js', build/; repeatable.",
+        ),
+        click.option(
+            "--include",
+            multiple=True,
+            metavar="PATTERN",
+            help="Read only files that it fits, as in .gitignore: '*.md', docs/; repeatable.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def given_choice(options: Mapping[str, Any]) -> "Choice":
+    """Say which files a command line wants, out of all its options."""
+    from abyme.contexts.choice import Choice  # noqa: PLC0415
+
+    return Choice(**{name: options[name] for name in Choice.__struct_fields__})
 
 
 def given_limits(options: Mapping[str, Any]) -> dict[str, Any]:

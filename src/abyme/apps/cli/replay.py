@@ -15,6 +15,7 @@ from abyme.apps.cli.terminal import err, out
 from abyme.errors import ConfigError, JournalError
 
 if TYPE_CHECKING:
+    from abyme.journals.folder import RunFolder
     from abyme.run.replay import Apart, Replayed
 
 
@@ -41,7 +42,7 @@ def command(  # noqa: PLR0913 - one argument an option
     again where it cannot be read from where it was. Exit codes: 0 the same, 1 not.
     """
     folder = options.found(run, runs_dir)
-    replayed = _replayed(folder.path, paths, quiet=quiet)
+    replayed = _replayed(folder, paths, quiet=quiet)
     if as_json:
         failures.print_json(_as_json(folder.path, replayed))
     else:
@@ -50,15 +51,16 @@ def command(  # noqa: PLR0913 - one argument an option
     return failures.ANSWERED if replayed.same else failures.FAILED
 
 
-def _replayed(run: Path, paths: tuple[str, ...], *, quiet: bool) -> "Replayed":
+def _replayed(folder: "RunFolder", paths: tuple[str, ...], *, quiet: bool) -> "Replayed":
     from abyme.apps.cli.progress import progress  # noqa: PLC0415
-    from abyme.apps.cli.watching import loaded  # noqa: PLC0415
+    from abyme.apps.cli.watching import loaded_again  # noqa: PLC0415
     from abyme.run.replay import replay  # noqa: PLC0415
 
     shown = progress(err(), quiet=quiet)
     try:
-        with loaded(paths, shown) if paths else nullcontext() as context:
-            return replay(run, context=context, on_cell=shown.cells_done)
+        given = loaded_again(folder, paths, shown) if paths else nullcontext()
+        with given as context:
+            return replay(folder.path, context=context, on_cell=shown.cells_done)
     except JournalError as error:
         raise ConfigError(str(error)) from None
     finally:

@@ -66,7 +66,7 @@ def _answer(
     watching: "Watched",
 ) -> "Answer":
     from abyme.apps.cli.asking import check_somebody_to_ask  # noqa: PLC0415
-    from abyme.apps.cli.watching import interrupts, loaded  # noqa: PLC0415
+    from abyme.apps.cli.watching import interrupts, loaded_again  # noqa: PLC0415
     from abyme.run.api import RLM  # noqa: PLC0415
 
     limits = options.given_limits(given)
@@ -88,7 +88,7 @@ def _answer(
             from abyme.apps.cli.weights import make_sure_of_weights  # noqa: PLC0415
 
             make_sure_of_weights(rlm.spec, watching.shown, default=False)
-        again = loaded(paths, watching.shown) if paths else nullcontext()
+        again = loaded_again(folder, paths, watching.shown) if paths else nullcontext()
         with again as context, interrupts(rlm, watching), _nothing_begun():
             try:
                 return rlm.resume(folder.path, context=context, limits=limits or None)

@@ -5,10 +5,11 @@ nobody asked (a REPL that did not come out as it was), and how a context is read
 Does not decide anything about the run (`run.api`) or what a run looks like (`progress`).
 """
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +21,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from abyme.apps.cli.progress import Progress
+    from abyme.contexts.choice import Choice
+    from abyme.contexts.load import Loaded
     from abyme.contexts.load import Progress as Reading
     from abyme.core.events import Record
     from abyme.core.ids import NodeId
+    from abyme.journals.folder import RunFolder
     from abyme.run.api import RLM
 
 WORTH_A_BAR_BYTES = 100_000_000
@@ -113,9 +117,8 @@ def says_how_to_go_on(watching: Watched, runs_dir: "Path | None") -> Iterator[No
         raise
 
 
-@contextmanager
-def loaded(paths: Sequence[str], shown: "Progress") -> Iterator[Any]:
-    """Read and seal what the user named."""
+def read_in(paths: Sequence[str], shown: "Progress", choice: "Choice") -> "Loaded":
+    """Read and seal what the user named. Whoever takes the context closes it."""
     from abyme.contexts.load import load_paths  # noqa: PLC0415
 
     def reading(so_far: "Reading") -> None:
@@ -123,12 +126,27 @@ def loaded(paths: Sequence[str], shown: "Progress") -> Iterator[Any]:
             shown.bytes_done("reading", so_far.size_bytes, so_far.total_bytes)
 
     stdin = sys.stdin.buffer if "-" in paths else None
-    found = load_paths(paths, stdin=stdin, on_progress=reading)
+    return load_paths(paths, stdin=stdin, choice=choice, env=os.environ, on_progress=reading)
+
+
+@contextmanager
+def loaded(paths: Sequence[str], shown: "Progress", choice: "Choice") -> Iterator[Any]:
+    """Read what the user named, say what was read, and close it in the end."""
+    found = read_in(paths, shown, choice)
     shown.note(found.summary())
     try:
         yield found.context
     finally:
         found.context.close()
+
+
+def loaded_again(
+    folder: "RunFolder", paths: Sequence[str], shown: "Progress"
+) -> AbstractContextManager[Any]:
+    """Read a run's input from elsewhere, and of it what the run wanted."""
+    from abyme.contexts.again import choice_of  # noqa: PLC0415
+
+    return loaded(paths, shown, choice_of(folder.manifest()))
 
 
 @contextmanager
