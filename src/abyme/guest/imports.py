@@ -137,7 +137,7 @@ class Gate:
             level: int = 0,
         ) -> Any:
             if level == 0 and isinstance(name, str):
-                caller = sys._getframe(1)  # noqa: SLF001 - what an import hook has
+                caller = sys._getframe().f_back  # noqa: SLF001 - none: C code in a thread of its own
                 if type(fromlist) is list and not fromlist and globals is locals:
                     judge_native(name, caller)
                 else:
@@ -157,7 +157,7 @@ class Gate:
 
         return import_module
 
-    def _judge(self, name: str, members: Iterable[object] | None, caller: FrameType) -> None:
+    def _judge(self, name: str, members: Iterable[object] | None, caller: FrameType | None) -> None:
         """Let an import pass, or raise."""
         name = str.__str__(name)
         parts = [f"{name}.{member}" for member in members or ()]
@@ -175,7 +175,7 @@ class Gate:
                     name, instead = part, REFUSED[part]
         self._decide(name, instead, caller)
 
-    def _judge_native(self, name: str, caller: FrameType) -> None:
+    def _judge_native(self, name: str, caller: FrameType | None) -> None:
         """Let an import of C code's pass, or raise.
 
         `PyImport_Import` shows itself by an empty list of members, and by the same globals and
@@ -186,7 +186,7 @@ class Gate:
         free = self._is_listed(name) or name.startswith("abyme.")
         self._decide(name, None if free else self._outside(name), caller)
 
-    def _decide(self, name: str, instead: str | None, caller: FrameType) -> None:
+    def _decide(self, name: str, instead: str | None, caller: FrameType | None) -> None:
         if instead is None or not _is_cell(caller):
             return
         if len(self._attempts) < MAX_ATTEMPTS:

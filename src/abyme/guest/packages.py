@@ -31,6 +31,10 @@ LEFT_OUT: Final = frozenset(
     }
 )
 """Parts of packages that nobody needs to compute, or that do more than be loaded."""
+HIDDEN: Final[Mapping[str, tuple[str, ...]]] = {
+    "pyarrow": ("pyarrow.vendored.version", "pyarrow.vendored.docscrape"),
+}
+"""Parts that compiled code imports when it is used: nobody sees that it will."""
 IMPORT: Final = dis.opmap["IMPORT_NAME"]
 
 
@@ -113,7 +117,7 @@ def _load_lazy(roots: set[str]) -> None:
     """
     seen: set[str] = set()
     for name in sorted(roots):
-        for part in _public_parts(sys.modules[name]):
+        for part in (*_public_parts(sys.modules[name]), *HIDDEN.get(name, ())):
             _try(part)
     while len(seen) < MAX_LAZY:
         todo = [name for name in list(sys.modules) if _root(name) in roots and name not in seen]

@@ -23,10 +23,13 @@ if TYPE_CHECKING:
 
 CONTEXT: Final = ("/context/index", "/context/arena")
 REPLY_BYTES: Final = 1 << 16
-ONE_THREAD: Final = """
+ONE_THREAD: Final = dict.fromkeys(
+    """
 BLIS_NUM_THREADS MKL_NUM_THREADS NUMEXPR_NUM_THREADS OMP_NUM_THREADS OPENBLAS_NUM_THREADS
 POLARS_MAX_THREADS RAYON_NUM_THREADS
-""".split()  # noqa: SIM905 - as for the jail (`sandboxes/jail/packages`)
+""".split(),  # noqa: SIM905 - as for the jail (`sandboxes/jail/packages`)
+    "1",
+) | {"JE_ARROW_MALLOC_CONF": "background_thread:false"}
 """Variables that keep packages to one thread: a process with more cannot be forked whole."""
 
 
@@ -84,7 +87,7 @@ def _start_server(hash_seed: int, packages: list[str]) -> tuple[socket.socket, d
     os.posix_spawn(
         sys.executable,
         command,
-        environment | dict.fromkeys(ONE_THREAD if packages else (), "1"),
+        environment | (ONE_THREAD if packages else {}),
         file_actions=[(os.POSIX_SPAWN_OPEN, fd, "/dev/null", os.O_RDWR, 0) for fd in (0, 1)],
     )
     theirs.close()

@@ -56,24 +56,30 @@ UNKNOWN: Final = Written()
 class Row(dict[Any, Any]):
     """A row: column -> value. `span` is (document, start, end), as a hit has it."""
 
-    __slots__ = ("_text", "name", "span")
+    __slots__ = ("_table", "span")
 
-    def __init__(self, values: Any, name: str | int, span: tuple[int, int, int], text: str) -> None:
-        super().__init__(values)
-        self.name = name
+    _table: "Table"
+    span: tuple[int, int, int]
+
+    @property
+    def name(self) -> str | int:
         """Of the document."""
-        self.span = span
-        self._text = text
+        return self._table.name
 
     @property
     def quote(self) -> str:
         """The row as it is written."""
-        return self._text[self.span[1] : self.span[2]]
+        return self._table.text[self.span[1] : self.span[2]]
 
     @property
     def line(self) -> int:
         """From 1."""
-        return self._text.count("\n", 0, self.span[1]) + 1
+        return self._table.text.count("\n", 0, self.span[1]) + 1
+
+    def place(self) -> dict[str, int | str]:
+        """Make evidence of it."""
+        document, start, end = self.span
+        return {"document": document, "start": start, "end": end, "quote": self.quote}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return dict, (dict(self),)
@@ -86,8 +92,8 @@ class Table(Sequence[Row]):
         self, name: str | int, number: int, text: str, way: "Csv | Lines", blob_of: BlobOf
     ) -> None:
         self.name = name
+        self.text = text
         self._number = number
-        self._text = text
         self._way = way
         self._blob_of = blob_of
 
@@ -122,8 +128,12 @@ class Table(Sequence[Row]):
         return next(self._rows(number, number + 1))
 
     def _rows(self, start: int, stop: int) -> Iterator[Row]:
+        number = self._number
         for begin, end, values in self._way.values(start, stop):
-            yield Row(values, self.name, (self._number, begin, end), self._text)
+            row = Row(values)
+            row._table = self  # noqa: SLF001 - no __init__: it would take as long as all else
+            row.span = (number, begin, end)
+            yield row
 
     def column(self, name: str) -> list[Any]:
         """List the values of one column."""
@@ -229,18 +239,18 @@ class Csv:
         found = self.scanned()
         if start >= stop:
             return
-        kinds = [found.types[name] for name in self.columns]
+        names, width = self.columns, len(self.columns)
+        kinds = [found.types[name] for name in names]
         rows = cells.rows_of(self._text, self._dialect, found.starts[start])
         left = stop - start
         while batch := list(islice(rows, min(left, BATCH_ROWS))):
             left -= len(batch)
             columns = self._columns(batch)
             typed = [cells.values(one, kind) for one, kind in zip(columns, kinds, strict=True)]
-            for (begin, end, row), values in zip(batch, zip(*typed, strict=True), strict=True):
-                made: dict[Any, Any] = dict(zip(self.columns, values, strict=True))
-                if len(row) > len(values):
-                    made[REST] = row[len(values) :]
-                yield begin, end, made
+            made: list[tuple[Any, ...]] = list(zip(*typed, strict=True))
+            for (begin, end, row), values in zip(batch, made, strict=True):
+                rest = {REST: row[width:]} if len(row) > width else {}
+                yield begin, end, {**dict(zip(names, values, strict=True)), **rest}
 
 
 class Lines:

@@ -11,7 +11,7 @@ from abyme.guest.documents import Documents, Texts
 from abyme.guest.parts import Part, Sources
 from abyme.guest.places import Finder, Hits
 from abyme.guest.search import Search
-from abyme.guest.tables import UNKNOWN, BlobOf, Table, Tables, Written, no_blob
+from abyme.guest.tables import UNKNOWN, BlobOf, Row, Table, Tables, Written, no_blob
 from abyme.layout import Index
 
 Seek = Callable[[dict[str, Any]], dict[str, Any] | None]
@@ -74,8 +74,8 @@ class ContextView:
         return self._tables.table(name, written)
 
     def place_of(self, thing: object) -> dict[str, int | str] | str:
-        """Make evidence of a thing: a dict for a hit, a quote for anything else."""
-        return self._finder.place_of(thing)
+        """Make evidence of a thing: a dict for a hit or a row, a quote for anything else."""
+        return thing.place() if isinstance(thing, Row) else self._finder.place_of(thing)
 
     def part_of(self, given: Any) -> Part:
         """Make a child's context of a value; see `Sources.part`."""

@@ -16,7 +16,10 @@ from types import MappingProxyType
 from abyme.errors import ConfigError
 
 ONE_THREAD = MappingProxyType(
-    dict.fromkeys(
+    {
+        "JE_ARROW_MALLOC_CONF": "background_thread:false",  # pyarrow's allocator starts one
+    }
+    | dict.fromkeys(
         (
             *("BLIS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "OMP_NUM_THREADS"),
             *("OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS"),
