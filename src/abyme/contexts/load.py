@@ -1,12 +1,12 @@
 """Paths and standard input -> a sealed context, and an account of what was read.
 
-Small files are read, decoded and hashed on a few threads and sealed in order;
-files of `STREAMED_BYTES` and more are taken piece by piece, so that memory stays
-at a few pieces beside the arena itself.
+Small plain files are read, decoded and hashed on a few threads and sealed in order; files of
+`STREAMED_BYTES` and more are taken piece by piece, so that memory stays at a few pieces beside
+the arena itself. What needs a reader is read in the background meanwhile (`unpacking`).
 
 Invariant: what is not read is in `Loaded.skipped`, with the reason; only a path
 that does not exist, or an input without any text, is an error.
-Does not choose files (`walk`) or encodings (`decode`).
+Does not choose files (`walk`), formats (`kinds`) or encodings (`decode`).
 """
 
 import os
@@ -15,65 +15,43 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple, TypeAlias
 
 from msgspec import structs
 
+from abyme.contexts import kinds
+from abyme.contexts.account import (
+    Loaded,
+    Note,
+    Progress,
+    ReadFile,
+    install_words,
+    skipped_words,
+    why,
+)
 from abyme.contexts.arena import ArenaWriter
 from abyme.contexts.cache import IngestCache
 from abyme.contexts.choice import EVERYTHING, Choice
 from abyme.contexts.decode import Decoded, NotText, decode
 from abyme.contexts.ignored import open_plain
-from abyme.contexts.manifest import SkippedFacts
+from abyme.contexts.kinds import Kind
+from abyme.contexts.members import Job
 from abyme.contexts.room import MEMORY_ONLY, Room
-from abyme.contexts.sealed import SealedContext, Source, finish
+from abyme.contexts.sealed import SealedContext
+from abyme.contexts.shelf import Name, Shelf
 from abyme.contexts.sizes import size_words
-from abyme.contexts.stream import Streamed, spooled, stream
+from abyme.contexts.stream import spooled
+from abyme.contexts.unpacking import Unpacking
 from abyme.contexts.walk import NO_ENV, STDIN, Found, Skipped, Walk
 from abyme.errors import ContextError
-from abyme.layout import WIDTH, Shape
+
+__all__ = ["Loaded", "Note", "Progress", "ReadFile", "load_paths", "size_words", "skipped_words"]
 
 STREAMED_BYTES: Final = 4 << 20
 MAX_THREADS: Final = 4
-_NAMED: Final = 3
-"""Skipped files that one line names."""
 _BATCH_FILES: Final = 64
 _BATCH_BYTES: Final = 2 << 20
-
-
-class ReadFile(NamedTuple):
-    """A file that is in the context."""
-
-    name: str
-    chars: int
-    size_bytes: int
-    encoding: str
-
-
-class Progress(NamedTuple):
-    """How far reading has come."""
-
-    files: int
-    files_total: int
-    size_bytes: int
-    total_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """A sealed context and the account of it. Whoever takes the context closes it."""
-
-    context: SealedContext
-    read: list[ReadFile]
-    skipped: list[Skipped]
-
-    def summary(self) -> str:
-        """One line: what was read and what was not."""
-        size = size_words(sum(file.size_bytes for file in self.read))
-        files = "1 file" if len(self.read) == 1 else f"{len(self.read):,} files"
-        return ", ".join(filter(None, (f"read {files} ({size})", skipped_words(self.skipped))))
 
 
 def load_paths(  # noqa: PLR0913 - what a user says of sources; data, no modes
@@ -102,9 +80,12 @@ def load_paths(  # noqa: PLR0913 - what a user says of sources; data, no modes
         if cache and recipe and (known := cache.find(recipe)):
             return _account(known)
         expected = sum(file.size_bytes or 0 for file in walk.found)
-        loader = _Loader(walk, ArenaWriter(room, expected), stdin, choice, on_progress)
+        shelf = Shelf(ArenaWriter(room, expected))
+        memory_bytes = room.most_memory_bytes()
+        unpacking = Unpacking(shelf, choice, threads=os.cpu_count() or 1, memory_bytes=memory_bytes)
+        loader = _Loader(walk, shelf, unpacking, stdin, choice)
         try:
-            loader.run()
+            loader.run(on_progress)
             loaded = loader.finish()
         finally:
             loader.close()
@@ -120,83 +101,98 @@ def _account(context: SealedContext) -> Loaded:
         ReadFile(facts.name, facts.chars, facts.source_bytes or 0, facts.encoding or "")
         for facts in manifest.documents
     ]
-    return Loaded(context, read, [Skipped(item.name, item.reason) for item in manifest.skipped])
+    skipped = [Skipped(item.name, item.reason) for item in manifest.skipped]
+    return Loaded(context, read, skipped, [Note(one.name, one.note) for one in manifest.notes])
 
 
 class _Large:
     """Stands for a file that is to be taken piece by piece."""
 
 
-_Outcome: TypeAlias = Decoded | Skipped | _Large
+class _Noted(NamedTuple):
+    """A text, and what is to be known of it."""
+
+    text: Decoded
+    note: str
+
+
+_Outcome: TypeAlias = Decoded | _Noted | Skipped | _Large | Kind
 
 
 class _Loader:
     def __init__(
         self,
         walk: Walk,
-        writer: ArenaWriter,
+        shelf: Shelf,
+        unpacking: Unpacking,
         stdin: BinaryIO | None,
         choice: Choice,
-        on_progress: Callable[[Progress], None] | None,
     ) -> None:
         self._walk = walk
         self._stdin = stdin
         self._choice = choice
-        self._on_progress = on_progress
-        self._skipped = list(walk.skipped)
-        self._read: list[ReadFile] = []
-        self._sources: list[Source] = []
-        self._writer = writer
+        self._shelf = shelf
+        self._unpacking = unpacking
         self._threads = min(MAX_THREADS, (os.cpu_count() or 1) + 1)
         self._pool = ThreadPoolExecutor(self._threads, "abyme-read")
+        self._jobs = self._files = self._bytes = 0
+        """Files for readers; others that are done, and their bytes."""
+        for number, (name, reason) in enumerate(walk.skipped):
+            shelf.skip((-1, number), Name(name), reason)
 
-    def run(self) -> None:
+    def run(self, on_progress: Callable[[Progress], None] | None) -> None:
         """Read everything, in order, a few batches ahead."""
         found = self._walk.found
         total = sum(file.size_bytes or 0 for file in found)
+
+        def report() -> None:
+            files, size = self._unpacking.progress()
+            if on_progress:
+                done = min(total, self._bytes + size)
+                on_progress(Progress(self._files + files, len(found), done, total))
+
         batches = _batches(found)
-        ahead: deque[tuple[list[Found], Future[list[_Outcome]]]] = deque()
-        done = size = 0
+        ahead: deque[tuple[int, list[Found], Future[list[_Outcome]]]] = deque()
         while True:
             while len(ahead) <= self._threads and (batch := next(batches, None)):
-                ahead.append((batch, self._pool.submit(self._read_batch, batch)))
+                ahead.append((*batch, self._pool.submit(self._read_batch, batch[1])))
             if not ahead:
-                return
-            batch, future = ahead.popleft()
-            for file, outcome in zip(batch, future.result(), strict=True):
-                self._take(file, outcome)
-                size += file.size_bytes or 0
-            done += len(batch)
-            if self._on_progress:
-                self._on_progress(Progress(done, len(found), size, total))
+                break
+            first, files, future = ahead.popleft()
+            for number, (file, outcome) in enumerate(
+                zip(files, future.result(), strict=True), start=first
+            ):
+                self._take(number, file, outcome)
+            report()
+        if self._jobs:
+            self._unpacking.wait(report)
 
     def finish(self) -> Loaded:
         """Seal what was read."""
-        if not any(file.chars for file in self._read):
-            if self._read:
+        read, skipped, notes = self._shelf.account()
+        if not any(file.chars for file in read):
+            if read:
                 raise ContextError("nothing to read: the input is empty")
-            if len(self._skipped) == 1:
-                raise ContextError("nothing to read: {}: {}".format(*self._skipped[0]))
-            why = skipped_words(self._skipped) or "the folder holds no file"
-            raise ContextError(f"nothing to read: {why}")
-        shape: Shape = "text" if self._walk.single else "documents"
-        names = [file.name for file in self._read]
-        context = finish(self._writer, shape, names, self._sources)
-        context.sources = self._walk.given
-        skipped = [SkippedFacts(name=item.name, reason=item.reason) for item in self._skipped]
-        context.manifest = structs.replace(
-            context.manifest,
-            skipped=skipped,
+            hint = install_words(skipped, notes)
+            if len(skipped) == 1:
+                raise ContextError("nothing to read: {}: {}".format(*skipped[0]) + hint)
+            reason = skipped_words(skipped) or "the folder holds no file"
+            raise ContextError(f"nothing to read: {reason}{hint}")
+        loaded = self._shelf.sealed(single=self._walk.single)
+        loaded.context.sources = self._walk.given
+        loaded.context.manifest = structs.replace(
+            loaded.context.manifest,
             choice=self._choice,
             left_out=self._walk.excluded,
             revisions=self._walk.revisions,
         )
-        return Loaded(context, self._read, self._skipped)
+        return loaded
 
     def close(self) -> None:
         """Stop reading and drop what is not sealed."""
         self._pool.shutdown(cancel_futures=True)
-        self._writer.close()
+        self._unpacking.close()
+        self._shelf.close()
 
     def _read_batch(self, batch: list[Found]) -> list[_Outcome]:
         return [self._read_one(file) for file in batch]
@@ -207,11 +203,22 @@ class _Loader:
             return _Large()
         try:
             data = self._small(file)
-            return _Large() if data is None else decode(data)
+            return _Large() if data is None else self._decoded(file, data)
         except NotText as error:
             return Skipped(file.name, str(error))
         except OSError as error:
             return Skipped(file.name, why(error))
+
+    def _decoded(self, file: Found, data: bytes) -> _Outcome:
+        kind = kinds.choose(file.name, data[: kinds.HEAD_BYTES])
+        if kind is None:
+            return decode(data)
+        reason = self._unpacking.instead(kind)
+        if reason is None:
+            return kind
+        if not kind.is_text:
+            raise NotText(reason)
+        return _Noted(decode(data), reason)
 
     def _small(self, file: Found) -> bytes | None:
         """Read a file, unless it is to be streamed."""
@@ -224,25 +231,46 @@ class _Loader:
                 raise NotText(f"over {size_words(limit)}")
             return raw.read() if status.st_size < STREAMED_BYTES else None
 
-    def _take(self, file: Found, outcome: _Outcome) -> None:
-        """Put what a thread has read into the arena."""
+    def _take(self, number: int, file: Found, outcome: _Outcome) -> None:
+        """Put what a thread has read on the shelf, or have it read."""
+        name = Name(file.name, given=True)
+        if isinstance(outcome, Kind):
+            self._have_read(Job((number,), name, outcome, lambda: _reopened(file)))
+            return
         if isinstance(outcome, _Large):
             try:
-                with self._opened(file) as raw:
-                    text = stream(raw, self._writer)
+                if self._take_large(number, file):
+                    return
             except NotText as error:
                 outcome = Skipped(file.name, str(error))
             except OSError as error:
                 outcome = Skipped(file.name, why(error))
-        elif isinstance(outcome, Decoded):
-            self._writer.add(outcome.payload, outcome.kind, outcome.sealed_sha256)
-            chars = len(outcome.payload) // WIDTH[outcome.kind]
-            text = Streamed(chars, outcome.encoding, outcome.source_bytes, outcome.source_sha256)
+        self._files += 1
+        self._bytes += file.size_bytes or 0
+        if isinstance(outcome, _Noted):
+            if outcome.note:
+                self._shelf.note((number,), name, outcome.note)
+            outcome = outcome.text
         if isinstance(outcome, Skipped):
-            self._skipped.append(outcome)
-            return
-        self._read.append(ReadFile(file.name, text.chars, text.source_bytes, text.encoding))
-        self._sources.append(Source(text.encoding, text.source_bytes, text.source_sha256))
+            self._shelf.skip((number,), name, outcome.reason)
+        elif isinstance(outcome, Decoded):
+            self._shelf.decoded((number,), name, outcome)
+
+    def _take_large(self, number: int, file: Found) -> bool:
+        """Take a file piece by piece, or have it read: then True."""
+        name = Name(file.name, given=True)
+        raw = self._opened(file)
+        kind = kinds.choose(file.name, os.pread(raw.fileno(), kinds.HEAD_BYTES, 0))
+        if kind is not None:
+            self._have_read(Job((number,), name, kind, lambda: raw))
+            return True
+        with raw:
+            self._shelf.streamed((number,), name, raw)
+        return False
+
+    def _have_read(self, job: Job) -> None:
+        self._jobs += 1
+        self._unpacking.submit(job)
 
     def _opened(self, file: Found) -> BinaryIO:
         if file.path == STDIN:
@@ -261,28 +289,16 @@ def _reopened(file: Found) -> BinaryIO:
     return open(file.path, "rb", buffering=0, opener=open_plain)
 
 
-def _batches(found: Sequence[Found]) -> Iterator[list[Found]]:
+def _batches(found: Sequence[Found]) -> Iterator[tuple[int, list[Found]]]:
+    """Give files a few at a time, and the number of the first of them."""
     batch: list[Found] = []
-    size = 0
+    first = size = 0
     for file in found:
         batch.append(file)
         size += file.size_bytes or 0
         if len(batch) >= _BATCH_FILES or size >= _BATCH_BYTES:
-            yield batch
+            yield first, batch
+            first += len(batch)
             batch, size = [], 0
     if batch:
-        yield batch
-
-
-def skipped_words(skipped: Sequence[Skipped]) -> str:
-    """Count what was skipped, and name the first few: ``skipped 2: a.bin (binary), b (link)``."""
-    if not skipped:
-        return ""
-    named = [f"{item.name} ({item.reason})" for item in skipped[:_NAMED]]
-    more = ["..."] if len(skipped) > _NAMED else []
-    return f"skipped {len(skipped):,}: " + ", ".join([*named, *more])
-
-
-def why(error: OSError) -> str:
-    """Give a reason of the operating system's as a reason for skipping."""
-    return (error.strerror or type(error).__name__).lower()
+        yield first, batch
