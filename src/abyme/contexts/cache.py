@@ -73,7 +73,8 @@ class Recipe(NamedTuple):
 
 
 class IngestCache:
-    """Looks contexts up and stores them. One for a run; `close` ends what is still written.
+    """Looks contexts up and stores them. One for a load: what is still being written when the
+    context is closed is given up.
 
     Args:
         folder: private to the user; made when it is needed.
@@ -146,6 +147,7 @@ class IngestCache:
         self._writer = threading.Thread(
             target=self._store, args=(recipe, fds, manifest), name="abyme-cache", daemon=True
         )
+        context.at_close = self.close
         self._writer.start()
 
     def wait(self) -> None:

@@ -8,7 +8,7 @@ Does not read files (`load`) or decide what a quote proves.
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import Final, NamedTuple
 
@@ -67,6 +67,8 @@ class SealedContext:
         """Of all texts."""
         self.sources: Sequence[str] = ()
         """Paths that it was read from, as they were given."""
+        self.at_close: Callable[[], None] | None = None
+        """Called once, before the memory is let go of."""
 
     @cached_property
     def manifest(self) -> Manifest:
@@ -82,6 +84,11 @@ class SealedContext:
     def shape(self) -> Shape:
         """What the guest's `context` is: a str, a mapping, or a list."""
         return self._index.shape
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether it lies in memory that nobody can change; else in a file, see `room`."""
+        return self._memory.is_sealed
 
     @property
     def fds(self) -> Sequence[int]:
@@ -203,6 +210,8 @@ class SealedContext:
         """Let go of the memory; parts of it keep what they need. Safe to repeat."""
         fd, self._index_fd = self._index_fd, -1
         if fd >= 0:
+            if self.at_close is not None:
+                self.at_close()
             os.close(fd)
             self._memory.release()
 

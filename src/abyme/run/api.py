@@ -63,6 +63,7 @@ class RLM:
         warm: interpreters kept ready for the next questions (0.1 s and 15 MB each).
         cache: keep replies on disk, and answer equal requests of any run from there, for
             nothing. `fresh` and `samples` pass it by.
+        ingest_cache: keep what was read on disk, and map it where the same files are named again.
         on_record: called with every journal record once it is written.
         on_text: called with pieces of root models' replies as they arrive.
         confirm: asked for a word on a batch of sub-calls above `Limits.confirm_usd`: number of
@@ -92,6 +93,7 @@ class RLM:
         window_tokens: int | None = None,
         sub_window_tokens: int | None = None,
         cache: bool = False,
+        ingest_cache: bool = True,
         on_record: Callable[[Record], None] | None = None,
         on_text: Callable[[NodeId, str], None] | None = None,
         confirm: Callable[[int, float], Awaitable[bool]] | None = None,
@@ -124,6 +126,7 @@ class RLM:
             profile=profile,
             seed=seed,
             cache=cache,
+            ingest_cache=ingest_cache,
         )
         self._parts = build.Parts(settle(settings), given, brought, warm=warm)
         self._on_record = on_record
@@ -354,7 +357,7 @@ class RLM:
         await self._parts.warm_up()
         import asyncio  # noqa: PLC0415
 
-        context, owned = await asyncio.to_thread(folders.open_context, given)
+        context, owned = await asyncio.to_thread(folders.open_context, given, self.spec)
         try:
             run = await self._parts.begin(
                 question,

@@ -16,8 +16,9 @@ from msgspec import structs
 from abyme.core import events as ev
 from abyme.errors import ContextError, JournalError
 from abyme.ports import Context
+from abyme.run import storage
 from abyme.run.sources import Sources
-from abyme.run.spec import Spec, data_dir, surroundings
+from abyme.run.spec import Spec, cache_dir, data_dir, surroundings
 
 if TYPE_CHECKING:
     from abyme.journals.folder import Outcome, RunFolder, RunSpec
@@ -44,8 +45,10 @@ def is_own(folder: "RunFolder", runs_dir: Path | str | None) -> bool:
     return folder.path.resolve().parent in {place.resolve() for place in places}
 
 
-def open_context(given: Any) -> tuple[Context, bool]:
+def open_context(given: Any, spec: Spec | None = None) -> tuple[Context, bool]:
     """Seal what the user gave: text, texts, named texts, paths, `Sources`.
+
+    Of a run's `spec` is taken where large contexts lie, and whether they are cached.
 
     Raises:
         ContextError: nothing to read, or a value of a kind that is none of these.
@@ -59,7 +62,14 @@ def open_context(given: Any) -> tuple[Context, bool]:
     if isinstance(given, list | tuple) and given and all(isinstance(g, os.PathLike) for g in given):
         given = Sources(*given)
     if isinstance(given, Sources):
-        loaded = load.load_paths(given.paths, choice=given.choice, env=surroundings())
+        place = cache_dir() if spec is None else spec.cache_dir
+        loaded = load.load_paths(
+            given.paths,
+            choice=given.choice,
+            env=surroundings(),
+            room=storage.room(place),
+            cache=storage.ingest_cache(place, wanted=spec is not None and spec.ingest_cache),
+        )
         return loaded.context, True
     return sealed.from_value(given), True
 
@@ -76,7 +86,8 @@ def context_again(folder: "RunFolder", given: Any) -> tuple[Context, bool]:
     manifest = folder.manifest()
     if given is None:
         kept = contexts_dir(folder.path.parent)
-        return again(folder.spec(), manifest, kept, env=surroundings()), True
+        room = storage.room(cache_dir())
+        return again(folder.spec(), manifest, kept, env=surroundings(), room=room), True
     context, owned = open_context(given)
     try:
         check_same(context, manifest)

@@ -64,6 +64,8 @@ class Settings:
     seed: int | None = None
     cache: bool = False
     """Keep replies on disk, and answer equal requests of any run from there."""
+    ingest_cache: bool = True
+    """Keep what was read on disk, and map it instead of reading the same files again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +83,7 @@ class Spec:
     isolation: Isolation
     seed: int | None
     cache: bool
+    ingest_cache: bool
     max_output_tokens: int | None
 
     def facts(self, endpoint: Endpoint, profile: Profile) -> ModelFacts:
@@ -120,6 +123,7 @@ def settle(settings: Settings, env: Mapping[str, str] | None = None) -> Spec:
         isolation=settings.isolation,
         seed=settings.seed,
         cache=settings.cache,
+        ingest_cache=settings.ingest_cache,
         max_output_tokens=_at_least(1, settings.max_output_tokens, "max_output_tokens"),
     )
 

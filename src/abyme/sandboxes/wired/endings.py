@@ -6,6 +6,7 @@ as before. Pure. What a guest says of itself is not believed beyond what it desc
 limit and how far the cell went beyond it are the host's.
 """
 
+import signal
 from dataclasses import dataclass
 from typing import Literal
 
@@ -82,6 +83,8 @@ def crash(code: int) -> str:
     """Name what ended a process that no limit of the host's has ended."""
     if code == OUT_OF_MEMORY:
         return "memory_bytes"
+    if code == -signal.SIGBUS:
+        return f"crashed (signal {-code}: memory that is gone, as of a context whose file was cut)"
     return f"crashed (signal {-code})" if code < 0 else f"exited (status {code})"
 
 
