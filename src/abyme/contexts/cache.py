@@ -115,6 +115,7 @@ class IngestCache:
                 digest.update(repr((file.name, *_facts(status))).encode("utf-8", "surrogatepass"))
         except OSError:  # gone meanwhile: the loader says so
             return None
+        digest.update(repr(tuple(walk.excluded)).encode("ascii"))
         for skipped in walk.skipped:
             digest.update(repr(tuple(skipped)).encode("utf-8", "surrogatepass"))
         return Recipe(digest.hexdigest(), list(walk.given), is_large)

@@ -16,6 +16,7 @@ from abyme.apps.cli import failures, streams
 
 COMMANDS = {
     "ask": "ask",
+    "cache": "cache",
     "context": "context",
     "doctor": "doctor",
     "models": "models",
