@@ -1,18 +1,351 @@
-"""Lines of a context for a REPL, by RE2 in confined helpers."""
+"""Lines of a context for a REPL: a question of grep's, cut up for helpers on all cores.
 
-from typing import TYPE_CHECKING
+Decides how the texts are cut into units (whole documents, or windows of long ones), which
+helper takes which, and when enough was found. The helpers (`abyme.helpers.find`) belong to
+the memory, start with its first question, and keep its map. Invariant: places come in the
+order of the texts, whichever helper was first; a question that is dropped ends the helpers that
+are at work on it. Does not read a pattern: it comes from a model.
+"""
 
+import array
+import asyncio
+import bisect
+import itertools
+import os
+import threading
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from abyme.contexts.confined import Confined, HelperFailed, HelperUnavailable
+from abyme.contexts.texts import Memory
 from abyme.core.seeks import Grep, Sought
 from abyme.errors import ContextError
+from abyme.layout import WIDTH
 
 if TYPE_CHECKING:
     from abyme.contexts.seeking import Where
 
+WINDOW_BYTES: Final = 8 << 20
+"""As in the helper."""
+FIRST_BYTES: Final = 1 << 20
+"""Of the first unit: often it has enough."""
+ALL: Final = -1
+MAX_PLACES: Final = 200_000
+PLACE: Final = 6
+"""Numbers of a place: document, line's start and end, match's start and end, line number."""
+MAX_HELPERS: Final = 8
+MEMORY_BYTES: Final = 1 << 30
+MAX_CONTEXTS: Final = 32
+"""Whose indexes a helper keeps; it drops the oldest in the same order."""
+UNIT_TIMEOUT_S: Final = 600.0
+WINDOWS_A_QUESTION: Final = 4
 
-async def grep(wanted: Grep, where: "Where") -> Sought:  # noqa: ARG001
+Unit = tuple[int, int, int]
+"""First document, the one behind the last, window or `ALL`."""
+
+
+async def grep(wanted: Grep, where: "Where") -> Sought:
     """Find lines, or count matches.
 
     Raises:
-        ContextError: it cannot be done here.
+        ContextError: it cannot be done here, or only by `re`.
     """
-    raise ContextError("grep is not to be had on this host")
+    companion = where.memory.companion("find", lambda: Finders(where.memory))
+    assert isinstance(companion, Finders)
+    return await companion.grep(wanted, where)
+
+
+class Finders:
+    """The helpers of one memory."""
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+        self._most = min(MAX_HELPERS, len(os.sched_getaffinity(0)))
+        self._threads = ThreadPoolExecutor(self._most, "abyme-grep")
+        self._free: list[_Helper] = []
+        self._all: set[_Helper] = set()
+        self._guard = threading.Lock()
+        self._keys: OrderedDict[object, _Cut] = OrderedDict()
+        self._numbers = itertools.count()
+        self._ends: dict[tuple[int, int, int], int] = {}
+        """Line ends of a window of a text, by its place in memory."""
+        self._closed: ContextError | None = None
+
+    async def grep(self, wanted: Grep, where: "Where") -> Sought:
+        """See `grep`."""
+        if self._closed is not None:
+            raise self._closed
+        cut = self._cut(where)
+        runs = cut.runs(wanted.documents)
+        question = _Question(where, cut.key, {"pattern": wanted.pattern, "flags": wanted.flags})
+        try:
+            plan = (await self._run(question, {"t": "plan", "kinds": cut.kinds(runs)}))[0]
+            units = cut.units(runs, whole=bool(plan["crosses"]))
+            if wanted.count:
+                total = 0
+                async for told, _ in self._each(question, units, count=True, limit=0):
+                    total += int(told["total"])
+                return Sought(total=total)
+            return await self._lines(question, units, wanted.limit, cut)
+        except BaseException:
+            question.stop()
+            raise
+        finally:
+            self._memory.check_untouched()
+
+    async def _lines(
+        self, question: "_Question", units: Iterator[Unit], limit: int | None, cut: "_Cut"
+    ) -> Sought:
+        most = MAX_PLACES if limit is None else min(limit, MAX_PLACES)
+        places: list[list[int | float | str]] = []
+        windows: dict[int, int] = {}
+        crossed, complete = False, True
+        async for told, numbers in self._each(question, units, count=False, limit=most):
+            crossed = crossed or bool(told["crossed"])
+            first, behind, window = told["unit"]
+            for at in range(0, len(numbers), PLACE):
+                if len(places) == most:
+                    complete = False
+                    break
+                if not first <= numbers[at] < behind:
+                    raise HelperFailed("find", "broke the rules")
+                if window > 0:
+                    windows[len(places)] = window
+                places.append(numbers[at : at + PLACE])
+            complete = complete and bool(told["complete"])
+            if not complete:
+                break
+        await self._number(question, places, windows, cut)
+        return Sought(places=places, total=len(places), complete=complete, crossed=crossed)
+
+    async def _number(
+        self,
+        question: "_Question",
+        places: list[list[int | float | str]],
+        windows: Mapping[int, int],
+        cut: "_Cut",
+    ) -> None:
+        """Add the lines of the windows before a place's own to its line number."""
+        last: dict[int, int] = {}
+        for position, window in windows.items():
+            doc = int(places[position][0])
+            last[doc] = max(last.get(doc, 0), window)
+        missing = [
+            (doc, window)
+            for doc, end in last.items()
+            for window in range(end)
+            if (*cut.place(doc), window) not in self._ends
+        ]
+        several = [
+            missing[at : at + WINDOWS_A_QUESTION]
+            for at in range(0, len(missing), WINDOWS_A_QUESTION)
+        ]
+        heads: list[dict[str, Any]] = [{"t": "ends", "units": list(batch)} for batch in several]
+        asked = [asyncio.ensure_future(self._run(question, head)) for head in heads]
+        for batch, answer in zip(several, await asyncio.gather(*asked), strict=True):
+            for (doc, window), ends in zip(batch, answer[0]["ends"], strict=True):
+                self._ends[*cut.place(doc), window] = int(ends)
+        for position, window in windows.items():
+            place = places[position]
+            spot = cut.place(int(place[0]))
+            before = sum(self._ends[*spot, number] for number in range(window))
+            place[5] = int(place[5]) + before
+
+    async def _each(
+        self, question: "_Question", units: Iterator[Unit], *, count: bool, limit: int
+    ) -> AsyncIterator[tuple[dict[str, Any], list[Any]]]:
+        """Have units looked at, several at once; what was found, in order."""
+        pending: deque[asyncio.Future[tuple[dict[str, Any], list[Any]]]] = deque()
+        try:
+            while True:
+                while len(pending) <= self._most and (unit := next(units, None)) is not None:
+                    head = {"t": "find", "units": [unit], "count": count, "limit": limit}
+                    pending.append(asyncio.ensure_future(self._run(question, head)))
+                if not pending:
+                    return
+                yield await pending.popleft()
+        finally:
+            for future in pending:
+                future.cancel()
+
+    async def _run(
+        self, question: "_Question", head: dict[str, Any]
+    ) -> tuple[dict[str, Any], list[Any]]:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, self._ask, question, head)
+
+    def _ask(self, question: "_Question", head: dict[str, Any]) -> tuple[dict[str, Any], list[Any]]:
+        """Ask one helper and wait. On a worker thread."""
+        helper = self._take()
+        try:
+            told, body = helper.ask(question, head)
+        except BaseException:
+            self._drop(helper)
+            raise
+        with self._guard:
+            self._free.append(helper)
+        if "refused" in told:
+            raise ContextError(str(told["refused"]))
+        numbers = array.array("q")
+        if len(body) % (PLACE * numbers.itemsize):
+            raise HelperFailed("find", "broke the rules")
+        numbers.frombytes(body)
+        if "units" in head:
+            told["unit"] = head["units"][0]
+        return told, numbers.tolist()
+
+    def _take(self) -> "_Helper":
+        with self._guard:
+            if self._closed is not None:
+                raise self._closed
+            if self._free:
+                return self._free.pop()
+        helper = _Helper(self._memory)
+        with self._guard:
+            self._all.add(helper)
+        try:
+            helper.start()
+        except HelperUnavailable as error:
+            self._closed = error
+            raise
+        return helper
+
+    def _drop(self, helper: "_Helper") -> None:
+        helper.close()
+        with self._guard:
+            self._all.discard(helper)
+
+    def _cut(self, where: "Where") -> "_Cut":
+        """Give what is known of a context, kept for the last few."""
+        cut = self._keys.pop(where.key, None) or _Cut(where, next(self._numbers))
+        self._keys[where.key] = cut
+        if len(self._keys) > MAX_CONTEXTS:
+            self._keys.popitem(last=False)
+        return cut
+
+    def close(self) -> None:
+        """End the helpers."""
+        with self._guard:
+            self._closed = ContextError("the context is closed")
+            helpers, self._all = list(self._all), set()
+            self._free.clear()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for helper in helpers:
+            helper.close()
+
+
+@dataclass(slots=True, eq=False)
+class _Question:
+    """One question, and who is at work on it."""
+
+    where: "Where"
+    key: int
+    common: Mapping[str, Any]
+    at_work: set["_Helper"] = field(default_factory=set)
+    stopped: bool = False
+
+    def stop(self) -> None:
+        """Nobody waits for it any more."""
+        self.stopped = True
+        for helper in tuple(self.at_work):
+            helper.close()
+
+
+class _Helper:
+    """One helper, and what it knows."""
+
+    def __init__(self, memory: Memory) -> None:
+        self._fd = memory.fd
+        mapped = os.fstat(memory.fd).st_size
+        self._confined = Confined(
+            "find", memory_bytes=MEMORY_BYTES, mapped_bytes=mapped, needs=("re2",)
+        )
+        self._known: OrderedDict[int, None] = OrderedDict()
+
+    def start(self) -> None:
+        self._confined.start()
+        self._confined.send({"t": "arena"}, [self._fd])
+
+    def ask(self, question: _Question, head: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]:
+        question.at_work.add(self)
+        try:
+            if question.stopped:
+                raise ContextError("nobody waits for it any more")
+            if question.key not in self._known:
+                self._confined.send(
+                    {"t": "context", "key": question.key}, [question.where.index_fd]
+                )
+                self._known[question.key] = None
+                if len(self._known) > MAX_CONTEXTS:
+                    self._known.popitem(last=False)
+            self._confined.send({**question.common, **head, "key": question.key})
+            return self._confined.receive(UNIT_TIMEOUT_S)
+        finally:
+            question.at_work.discard(self)
+
+    def close(self) -> None:
+        self._confined.close()
+
+
+class _Cut:
+    """How the texts of one context are cut into units."""
+
+    def __init__(self, where: "Where", key: int) -> None:
+        self.key = key
+        index = where.index
+        self._count = len(index)
+        self._offsets, self._sizes = index.offsets, index.sizes
+        self._kinds = index.words[3::5]
+        self._sums = array.array("Q", itertools.accumulate(self._sizes, initial=0))
+        self._large = [n for n, size in enumerate(self._sizes) if size > WINDOW_BYTES]
+
+    def runs(self, documents: Sequence[int] | None) -> list[tuple[int, int]]:
+        """Read a choice of documents.
+
+        Raises:
+            ContextError: it is none.
+        """
+        if documents is None:
+            return [(0, self._count)]
+        rises = all(a < b for a, b in itertools.pairwise(documents))
+        if len(documents) % 2 or not rises or (documents and documents[-1] > self._count):
+            raise ContextError("no such documents")
+        return list(zip(documents[::2], documents[1::2], strict=True))
+
+    def kinds(self, runs: Sequence[tuple[int, int]]) -> list[int]:
+        """List the kinds of the texts."""
+        found: set[int] = set()
+        for first, behind in runs:
+            found.update(self._kinds[first:behind])
+            if len(found) == len(WIDTH):
+                break
+        return sorted(found)
+
+    def place(self, doc: int) -> tuple[int, int]:
+        """Tell a text from all others of the memory."""
+        return self._offsets[doc], self._sizes[doc]
+
+    def units(self, runs: Sequence[tuple[int, int]], *, whole: bool) -> Iterator[Unit]:
+        """Cut runs of documents into units; of long ones into windows, unless `whole`."""
+        most = FIRST_BYTES
+        for first, behind in runs:
+            at = first
+            while at < behind:
+                if self._sizes[at] > WINDOW_BYTES:
+                    if whole:
+                        yield at, at + 1, ALL
+                    else:
+                        windows = -(-self._sizes[at] // WINDOW_BYTES)
+                        yield from ((at, at + 1, window) for window in range(windows))
+                    at += 1
+                else:
+                    end = bisect.bisect_right(self._sums, self._sums[at] + most) - 1
+                    large = bisect.bisect_left(self._large, at)
+                    stop = self._large[large] if large < len(self._large) else behind
+                    end = max(at + 1, min(end, stop, behind))
+                    yield at, end, ALL
+                    at = end
+                most = WINDOW_BYTES

@@ -35,17 +35,18 @@ class Pattern:
             raise TypeError(f"pattern must be a str, not {type(pattern).__name__}")
         self.shown = repr(pattern)
         literal = pattern and not flags & ~re.UNICODE and _META.isdisjoint(pattern)
-        self._literal = pattern if literal else None
-        self._flags = flags | re.MULTILINE
+        self.literal = pattern if literal else None
+        self.flags = flags | re.MULTILINE
         try:
-            self._plain = re.compile(pattern, self._flags)
-            self._tree = _parser.parse(pattern, self._flags)
+            self._plain = re.compile(pattern, self.flags)
+            self.tree = _parser.parse(pattern, self.flags)
         except (re.error, ValueError, OverflowError, RecursionError) as error:
             raise ValueError(
                 f"{pattern!r} is not a regular expression: {error}; "
                 "to look for it as it stands, use re.escape(...)"
             ) from None
-        self._must = _must_hold(self._tree)
+        self.given = pattern
+        self._must = _must_hold(self.tree)
         self._crlf: re.Pattern[str] | None = None
 
     def fits(self, text: str) -> bool:
@@ -54,30 +55,32 @@ class Pattern:
 
     def search(self, text: str, at: int, *, crlf: bool) -> tuple[int, int] | None:
         """Find the next match: where it begins and ends."""
-        if self._literal is not None:
-            found = text.find(self._literal, at)
-            return None if found < 0 else (found, found + len(self._literal))
-        match = self._compiled(crlf=crlf).search(text, at)
+        if self.literal is not None:
+            found = text.find(self.literal, at)
+            return None if found < 0 else (found, found + len(self.literal))
+        match = self.compiled(crlf=crlf).search(text, at)
         return match.span() if match else None
 
     def count(self, text: str) -> int:
         """Count matches in a text, none overlapping another, none behind the last line."""
-        if self._literal is not None:
-            return text.count(self._literal)
+        if self.literal is not None:
+            return text.count(self.literal)
         if not self.fits(text):
             return 0
         found = 0
         last: re.Match[str] | None = None
-        for last in self._compiled(crlf="\r\n" in text).finditer(text):  # noqa: B007
+        for last in self.compiled(crlf="\r\n" in text).finditer(text):  # noqa: B007
             found += 1  # a list of all matches could be larger than the text
         return found - (last is not None and beyond(text, last.start()))
 
-    def _compiled(self, *, crlf: bool) -> "re.Pattern[str]":
+    def compiled(self, *, crlf: bool) -> "re.Pattern[str]":
+        r"""Give Python's own form of it; `crlf`: for a text with ``\r\n`` in it."""
         if not crlf:
             return self._plain
         if self._crlf is None:
-            _open_ends(self._tree)
-            self._crlf = _compiler.compile(self._tree, self._flags)
+            tree = _parser.parse(self.given, self.flags)
+            _open_ends(tree)
+            self._crlf = _compiler.compile(tree, self.flags)
         return self._crlf
 
 
