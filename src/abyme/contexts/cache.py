@@ -23,6 +23,7 @@ from abyme.contexts.manifest import Manifest
 from abyme.contexts.sealed import SealedContext
 from abyme.contexts.sizes import size_words
 from abyme.errors import ContextError
+from abyme.files import UnfitFile
 
 if TYPE_CHECKING:
     from abyme.contexts.walk import Found, Walk
@@ -126,10 +127,12 @@ class IngestCache:
             cached.check_folder(self.folder)
             known = cached.read_recipe(self.folder, recipe.name)
             context = cached.opened(self.folder, known.key)
-        except FileNotFoundError:
+        except FileNotFoundError:  # of the recipe, or of what was dropped since
+            cached.forget(self.folder, recipe.name)
             return None
-        except cached.Damaged as error:
-            self._say(f"a cached context was not used and is removed: {error}")
+        except (cached.Damaged, UnfitFile) as error:
+            why = error.strerror if isinstance(error, UnfitFile) else error
+            self._say(f"a cached context was not used and is removed: {why}")
             cached.forget(self.folder, recipe.name)
             return None
         except (OSError, ContextError) as error:
