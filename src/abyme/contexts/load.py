@@ -39,7 +39,7 @@ from abyme.contexts.kinds import Kind
 from abyme.contexts.members import Job
 from abyme.contexts.room import MEMORY_ONLY, Room
 from abyme.contexts.sealed import SealedContext
-from abyme.contexts.shelf import Name, Shelf
+from abyme.contexts.shelf import Shelf
 from abyme.contexts.sizes import size_words
 from abyme.contexts.stream import spooled
 from abyme.contexts.unpacking import Unpacking
@@ -102,7 +102,8 @@ def _account(context: SealedContext) -> Loaded:
         for facts in manifest.documents
     ]
     skipped = [Skipped(item.name, item.reason) for item in manifest.skipped]
-    return Loaded(context, read, skipped, [Note(one.name, one.note) for one in manifest.notes])
+    notes = [Note(one.name, one.note) for one in manifest.notes]
+    return Loaded(context, read, skipped, notes, cached=True)
 
 
 class _Large:
@@ -138,7 +139,7 @@ class _Loader:
         self._jobs = self._files = self._bytes = 0
         """Files for readers; others that are done, and their bytes."""
         for number, (name, reason) in enumerate(walk.skipped):
-            shelf.skip((-1, number), Name(name), reason)
+            shelf.skip((-1, number), name, reason)
 
     def run(self, on_progress: Callable[[Progress], None] | None) -> None:
         """Read everything, in order, a few batches ahead."""
@@ -169,16 +170,17 @@ class _Loader:
 
     def finish(self) -> Loaded:
         """Seal what was read."""
-        read, skipped, notes = self._shelf.account()
+        account = read, skipped, notes = self._shelf.account()
         if not any(file.chars for file in read):
             if read:
                 raise ContextError("nothing to read: the input is empty")
             hint = install_words(skipped, notes)
             if len(skipped) == 1:
                 raise ContextError("nothing to read: {}: {}".format(*skipped[0]) + hint)
-            reason = skipped_words(skipped) or "the folder holds no file"
+            words = (self._walk.excluded.words(), skipped_words(skipped))
+            reason = ", ".join(filter(None, words)) or "the folder holds no file"
             raise ContextError(f"nothing to read: {reason}{hint}")
-        loaded = self._shelf.sealed(single=self._walk.single)
+        loaded = self._shelf.sealed(account, single=self._walk.single)
         loaded.context.sources = self._walk.given
         loaded.context.manifest = structs.replace(
             loaded.context.manifest,
@@ -233,9 +235,8 @@ class _Loader:
 
     def _take(self, number: int, file: Found, outcome: _Outcome) -> None:
         """Put what a thread has read on the shelf, or have it read."""
-        name = Name(file.name, given=True)
         if isinstance(outcome, Kind):
-            self._have_read(Job((number,), name, outcome, lambda: _reopened(file)))
+            self._have_read(Job((number,), file.name, outcome, lambda: _reopened(file)))
             return
         if isinstance(outcome, _Large):
             try:
@@ -249,23 +250,22 @@ class _Loader:
         self._bytes += file.size_bytes or 0
         if isinstance(outcome, _Noted):
             if outcome.note:
-                self._shelf.note((number,), name, outcome.note)
+                self._shelf.note((number,), file.name, outcome.note)
             outcome = outcome.text
         if isinstance(outcome, Skipped):
-            self._shelf.skip((number,), name, outcome.reason)
+            self._shelf.skip((number,), file.name, outcome.reason)
         elif isinstance(outcome, Decoded):
-            self._shelf.decoded((number,), name, outcome)
+            self._shelf.decoded((number,), file.name, outcome)
 
     def _take_large(self, number: int, file: Found) -> bool:
         """Take a file piece by piece, or have it read: then True."""
-        name = Name(file.name, given=True)
         raw = self._opened(file)
         kind = kinds.choose(file.name, os.pread(raw.fileno(), kinds.HEAD_BYTES, 0))
         if kind is not None:
-            self._have_read(Job((number,), name, kind, lambda: raw))
+            self._have_read(Job((number,), file.name, kind, lambda: raw))
             return True
         with raw:
-            self._shelf.streamed((number,), name, raw)
+            self._shelf.streamed((number,), file.name, raw)
         return False
 
     def _have_read(self, job: Job) -> None:

@@ -33,7 +33,7 @@ from abyme.contexts.reading import (
     Unreadable,
 )
 from abyme.contexts.sealed import Source
-from abyme.contexts.shelf import Name, Order, Shelf
+from abyme.contexts.shelf import Name, Named, Order, Shelf, is_inner, wanted
 from abyme.contexts.sizes import size_words
 from abyme.contexts.stream import PIECE_BYTES
 from abyme.contexts.unpacked import Allowance, Exceeded
@@ -56,7 +56,7 @@ class Job:
     """A file that a reader is to look at."""
 
     order: Order
-    name: Name
+    name: Named
     kind: Kind
     open: Callable[[], BinaryIO]
     """Called once; what it gives can be sought, and is closed here."""
@@ -139,7 +139,7 @@ class _Reading:
         """Take everything that the reader tells of."""
         job = self._job
         limits = ARCHIVE_LIMITS if job.kind in ARCHIVES else DOCUMENT_LIMITS
-        fd, name = self._file.fileno(), job.name.wanted
+        fd, name = self._file.fileno(), wanted(job.name)
         number = -1
         try:
             with closing(self._desk.readers.open(fd, job.kind, name, limits)) as items:
@@ -173,7 +173,7 @@ class _Reading:
         else:
             self._member(order, item)
 
-    def _skip(self, order: Order, name: Name, reason: str) -> None:
+    def _skip(self, order: Order, name: Named, reason: str) -> None:
         if self._allowance.lists():
             self._shelf.skip(order, name, reason)
         else:
@@ -212,13 +212,13 @@ class _Reading:
         except Unreadable as error:
             self._skip(order, name, str(error))
 
-    def _take(self, order: Order, name: Name, item: MemberItem) -> None:
+    def _take(self, order: Order, name: Named, item: MemberItem) -> None:
         limit = self._desk.choice.max_file_bytes
         if limit is not None and (item.size_bytes or 0) > limit:
             raise NotText(f"over {size_words(limit)}")
         pieces = self._bounded(item.data, limit)
         head = b"".join(_first(pieces, WHOLE_BYTES))
-        kind = kinds.choose(name.wanted, head[: kinds.HEAD_BYTES])
+        kind = kinds.choose(wanted(name), head[: kinds.HEAD_BYTES])
         reason = None if kind is None else self._desk.instead(kind)
         if kind is not None and reason is None:
             self._hand_on(order, name, kind, _joined(head, pieces))
@@ -238,13 +238,13 @@ class _Reading:
         if reason:
             self._shelf.note(order, name, reason)
 
-    def _streamed(self, order: Order, name: Name, spool: BinaryIO) -> None:
+    def _streamed(self, order: Order, name: Named, spool: BinaryIO) -> None:
         try:
             self._shelf.streamed(order, name, spool)
         except ContextError as error:  # as wide as it is; the arena is what it was
             raise NotText(str(error)) from error
 
-    def _hand_on(self, order: Order, name: Name, kind: Kind, pieces: Iterator[bytes]) -> None:
+    def _hand_on(self, order: Order, name: Named, kind: Kind, pieces: Iterator[bytes]) -> None:
         if kind in ARCHIVES and self._job.depth + 1 >= unpacked.MAX_DEPTH:
             raise NotText(f"more than {unpacked.MAX_DEPTH} archives within each other")
         spool = _spool()
@@ -267,21 +267,21 @@ class _Reading:
             self._allowance.take(len(piece))
             yield piece
 
-    def _name(self, name: str) -> Name:
+    def _name(self, name: str) -> Named:
         """Name a document; one without a name of its own is the file itself."""
         if not name:
             return self._job.name
-        return Name(f"{self._job.name.wanted}/{unpacked.inner_name(name)}", inner=True)
+        return Name(f"{wanted(self._job.name)}/{unpacked.inner_name(name)}", inner=True)
 
-    def _member_name(self, name: str) -> Name:
+    def _member_name(self, name: str) -> Named:
         """Name a member; one without a name of its own is what is packed in the file."""
         if name:
             return self._name(name)
-        packed = self._job.name
-        wanted = unpacked.unpacked_name(packed.wanted)
-        if wanted == packed.wanted:
-            return packed
-        return Name(wanted, else_=packed.wanted, inner=packed.inner)
+        packed = wanted(self._job.name)
+        plain = unpacked.unpacked_name(packed)
+        if plain == packed:
+            return self._job.name
+        return Name(plain, else_=packed, inner=is_inner(self._job.name))
 
 
 def _first(pieces: Iterator[bytes], size_bytes: int) -> Iterator[bytes]:

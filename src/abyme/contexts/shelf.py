@@ -25,24 +25,20 @@ Order: TypeAlias = tuple[int, ...]
 
 
 class Name(NamedTuple):
-    """What a document is to be called."""
+    """What a document that came out of a source is to be called."""
 
     wanted: str
     else_: str = ""
     """Where another has that name; if this is taken as well, a number tells them apart."""
-    given: bool = False
-    """By the walk, which has seen to it that no other source has it."""
     inner: bool = False
     """Of something in a container: it is a document, be it the only one."""
 
 
-class _Shelved(NamedTuple):
-    order: Order
-    number: int
-    """In the arena."""
-    name: Name
-    file: ReadFile
-    source: Source
+Named: TypeAlias = str | Name
+"""A `str` is the name that the walk gave a source; no other source has it."""
+
+_Shelved: TypeAlias = tuple[Order, int, Named, int, Source]
+"""Order, number in the arena, name, characters, source. Plain: there may be 100,000."""
 
 
 class Shelf:
@@ -52,19 +48,18 @@ class Shelf:
         self._writer = writer
         self._lock = threading.Lock()
         self._shelved: list[_Shelved] = []
-        self._skipped: list[tuple[Order, Name, str]] = []
-        self._notes: list[tuple[Order, Name, str]] = []
+        self._skipped: list[tuple[Order, Named, str]] = []
+        self._notes: list[tuple[Order, Named, str]] = []
 
-    def decoded(self, order: Order, name: Name, text: Decoded) -> None:
+    def decoded(self, order: Order, name: Named, text: Decoded) -> None:
         """Take a text that was read whole."""
-        file = ReadFile("", len(text.payload) // WIDTH[text.kind], text.source_bytes, text.encoding)
         source = Source(text.encoding, text.source_bytes, text.source_sha256)
         with self._lock:
             self._writer.add(text.payload, text.kind, text.sealed_sha256)
-            self._put(order, name, file, source)
+            self._put(order, name, len(text.payload) // WIDTH[text.kind], source)
 
-    def streamed(self, order: Order, name: Name, file: BinaryIO) -> int:
-        """Take a plain text piece by piece from a file that can be sought; its characters.
+    def streamed(self, order: Order, name: Named, file: BinaryIO) -> None:
+        """Take a plain text piece by piece from a file that can be sought.
 
         Raises:
             NotText: it is binary, or changed meanwhile.
@@ -72,57 +67,64 @@ class Shelf:
         """
         with self._lock:
             text = stream(file, self._writer)
-            read = ReadFile("", text.chars, text.source_bytes, text.encoding)
             source = Source(text.encoding, text.source_bytes, text.source_sha256)
-            self._put(order, name, read, source)
-        return text.chars
+            self._put(order, name, text.chars, source)
 
     def text(
-        self, order: Order, name: Name, text: str, source: Source, table: bytes | None = None
+        self, order: Order, name: Named, text: str, source: Source, table: bytes | None = None
     ) -> None:
         """Take what a reader made of a file."""
-        size_bytes = len(text) if source.size_bytes is None else source.size_bytes
         with self._lock:
             self._writer.add_text(text)
             if table:
                 source = source._replace(table=self._writer.add_blob(table))
-            self._put(order, name, ReadFile("", len(text), size_bytes, ""), source)
+            self._put(order, name, len(text), source)
 
-    def skip(self, order: Order, name: Name, reason: str) -> None:
+    def skip(self, order: Order, name: Named, reason: str) -> None:
         """Take note of what is not read."""
         with self._lock:
             self._skipped.append((order, name, reason))
 
-    def note(self, order: Order, name: Name, note: str) -> None:
+    def note(self, order: Order, name: Named, note: str) -> None:
         """Take note of what is to be known of a document."""
         with self._lock:
             self._notes.append((order, name, note))
 
     def account(self) -> tuple[list[ReadFile], list[Skipped], list[Note]]:
         """Tell what was read, skipped and noted, in the order of the sources."""
-        self._shelved.sort(key=lambda one: one.order)
-        names = _unique([one.name for one in self._shelved])
+        shelved = self._shelved = sorted(self._shelved, key=lambda one: one[0])
+        names = _unique([name for _, _, name, _, _ in shelved])
         read = [
-            one.file._replace(name=name) for one, name in zip(self._shelved, names, strict=True)
+            ReadFile(
+                name,
+                chars,
+                chars if source.size_bytes is None else source.size_bytes,
+                source.encoding or "",
+            )
+            for name, (_, _, _, chars, source) in zip(names, shelved, strict=True)
         ]
-        skipped = [Skipped(name.wanted, why) for _, name, why in sorted(self._skipped)]
-        by_order = {one.order: file.name for one, file in zip(self._shelved, read, strict=True)}
+        skipped = [Skipped(wanted(name), why) for _, name, why in _in_order(self._skipped)]
+        at = dict(zip([one[0] for one in shelved], names, strict=True)) if self._notes else {}
         notes = [
-            Note(by_order.get(order, name.wanted), note)
-            for order, name, note in sorted(self._notes)
+            Note(at.get(order, wanted(name)), note) for order, name, note in _in_order(self._notes)
         ]
         return read, skipped, notes
 
-    def sealed(self, *, single: bool) -> Loaded:
+    def sealed(
+        self,
+        account: tuple[list[ReadFile], list[Skipped], list[Note]],
+        *,
+        single: bool,
+    ) -> Loaded:
         """Seal what was taken. `single`: one source was named, and it is a file."""
-        read, skipped, notes = self.account()
-        alone = single and len(read) == 1 and not self._shelved[0].name.inner
+        read, skipped, notes = account
+        alone = single and len(read) == 1 and not is_inner(self._shelved[0][2])
         context = finish(
             self._writer,
             "text" if alone else "documents",
             [file.name for file in read],
-            [one.source for one in self._shelved],
-            order=[one.number for one in self._shelved],
+            [source for _, _, _, _, source in self._shelved],
+            order=[number for _, number, _, _, _ in self._shelved],
         )
         context.manifest = structs.replace(
             context.manifest,
@@ -136,24 +138,40 @@ class Shelf:
         with self._lock:
             self._writer.close()
 
-    def _put(self, order: Order, name: Name, file: ReadFile, source: Source) -> None:
-        self._shelved.append(_Shelved(order, len(self._shelved), name, file, source))
+    def _put(self, order: Order, name: Named, chars: int, source: Source) -> None:
+        self._shelved.append((order, len(self._shelved), name, chars, source))
 
 
-def _unique(names: list[Name]) -> list[str]:
+def _in_order(told: list[tuple[Order, Named, str]]) -> list[tuple[Order, Named, str]]:
+    return sorted(told, key=lambda one: one[0])
+
+
+def wanted(name: Named) -> str:
+    """Say what a document is to be called, if nothing else is called that."""
+    return name if isinstance(name, str) else name.wanted
+
+
+def is_inner(name: Named) -> bool:
+    """Whether it is of something in a container."""
+    return isinstance(name, Name) and name.inner
+
+
+def _unique(names: list[Named]) -> list[str]:
     """Call documents what they are to be called, as far as no other is called that."""
-    taken = {name.wanted for name in names if name.given}
+    taken = {name for name in names if isinstance(name, str)}
+    if len(taken) == len(names):
+        return [wanted(name) for name in names]
     unique: list[str] = []
     numbers: dict[str, int] = {}
     for name in names:
-        chosen = name.wanted
-        if not name.given:
-            if chosen in taken and name.else_:
-                chosen = name.else_
-            base = chosen
-            while chosen in taken:
-                numbers[base] = numbers.get(base, 1) + 1
-                chosen = f"{base}~{numbers[base]}"
-            taken.add(chosen)
+        if isinstance(name, str):
+            unique.append(name)
+            continue
+        chosen = name.else_ if name.wanted in taken and name.else_ else name.wanted
+        base = chosen
+        while chosen in taken:
+            numbers[base] = numbers.get(base, 1) + 1
+            chosen = f"{base}~{numbers[base]}"
+        taken.add(chosen)
         unique.append(chosen)
     return unique
