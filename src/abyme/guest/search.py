@@ -4,22 +4,30 @@ A passage is a stretch of a few lines in which as many of the words stand as pos
 words counting more. Words are compared by their beginning and without case, so that
 "governs" finds "governed"; words of a document's name count for each of its passages.
 
-Invariant: `text[start:end] == quote` for every hit, as of `grep`. Does not rank by
-meaning, and keeps no index: a search reads the texts that could hold a best passage.
+Invariant: `text[start:end] == quote` for every hit, as of `grep`. Keeps no index: a search
+reads the texts that could hold a best passage. From `ASKED_CHARS` on the host is asked, who keeps
+one and ranks by the functions of this file; where it does not answer, the texts are read here. To
+rank by meaning it is always asked.
 """
 
 import heapq
 import math
 import re
-from collections.abc import Iterable, Sequence
-from typing import Final
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, TypeAlias
 
 from abyme.guest.places import CUT, Hit, Hits, TextOf
 
+Ask: TypeAlias = Callable[[dict[str, Any]], dict[str, Any] | None]
+ASKED_CHARS: Final = 2_000_000
+MAX_ASKED: Final = 1_000
+MAX_MEANING_CHARS: Final = 2_000
+NO_MEANING: Final = "search by meaning is not to be had here; search(words) ranks by words"
 REACH_CHARS: Final = 300
 """From a passage's first word to its last."""
 SHOWN_CHARS: Final = 400
 MAX_WORDS: Final = 30
+MAX_WORD_CHARS: Final = 200
 INSTEAD: Final = 'try others, or grep(r"(?i)part of a word")'
 NAME_SHARE: Final = 0.9
 """What a word of the document's name counts for in each of its passages."""
@@ -41,26 +49,82 @@ COMMON: Final = frozenset(
 class Search:
     """`search` over the texts of one context."""
 
-    def __init__(self, names: Sequence[str | int], text_of: TextOf) -> None:
+    def __init__(
+        self, names: Sequence[str | int], text_of: TextOf, chars: Sequence[int], ask: Ask
+    ) -> None:
+        """`chars`: of every text; `ask`: the host, which may not answer."""
         self._names = names
         self._text_of = text_of
+        self._chars = chars
+        self._ask = ask
         self._notes: dict[str, None] = {}
 
-    def find(self, words: str | Iterable[str], numbers: Sequence[int], k: int) -> Hits:
+    def find(
+        self,
+        words: str | Iterable[str],
+        numbers: Sequence[int],
+        k: int,
+        *,
+        meaning: bool = False,
+    ) -> Hits:
         """Find the `k` best passages, best first.
 
         Raises:
             ValueError: there is no word to look for, or `k` is no number of passages.
+            LookupError: it cannot be ranked by `meaning` here.
         """
         if not isinstance(k, int) or k < 1:
             raise ValueError(f"k must be a whole number from 1, not {k!r:.80}")
         stems = stems_of(words)
-        texts = {number: _lowered(self._text_of(number)) for number in numbers}
+        hits = None
+        if meaning:
+            hits = self._asked(stems, numbers, k, _plain(words)[:MAX_MEANING_CHARS])
+            if hits is None:
+                raise LookupError(NO_MEANING)
+        elif sum(self._chars[number] for number in numbers) >= ASKED_CHARS:
+            hits = self._asked(stems, numbers, k, None)
+        if hits is None:
+            hits = self._read(stems, numbers, k)
+        if not hits and not self._notes:
+            some = "" if len(numbers) == len(self._names) else " of these docs"
+            self._notes[f"no passage{some} has any of these words; {INSTEAD}"] = None
+        return hits
+
+    def _asked(
+        self, stems: Sequence[str], numbers: Sequence[int], k: int, meaning: str | None
+    ) -> Hits | None:
+        """Have the host find them; None: it does not.
+
+        Raises:
+            LookupError: it says why it cannot.
+        """
+        every = len(numbers) == len(self._names)
+        sought = self._ask(
+            {
+                "type": "search",
+                "words": [stem[:MAX_WORD_CHARS] for stem in stems],
+                "k": min(k, MAX_ASKED),
+                "documents": None if every else sorted(numbers),
+                "meaning": meaning,
+            }
+        )
+        if sought is None:
+            return None
+        places, note = sought.get("places", []), sought.get("note")
+        if note is not None:
+            if meaning is not None and not places and not sought.get("complete", True):
+                raise LookupError(note)
+            self._notes[note] = None
+        return Hits(self._place(number, start, end) for number, start, end, *_ in places)
+
+    def _read(self, stems: Sequence[str], numbers: Sequence[int], k: int) -> Hits:
+        """Find them in the texts."""
+        texts = {number: lowered(self._text_of(number)) for number in numbers}
         found = {number: [text.count(stem) for stem in stems] for number, text in texts.items()}
         passages = 1 + sum(map(len, texts.values())) / REACH_CHARS
         totals = [sum(column) for column in zip(*found.values(), strict=True)]
         weights = [math.log(1 + passages / (1 + total)) for total in totals]
-        named = {number: _in_name(self._names[number], stems) for number in numbers}
+        named = {number: in_name(self._names[number], stems) for number in numbers}
 
         def bound(number: int) -> float:
             """Tell what a passage of this text can score at most."""
@@ -71,14 +135,11 @@ class Search:
         for number in sorted(numbers, key=bound, reverse=True):
             if len(best) >= k and bound(number) <= best[0][0]:
                 break
-            for passage in _passages(texts[number], stems, weights, named[number]):
+            for passage in passages_in(texts[number], stems, weights, named[number]):
                 if len(best) < k:
                     heapq.heappush(best, (passage[0], -number, *passage[1:]))
                 elif passage[0] > best[0][0]:
                     heapq.heapreplace(best, (passage[0], -number, *passage[1:]))
-        if not best:
-            some = "" if len(numbers) == len(self._names) else " of these docs"
-            self._notes[f"no passage{some} has any of these words; {INSTEAD}"] = None
         ranked = sorted(best, key=lambda one: (-one[0], -one[1], one[2]))
         return Hits(self._place(-number, start, end) for _, number, start, end in ranked)
 
@@ -109,12 +170,15 @@ def stems_of(words: str | Iterable[str]) -> list[str]:
     Raises:
         ValueError: there is no word to look for.
     """
-    plain = words if isinstance(words, str) else " ".join(map(str, words))
-    every = re.findall(r"\w+(?:\.\w+)*", plain.lower())
+    every = re.findall(r"\w+(?:\.\w+)*", _plain(words).lower())
     telling = [word for word in every if word not in COMMON] or every
     if not telling:
         raise ValueError(f"there is no word to look for in {words!r}")
     return list(dict.fromkeys(map(_stem, telling)))[:MAX_WORDS]
+
+
+def _plain(words: str | Iterable[str]) -> str:
+    return words if isinstance(words, str) else " ".join(map(str, words))
 
 
 def _stem(word: str) -> str:
@@ -124,7 +188,7 @@ def _stem(word: str) -> str:
     return word
 
 
-def _lowered(text: str) -> str:
+def lowered(text: str) -> str:
     """Without case, every character where it was."""
     low = text.lower()
     if len(low) == len(text):
@@ -132,7 +196,7 @@ def _lowered(text: str) -> str:
     return "".join(c if len(c.lower()) != 1 else c.lower() for c in text)
 
 
-def _in_name(name: str | int, stems: Sequence[str]) -> list[float]:
+def in_name(name: str | int, stems: Sequence[str]) -> list[float]:
     """Tell what each word counts for by the name: "8" stands in "pep-0008.rst"."""
     low = str(name).lower()
     numbers = {digits.lstrip("0") for digits in re.findall(r"\d+", low)}
@@ -144,7 +208,7 @@ def _in_name(name: str | int, stems: Sequence[str]) -> list[float]:
     ]
 
 
-def _passages(
+def passages_in(
     text: str, stems: Sequence[str], weights: Sequence[float], named: Sequence[float]
 ) -> list[tuple[float, int, int]]:
     """Stretches of one text that no better one overlaps: score, start, end."""

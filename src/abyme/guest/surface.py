@@ -45,7 +45,7 @@ class View(Protocol):
         """Count matches."""
         ...
 
-    def search(self, words: Any, k: int, docs: Any) -> Any:
+    def search(self, words: Any, k: int, docs: Any, *, meaning: bool) -> Any:
         """Find passages."""
         ...
 
@@ -254,15 +254,17 @@ class Surface:
         """Count the matches of a regular expression in all documents, or in `docs`."""
         return self._view.count(pattern, docs, flags)
 
-    def search(self, words: Any, k: int = 5, docs: Any = None) -> Any:
+    def search(self, words: Any, k: int = 5, docs: Any = None, *, meaning: bool = False) -> Any:
         """Find the `k` passages in which most of these words stand, best first.
 
         ``for name, line, text in search("annual fee members"): print(name, line, text)``
 
         For answers that stand in prose. Case and endings of words do not matter. A hit is a
-        few lines from `line` on, otherwise like one of grep; `docs` as there.
+        few lines from `line` on, otherwise like one of grep; `docs` as there. With
+        `meaning` they are those that say what the words say, in other words too, where that is
+        installed.
         """
-        return self._view.search(words, k, docs)
+        return self._view.search(words, k, docs, meaning=meaning)
 
     def table(
         self,

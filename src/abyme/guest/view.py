@@ -45,12 +45,15 @@ class ContextView:
             text_of = [self.context].__getitem__
         self._finder = Finder(names, text_of)
         self._tables = Tables(names, text_of, index.extras.media, blob_of, self._finder.chosen)
-        self._search = Search(names, text_of)
+        self._search = Search(names, text_of, index.chars, self._ask)
         self._sources = Sources(index.shape, self.context, names, index.chars, text_of)
 
     def ask_by(self, seek: "Seek") -> None:
         """Take the way to the host, who looks into its own copy; see `Calls.seek`."""
         self.seek = seek
+
+    def _ask(self, wanted: dict[str, Any]) -> dict[str, Any] | None:
+        return self.seek(wanted)
 
     def restore(self) -> None:
         """Make the view what it was."""
@@ -65,9 +68,9 @@ class ContextView:
         """How often a regular expression matches; see `Finder.count`."""
         return self._finder.count(pattern, docs, flags)
 
-    def search(self, words: Any, k: int = 5, docs: Any = None) -> Hits:
+    def search(self, words: Any, k: int = 5, docs: Any = None, *, meaning: bool = False) -> Hits:
         """Passages in which the words stand; see `Search.find`."""
-        return self._search.find(words, self._finder.chosen(docs), k)
+        return self._search.find(words, self._finder.chosen(docs), k, meaning=meaning)
 
     def table(self, name: Any = None, written: Written = UNKNOWN) -> Table:
         """Give a document as rows; see `Tables.table`."""
