@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from abyme.contexts.sizes import size_words
+from abyme.contexts.walk import Excluded
 
 if TYPE_CHECKING:
     from abyme.contexts.sealed import SealedContext
@@ -53,13 +54,21 @@ class Loaded:
     read: list[ReadFile]
     skipped: "list[Skipped]"
     notes: list[Note] = field(default_factory=list)
+    cached: bool = False
+    """Nothing had to be read: it was found as it had been sealed before."""
 
     def summary(self) -> str:
         """One line: what was read and what was not."""
         size = size_words(sum(file.size_bytes for file in self.read))
         files = "1 file" if len(self.read) == 1 else f"{len(self.read):,} files"
-        words = (f"read {files} ({size})", skipped_words(self.skipped), note_words(self.notes))
+        left_out = Excluded(*self.context.manifest.left_out).words()
+        read = f"read {files} ({size}{', from the cache' * self.cached})"
+        words = (read, left_out, skipped_words(self.skipped), note_words(self.notes), self._seal())
         return ", ".join(filter(None, words)) + install_words(self.skipped, self.notes)
+
+    def _seal(self) -> str:
+        """Say where it lies, if that is not in memory that nobody can change."""
+        return "" if self.context.is_sealed else "held in a file of your own, not in sealed memory"
 
 
 def skipped_words(skipped: "Sequence[Skipped]") -> str:

@@ -24,6 +24,7 @@ from typing import BinaryIO, Final, Self
 from abyme.contexts.decode import NotText
 from abyme.contexts.places import is_local, repository, without_secrets
 from abyme.contexts.remote import Elsewhere
+from abyme.contexts.sizes import size_words
 from abyme.contexts.walk import Found, Skipped
 from abyme.errors import ContextError
 
@@ -36,6 +37,7 @@ _PIECE_BYTES: Final = 1 << 20
 _SAID_BYTES: Final = 64 << 10
 _POINTER: Final = b"version https://git-lfs.github.com/spec/"
 _POINTER_BYTES: Final = 1024
+_MISSING: Final = "missing in the repository"
 _KINDS: Final = {b"120000": "link", b"160000": "submodule"}
 _PASSED_ON: Final = ("HOME", "PATH", "SSH_AUTH_SOCK")
 _PROXIES: Final = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
@@ -57,7 +59,7 @@ def revision_of(source: str, *, env: Mapping[str, str], closing: ExitStack) -> E
         git = _Git(folder, env, protocols="http:https:ssh")
         _fetch(git, place, revision)
         git, revision = _Git(folder, env, protocols="none"), "FETCH_HEAD"
-    commit = git.line("rev-parse", "--verify", "--end-of-options", revision + "^{commit}")
+    commit = _commit(git, revision)
     blobs = _Blobs(git)
     closing.callback(blobs.close)
     found: list[Found] = []
@@ -71,14 +73,25 @@ def revision_of(source: str, *, env: Mapping[str, str], closing: ExitStack) -> E
         name = os.fsdecode(path)
         if (reason := _KINDS.get(mode) or _leads_out(name)) is not None:
             skipped.append(Skipped(name, reason))
+        elif not size.isdigit():
+            skipped.append(Skipped(name, _MISSING))
         elif int(size) > MOST_BYTES:
-            skipped.append(Skipped(name, f"over {MOST_BYTES // 10**9} GB"))
+            skipped.append(Skipped(name, f"over {size_words(MOST_BYTES)}"))
         else:
             opened = partial(blobs.open, oid, int(size))
             found.append(Found(name, f"{commit[:12]}:{name}", int(size), opened))
     name = PurePosixPath(os.path.abspath(place) if is_local(place) else place).name  # noqa: PTH100
     name = name.removesuffix(".git") or "repository"
     return Elsewhere(name=name, found=found, skipped=skipped, revision=commit)
+
+
+def _commit(git: "_Git", revision: str) -> str:
+    try:
+        return git.line("rev-parse", "--verify", "--end-of-options", revision + "^{commit}")
+    except ContextError as error:
+        if "single revision" in str(error):
+            raise ContextError(f"there is no revision {revision!r}") from None
+        raise
 
 
 class _Git:
@@ -224,7 +237,7 @@ class _Blobs:
             held += piece
         head, _, held = held.partition(b"\n")
         if head.split()[1:] != [b"blob", str(size).encode()]:
-            raise OSError(0, "missing in the repository")
+            raise OSError(0, _MISSING)
         left = size + 1
         while True:
             _write(spool, held[: left - 1] if len(held) >= left else held)

@@ -232,10 +232,10 @@ class Walk:
         self.single = alone and source.single
         if source.revision is not None:
             self.revisions[without_secrets(path)] = source.revision
-        prefix = "" if alone or source.single else self._unique(source.name, source.name) + "/"
+        prefix = "" if alone or source.single else self._unique(source.name, None) + "/"
         for file in source.found:
             if not self._drops(prefix + file.name, folder=False):
-                name = self._unique(prefix + file.name, file.path)
+                name = self._unique(prefix + file.name, None)
                 self.found.append(file._replace(name=name))
         for name, reason in source.skipped:
             if not self._drops(prefix + name, folder=False):
@@ -259,10 +259,10 @@ class Walk:
         else:
             self.skipped.append(Skipped(name, _kind(status.st_mode)))
 
-    def _unique(self, name: str, path: str) -> str:
+    def _unique(self, name: str, path: str | None) -> str:
         """Make a name that can be shown and is not taken yet."""
         name = shown(name)
-        if name in self._taken:
+        if name in self._taken and path is not None:
             parent = os.path.basename(os.path.dirname(os.path.abspath(path)))
             name = shown(f"{parent}/{name}")
         base, number = name, 2

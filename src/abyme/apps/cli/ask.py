@@ -53,6 +53,7 @@ class Asked:
     profile: str | None
     runs_dir: Path | None
     choice: "Choice"
+    ingest_cache: bool
 
 
 @click.command("ask", short_help="Answer a question over files and folders.")
@@ -177,7 +178,8 @@ def _answer(
 
             make_sure_of_weights(rlm.spec, watching.shown, default=asked.model is None)
         rlm.warm_up()
-        read = loaded(asked.paths, watching.shown, asked.choice)
+        kept = asked.ingest_cache
+        read = loaded(asked.paths, watching.shown, asked.choice, ingest_cache=kept)
         with read as context, interrupts(rlm, watching):
             return rlm.ask(asked.question, context, schema)
 

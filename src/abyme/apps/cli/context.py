@@ -51,11 +51,13 @@ def command(paths: tuple[str, ...], **given: Any) -> int:
     """  # noqa: D301 - click reads the backspace
     from abyme.apps.cli.progress import progress  # noqa: PLC0415
     from abyme.apps.cli.watching import read_in  # noqa: PLC0415
+    from abyme.run import spec, storage  # noqa: PLC0415
 
+    cache = storage.ingest_cache(spec.cache_dir(), wanted=given["ingest_cache"])
     shown = progress(err(), quiet=given["quiet"])
     began_s = time.monotonic()
     try:
-        loaded = read_in(paths, shown, options.given_choice(given))
+        loaded = read_in(paths, shown, options.given_choice(given), cache)
     except ContextError as error:
         shown.close()
         err().say(f"abyme: {error}")
@@ -72,6 +74,10 @@ def command(paths: tuple[str, ...], **given: Any) -> int:
             terminal = out()
             for line in report(loaded, wall_s, everything=given["everything"]):
                 terminal.line(line)
+        if cache:
+            cache.wait()
+            for note in cache.notes:
+                err().say(note)
     return failures.ANSWERED
 
 
@@ -105,6 +111,7 @@ def as_object(loaded: "Loaded", wall_s: float) -> dict[str, Any]:
         "notes": [{"name": item.name, "note": item.note} for item in manifest.notes],
         "left_out": {"files": files, "folders": folders},
         "revisions": manifest.revisions,
+        "cached": loaded.cached,
         "wall_s": round(wall_s, 3),
     }
 
@@ -124,7 +131,7 @@ def report(loaded: "Loaded", wall_s: float, *, everything: bool) -> Iterator[Lin
     about = f"about {counts(context).tokens:,} tokens"
     yield [(what, "bold"), (f": {context.chars:,} characters, {about}", "")]
     yield _row("memory", f"{size(memory_bytes(loaded))}, once for all REPLs{_wide(documents)}")
-    yield _row("read in", duration(wall_s))
+    yield _row("read in", duration(wall_s) + ", from the cache" * loaded.cached)
     for source, commit in manifest.revisions.items():
         yield _row("revision", f"{source} is at {commit[:12]}")
     if manifest.shape == "documents" or everything:

@@ -193,6 +193,13 @@ def sources(command: Command) -> Command:
     """Give a command the options that choose among the files of its paths."""
     for option in (
         click.option(
+            "--no-ingest-cache",
+            "ingest_cache",
+            flag_value=False,
+            default=True,
+            help="Neither take what was read before from disk, nor keep it there.",
+        ),
+        click.option(
             "--as-is",
             is_flag=True,
             help="Read HTML, e-mail, notebooks and CSV as the text that they are.",

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from abyme.apps.cli.progress import Progress
+    from abyme.contexts.cache import IngestCache
     from abyme.contexts.choice import Choice
     from abyme.contexts.load import Loaded
     from abyme.contexts.load import Progress as Reading
@@ -117,22 +118,40 @@ def says_how_to_go_on(watching: Watched, runs_dir: "Path | None") -> Iterator[No
         raise
 
 
-def read_in(paths: Sequence[str], shown: "Progress", choice: "Choice") -> "Loaded":
+def read_in(
+    paths: Sequence[str], shown: "Progress", choice: "Choice", cache: "IngestCache | None"
+) -> "Loaded":
     """Read and seal what the user named. Whoever takes the context closes it."""
     from abyme.contexts.load import load_paths  # noqa: PLC0415
+    from abyme.run import spec, storage  # noqa: PLC0415
 
     def reading(so_far: "Reading") -> None:
         if so_far.total_bytes >= WORTH_A_BAR_BYTES:
             shown.bytes_done("reading", so_far.size_bytes, so_far.total_bytes)
 
-    stdin = sys.stdin.buffer if "-" in paths else None
-    return load_paths(paths, stdin=stdin, choice=choice, env=os.environ, on_progress=reading)
+    found = load_paths(
+        paths,
+        stdin=sys.stdin.buffer if "-" in paths else None,
+        choice=choice,
+        env=os.environ,
+        on_progress=reading,
+        room=storage.room(spec.cache_dir()),
+        cache=cache,
+    )
+    for note in cache.notes if cache else ():
+        shown.warn(note)
+    return found
 
 
 @contextmanager
-def loaded(paths: Sequence[str], shown: "Progress", choice: "Choice") -> Iterator[Any]:
+def loaded(
+    paths: Sequence[str], shown: "Progress", choice: "Choice", *, ingest_cache: bool = False
+) -> Iterator[Any]:
     """Read what the user named, say what was read, and close it in the end."""
-    found = read_in(paths, shown, choice)
+    from abyme.run import spec, storage  # noqa: PLC0415
+
+    cache = storage.ingest_cache(spec.cache_dir(), wanted=ingest_cache)
+    found = read_in(paths, shown, choice, cache)
     shown.note(found.summary())
     try:
         yield found.context
