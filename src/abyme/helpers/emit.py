@@ -24,7 +24,7 @@ class Emit(Protocol):
         media: str,
         pages: Sequence[int] = (),
         page_word: str = "page",
-        table: bytes | None = None,
+        table: bytes | memoryview | None = None,
         note: str | None = None,
     ) -> None:
         """Give a text. `pages`: code points at which pages begin, the first one 0; `table`: the

@@ -133,7 +133,7 @@ class Stream:
         media: str,
         pages: Sequence[int] = (),
         page_word: str = "page",
-        table: bytes | None = None,
+        table: bytes | memoryview | None = None,
         note: str | None = None,
     ) -> None:
         """Give a text."""

@@ -15,10 +15,11 @@ from typing import Any, BinaryIO, Final
 from abyme.guest.cells import FORMS, Dialect, Guess, dialect_of, is_header, named, rows_of
 from abyme.helpers.emit import Emit, Unreadable
 from abyme.helpers.readers import rows
-from abyme.helpers.readers.rows import MAX_ARROW_BYTES, ROW, ArrowRows, batches
+from abyme.helpers.readers.rows import MAX_ARROW_BYTES, ROW, ArrowRows, Data, batches
 
 MAX_BYTES: Final = 128 << 20
 """A larger file is read by the host, piece by piece, without a table beside it."""
+BLOCK_BYTES: Final = 4 << 20
 MAX_COLUMNS: Final = 10_000
 _MARKS: Final = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"))
 _NAMES: Final = {"\t": "text/tab-separated-values"}
@@ -38,9 +39,7 @@ def read(file: BinaryIO, emit: Emit) -> None:
     pa = rows.arrow()
     if pa is None:
         raise Unreadable("pyarrow is not installed")
-    data = file.read(MAX_BYTES + 1)
-    if len(data) > MAX_BYTES:
-        raise Unreadable(f"a table of more than {MAX_BYTES >> 20} MB")
+    data = rows.mapped(file, MAX_BYTES, "table")
     text = _decoded(data)
     dialect = dialect_of(text, sure=True)
     if dialect is None or not text.strip():
@@ -62,9 +61,9 @@ def read(file: BinaryIO, emit: Emit) -> None:
     )
 
 
-def _decoded(data: bytes) -> str:
+def _decoded(data: Data) -> str:
     """Decode as the host does, where nothing has to be guessed."""
-    mark, encoding = next((one for one in _MARKS if data.startswith(one[0])), (b"", "utf-8"))
+    mark, encoding = next((one for one in _MARKS if data[:4].startswith(one[0])), (b"", "utf-8"))
     try:
         text = str(memoryview(data)[len(mark) :], encoding)
     except UnicodeError as error:
@@ -74,7 +73,9 @@ def _decoded(data: bytes) -> str:
     return text
 
 
-def _table(pa: Any, data: bytes, text: str, dialect: Dialect) -> tuple[bytes | None, Sequence[int]]:
+def _table(
+    pa: Any, data: Data, text: str, dialect: Dialect
+) -> tuple[memoryview | None, Sequence[int]]:
     """Make the rows beside the text, and where they begin if lines do not tell that."""
     found = iter(rows_of(text, dialect))
     begin, _, first = next(found)
@@ -101,57 +102,77 @@ def _table(pa: Any, data: bytes, text: str, dialect: Dialect) -> tuple[bytes | N
     return arrow.file(), starts if broken and len(starts) <= rows.MAX_PAGES else ()
 
 
-def _is_simple(data: bytes, text: str, dialect: Dialect) -> bool:
+def _is_simple(data: Data, text: str, dialect: Dialect) -> bool:
     """Tell whether a row is a line, and Arrow sees the same cells as the csv module."""
     lines = "\n" in text and text.count("\r") == text.count("\r\n")
-    return lines and '"' not in text and not dialect.blanks and not data.startswith(b"\xff\xfe")
+    return lines and '"' not in text and not dialect.blanks and data[:2] != _MARKS[1][0]
 
 
-def _quick(pa: Any, data: bytes, columns: list[str], dialect: Dialect) -> bytes | None:
-    """Read a table without quotes by Arrow's own reader; None if its rows are not even."""
-    kinds: dict[str, str] = {}
+def _quick(pa: Any, data: Data, columns: list[str], dialect: Dialect) -> memoryview | None:
+    """Read a table without quotes by Arrow's own reader; None if its rows are not even.
+
+    Twice, for the types and for the values: strings of the whole would be too much memory.
+    """
+    guesses: list[_Kind] = [_Kind() for _ in columns]
     try:
-        table = pa.csv.read_csv(
-            pa.BufferReader(data),
-            read_options=pa.csv.ReadOptions(
-                use_threads=False, column_names=columns, skip_rows=1, block_size=4 << 20
-            ),
-            parse_options=pa.csv.ParseOptions(delimiter=dialect.delimiter, quote_char=False),
-            convert_options=pa.csv.ConvertOptions(
-                column_types=dict.fromkeys(columns, pa.string()), strings_can_be_null=False
-            ),
-        )
+        for strings in _blocks(pa, data, columns, dialect):
+            for guess, column in zip(guesses, strings.columns, strict=True):
+                guess.look(pa, column)
+        kinds = [guess.kind for guess in guesses]
+        schema = rows.schema_of(pa, columns, kinds)
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_file(sink, schema) as writer:
+            for strings in _blocks(pa, data, columns, dialect):
+                pairs = zip(strings.columns, kinds, strict=True)
+                writer.write_table(pa.table([rows.cast(pa, *one) for one in pairs], schema=schema))
+                if sink.tell() > MAX_ARROW_BYTES:
+                    return None
     except pa.ArrowInvalid:
         return None
-    for name in columns:
-        kinds[name] = _kind(pa, table.column(name))
-    schema = pa.schema([(name, rows.type_of(pa, kinds[name])) for name in columns])
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, schema) as writer:
-        for batch in table.to_batches():
-            typed = [
-                rows.cast(pa, one, kinds[name])
-                for name, one in zip(columns, batch.columns, strict=True)
-            ]
-            writer.write_batch(pa.record_batch(typed, schema=schema))
-            if sink.tell() > MAX_ARROW_BYTES:
-                return None
-    return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]
+    return memoryview(sink.getvalue())
 
 
-def _kind(pa: Any, column: Any) -> str:
-    """Find the type of a column as `Guess` would; its beginning saves most of the work."""
-    guess = Guess()
-    guess.look(column.slice(0, 1000).to_pylist())
-    if guess.kind in {"str", "date", "datetime"}:
-        for chunk in column.chunks if guess.can else ():
-            guess.look(chunk.to_pylist())
-        return guess.kind
-    for kind in ("int", "float", "bool"):
-        pattern = f"^(?:|{FORMS[kind]})$"
-        if (
-            kind in guess.can
-            and pa.compute.all(pa.compute.match_substring_regex(column, pattern)).as_py()
-        ):
-            return kind
-    return "str"
+def _blocks(pa: Any, data: Data, columns: list[str], dialect: Dialect) -> Iterator[Any]:
+    """Yield tables of strings, of so many lines as fit into a block; the first line is left out."""
+    at, size = data.find(b"\n") + 1, len(data)
+    view = memoryview(data)
+    while at < size:
+        end = data.rfind(b"\n", at, at + BLOCK_BYTES) + 1 if at + BLOCK_BYTES < size else size
+        end = end or data.find(b"\n", at) + 1 or size
+        if data[at:end].strip(b"\r\n"):
+            yield pa.csv.read_csv(
+                pa.BufferReader(pa.py_buffer(view[at:end])),
+                read_options=pa.csv.ReadOptions(
+                    use_threads=False, column_names=columns, block_size=2 * BLOCK_BYTES
+                ),
+                parse_options=pa.csv.ParseOptions(delimiter=dialect.delimiter, quote_char=False),
+                convert_options=pa.csv.ConvertOptions(
+                    column_types=dict.fromkeys(columns, pa.string()), strings_can_be_null=False
+                ),
+            )
+        at = end
+
+
+class _Kind:
+    """The type of a column, as `Guess` finds it; Arrow's own matching saves most of the work."""
+
+    def __init__(self) -> None:
+        self._guess = Guess()
+
+    def look(self, pa: Any, column: Any) -> None:
+        """Take more cells into account."""
+        guess = self._guess
+        guess.look(column.slice(0, 100).to_pylist())
+        for kind in list(guess.can):
+            matches = pa.compute.match_substring_regex(column, f"^(?:|{FORMS[kind]})$")
+            if not pa.compute.all(matches).as_py():
+                guess.can.remove(kind)
+            elif kind == "int":
+                break
+        if guess.can and guess.can[0] in {"date", "datetime"}:
+            guess.look(pa.compute.unique(column).to_pylist())
+
+    @property
+    def kind(self) -> str:
+        """The narrowest."""
+        return self._guess.kind

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Final
 from abyme.guest.cells import named
 from abyme.helpers.emit import Emit, Unreadable
 from abyme.helpers.readers import rows
-from abyme.helpers.readers.rows import HEADED, MAX_ARROW_BYTES, ROW, TextRows, beyond, plain
+from abyme.helpers.readers.rows import HEADED, MAX_ARROW_BYTES, ROW, TextRows, beyond
 
 BATCH_ROWS: Final = 8192
 MAX_COLUMNS: Final = 10_000
@@ -52,7 +52,7 @@ def read(file: BinaryIO, emit: Emit) -> None:
     with pa.ipc.new_file(sink, schema) as writer:
         try:
             for batch in source.iter_batches(BATCH_ROWS, use_threads=False):
-                if not text.add(_rows(pa, batch)):
+                if text.add(_rows(pa, batch)) is None:
                     notes.append(beyond(text.rows, total))
                     break
                 if keeps:
@@ -62,7 +62,7 @@ def read(file: BinaryIO, emit: Emit) -> None:
             if not text.rows:
                 raise Unreadable(_reason(error)) from error
             notes.append(f"broken after row {text.rows:,} of {total:,}")
-    table = sink.getvalue().to_pybytes() if keeps else None
+    table = memoryview(sink.getvalue()) if keeps else None
     pages = text.pages
     emit.document(
         "",
@@ -88,12 +88,12 @@ def _cells(pa: Any, column: Any) -> list[str]:
     if pa.types.is_boolean(kind):
         return ["" if one is None else "true" if one else "false" for one in column.to_pylist()]
     if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-        return ["" if one is None else plain(_written(one)) for one in column.to_pylist()]
+        return ["" if one is None else _written(one) for one in column.to_pylist()]
     try:
         texts = column.cast(pa.string()).to_pylist()
     except pa.ArrowException:
         texts = [one if one is None else str(one) for one in column.to_pylist()]
-    return ["" if one is None else plain(one) for one in texts]
+    return ["" if one is None else one for one in texts]
 
 
 def _written(value: Any) -> str:

@@ -11,24 +11,26 @@ Does not read any format.
 import csv
 import importlib
 import io
+import mmap
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from types import ModuleType
-from typing import Any, Final
+from typing import Any, BinaryIO, Final, TypeAlias
 
 from abyme.guest.cells import TRUE, Guess, named
-from abyme.helpers.emit import Emit
+from abyme.helpers.emit import Emit, Unreadable
 
-MAX_TEXT_BYTES: Final = 160 << 20
+MAX_TEXT_BYTES: Final = 128 << 20
 """Memory of the text of a table. With all else that is made of it some 700 MB."""
-MAX_ARROW_BYTES: Final = 256 << 20
+MAX_ARROW_BYTES: Final = 192 << 20
 MAX_PAGES: Final = 100_000
 """Rows whose places are told one by one."""
 BATCH_ROWS: Final = 10_000
 HEADED: Final = "text/csv; header=present"
 NO_HEADER: Final = "text/csv; header=absent"
 ROW: Final = "row"
+Data: TypeAlias = bytes | bytearray | mmap.mmap
 _LOST: Final = "\ufffd"
 
 
@@ -55,6 +57,22 @@ def arrow() -> ModuleType | None:
     return sys.modules.get("pyarrow")
 
 
+def mapped(file: BinaryIO, max_bytes: int, what: str) -> Data:
+    """Look at a file without copying it; of what is no file on a disk, take a copy.
+
+    Raises:
+        Unreadable: it is larger.
+    """
+    size = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    if size > max_bytes:
+        raise Unreadable(f"a {what} of more than {max_bytes >> 20} MB")
+    try:
+        return mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY) if size else b""
+    except OSError:
+        return bytearray(file.read())
+
+
 def batches(rows: Iterable[Sequence[str]]) -> Iterator[list[Sequence[str]]]:
     """Group rows."""
     rows = iter(rows)
@@ -69,8 +87,6 @@ class TextRows:
         """`columns`: names for a first line; None: there is none."""
         self.rows = 0
         self.full = False
-        self.replaced = False
-        """A NUL character stood in a cell."""
         self.starts: list[int] = [0]
         """Of rows, where one of them goes over several lines; the header is one."""
         self._broken = False
@@ -80,29 +96,28 @@ class TextRows:
         if columns is not None:
             self._write([columns])
 
-    def add(self, rows: Sequence[Sequence[str]]) -> bool:
-        """Append rows of plain cells; False, and none of them, if there is no room."""
-        self.full = self.full or not self._write(rows)
-        self.rows += 0 if self.full else len(rows)
-        return not self.full
+    def add(self, rows: Sequence[Sequence[str]]) -> Sequence[Sequence[str]] | None:
+        """Append rows; as they were written, or None if there is no room for them."""
+        written = self._write(rows)
+        if written is None:
+            self.full = True
+            return None
+        self.rows += len(rows)
+        return written
 
-    def _write(self, rows: Sequence[Sequence[str]]) -> bool:
-        out = io.StringIO()
-        csv.writer(out, lineterminator="\n").writerows(rows)
-        piece = out.getvalue()
+    def _write(self, rows: Sequence[Sequence[str]]) -> Sequence[Sequence[str]] | None:
+        piece = _piece(rows)
         if "\r" in piece or "\0" in piece:
-            self.replaced |= "\0" in piece
-            out = io.StringIO()
-            csv.writer(out, lineterminator="\n").writerows([plain(c) for c in row] for row in rows)
-            piece = out.getvalue()
+            rows = [[plain(cell) for cell in row] for row in rows]
+            piece = _piece(rows)
         width = max(self._width, sys.getsizeof(piece[:1] + piece) // (len(piece) + 64) or 1)
         if (self._chars + len(piece)) * width > MAX_TEXT_BYTES:
-            return False
+            return None
         self._mark(piece, len(rows))
         self._width = width
         self._chars += len(piece)
         self._pieces.append(piece)
-        return True
+        return rows
 
     def _mark(self, piece: str, rows: int) -> None:
         """Note where rows begin, as long as that is of use and not too much."""
@@ -154,14 +169,13 @@ class ArrowRows:
         if self._bytes > MAX_ARROW_BYTES:
             self._strings = None
 
-    def file(self) -> bytes | None:
+    def file(self) -> memoryview | None:
         """Make the IPC file; None if it would be too large."""
         if not self._strings:
             return None
         kinds = [guess.kind for guess in self._guesses]
         sink = self._pa.BufferOutputStream()
-        types = [type_of(self._pa, kind) for kind in kinds]
-        schema = self._pa.schema(list(zip(self._columns, types, strict=True)))
+        schema = schema_of(self._pa, self._columns, kinds)
         chunks, self._strings = self._strings[::-1], None
         with self._pa.ipc.new_file(sink, schema) as writer:
             while chunks:
@@ -171,7 +185,7 @@ class ArrowRows:
                 writer.write_batch(self._pa.record_batch(typed, schema=schema))
                 if sink.tell() > MAX_ARROW_BYTES:
                     return None
-        return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]
+        return memoryview(sink.getvalue())
 
 
 def cast(pa: Any, strings: Any, kind: str) -> Any:
@@ -202,6 +216,11 @@ def type_of(pa: Any, kind: str) -> Any:
     return types.get(kind, pa.string)()
 
 
+def schema_of(pa: Any, columns: Sequence[str], kinds: Sequence[str]) -> Any:
+    """Make Arrow's schema of columns and their types."""
+    return pa.schema([(name, type_of(pa, kind)) for name, kind in zip(columns, kinds, strict=True)])
+
+
 class Collector:
     """A table that is being read: both forms of it."""
 
@@ -225,11 +244,10 @@ class Collector:
 
     def add(self, rows: Sequence[Sequence[str]]) -> bool:
         """Append rows; False if there is no room for them."""
-        rows = [[plain(cell) for cell in row] for row in rows]
-        added = self._text.add(rows)
-        if added and self._arrow is not None:
-            self._arrow.add(rows)
-        return added
+        written = self._text.add(rows)
+        if written is not None and self._arrow is not None:
+            self._arrow.add(written)
+        return written is not None
 
     def give(self, emit: Emit, name: str, notes: Sequence[str] = ()) -> None:
         """Hand the table over."""
@@ -244,6 +262,12 @@ class Collector:
             table=table,
             note="; ".join(notes) or None,
         )
+
+
+def _piece(rows: Sequence[Sequence[str]]) -> str:
+    out = io.StringIO(newline="")
+    csv.writer(out, lineterminator="\n").writerows(rows)
+    return out.getvalue()
 
 
 def plain(cell: str) -> str:

@@ -9,7 +9,6 @@ hexadecimal digits, long ones as their number.
 Does not read what is only in a write-ahead log beside the file.
 """
 
-import mmap
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -68,20 +67,16 @@ def read(file: BinaryIO, emit: Emit) -> None:
 
 def _take(database: sqlite3.Connection, file: BinaryIO, notes: list[str]) -> None:
     """Put the file's pages into an open connection, with one copy of them."""
-    head = file.read(100)
-    if head[:16] != _HEAD:
+    pages = rows.mapped(file, MAX_BYTES, "database")
+    if pages[:16] != _HEAD or isinstance(pages, bytes):
         raise Unreadable("no SQLite database, or encrypted")
-    size = file.seek(0, 2)
-    if size > MAX_BYTES:
-        raise Unreadable(f"a database of more than {MAX_BYTES >> 20} MB")
-    with mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY) as pages:
-        if pages[_READ_BY] != _LEGACY:
-            pages[_WRITTEN_BY] = pages[_READ_BY] = _LEGACY
-            notes.append("what is only in its write-ahead log is not read")
-        try:
-            database.deserialize(pages)
-        except (AttributeError, sqlite3.Error, OverflowError) as error:
-            raise Unreadable(f"broken ({error})") from error
+    if pages[_READ_BY] != _LEGACY:
+        pages[_WRITTEN_BY] = pages[_READ_BY] = _LEGACY
+        notes.append("what is only in its write-ahead log is not read")
+    try:
+        database.deserialize(pages)
+    except (AttributeError, sqlite3.Error, OverflowError) as error:
+        raise Unreadable(f"broken ({error})") from error
 
 
 def _confine(database: sqlite3.Connection) -> None:
@@ -136,7 +131,9 @@ def _table(database: sqlite3.Connection, emit: Emit, name: str) -> None:
 
 
 def _fill(table: Collector, cursor: sqlite3.Cursor) -> list[str]:
-    found: Iterator[list[str]] = ([written(cell) for cell in row] for row in cursor)
+    found: Iterator[list[str]] = (
+        [cell if type(cell) is str else written(cell) for cell in row] for row in cursor
+    )
     batch: list[list[str]] = []
     broken: sqlite3.Error | None = None
     while True:
