@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from abyme.apps.cli import main
 from abyme.contexts import cache as module
@@ -85,7 +86,11 @@ def test_the_same_files_are_mapped_and_not_read_again(source: Path, folder: Path
     assert (first.cached, second.cached, notes) == (False, True, [])
     assert (first.context.is_sealed, second.context.is_sealed) == (True, False)
     assert contents(second.context) == contents(first.context)
-    assert second.context.manifest == first.context.manifest
+    assert second.context.manifest == structs.replace(first.context.manifest, in_file=True)
+    assert second.summary() == (
+        f"{first.summary().replace(')', ', from the cache)', 1)}, "
+        "held in a file of your own, not in sealed memory"
+    )
     assert (second.read, second.skipped) == (first.read, first.skipped)
     assert second.context.sources == [str(source)]
     part = second.context.part([Span(document=2, start=1, end=4)], "text")
@@ -300,7 +305,7 @@ def test_what_a_killed_process_left_is_swept_and_what_a_living_one_writes_is_not
     child = subprocess.Popen(
         [sys.executable, "-c", KILLED, str(folder)],
         stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": source},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([source, *sys.path])},
     )
     with child:
         assert child.stdout is not None

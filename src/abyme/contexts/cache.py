@@ -21,7 +21,6 @@ from abyme.contexts import cached
 from abyme.contexts.choice import Choice
 from abyme.contexts.manifest import Manifest
 from abyme.contexts.sealed import SealedContext
-from abyme.contexts.sizes import size_words
 from abyme.errors import ContextError
 from abyme.files import UnfitFile
 
@@ -199,14 +198,6 @@ def default_bytes(folder: Path) -> int:
         own = sum(entry.size_bytes for entry in cached.entries(folder))
         return min(MOST_BYTES, int((disk.f_bavail * disk.f_frsize + own) * MOST_SHARE))
     return MOST_BYTES
-
-
-def mapped_note(size_bytes: int) -> str:
-    """Say how well a context is sealed that lies in a file."""
-    return (
-        f"the context ({size_words(size_bytes)}) lies in a file of your cache folder, not in "
-        "sealed memory: a process of yours could change it, which is noticed when it is read"
-    )
 
 
 def _facts(status: os.stat_result) -> tuple[int, ...]:

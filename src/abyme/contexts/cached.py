@@ -133,7 +133,7 @@ def opened(folder: Path, key: str) -> SealedContext:
     except BaseException:
         memory.release()
         raise
-    context.manifest = manifest
+    context.manifest = msgspec.structs.replace(manifest, in_file=True)
     with suppress(OSError):
         os.utime(place)
     return context

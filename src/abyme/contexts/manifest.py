@@ -51,6 +51,8 @@ class Manifest(Struct, frozen=True, kw_only=True):
     documents: list[DocumentFacts]
     skipped: list[SkippedFacts] = []
     notes: list[NoteFacts] = []
+    in_file: bool = False
+    """The arena is a file, and not sealed memory: the user's own processes could change it."""
     choice: Choice = EVERYTHING
     """What the user wanted of the sources."""
     left_out: tuple[int, int] = (0, 0)

@@ -283,7 +283,7 @@ def finish(
     ]
     entries = [sealed.entry for sealed in placed]
     context = _indexed(shape, entries, names, memory, extras=_extras(sources))
-    context.manifest = Manifest(shape=shape, documents=facts)
+    context.manifest = Manifest(shape=shape, documents=facts, in_file=not memory.is_sealed)
     return context
 
 

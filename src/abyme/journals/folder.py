@@ -100,6 +100,7 @@ class _Skipping(Struct):
     """Of manifest.json, what a reader of a run is told."""
 
     skipped: list[_Skipped] = []
+    in_file: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +180,16 @@ class RunFolder:
             return []
         listed = self._read("manifest.json", _Skipping, MOST_LISTED_BYTES).skipped
         return [(item.name, item.reason) for item in listed]
+
+    def lay_in_file(self) -> bool:
+        """Read from manifest.json whether the context lay in a file, and not in sealed memory.
+
+        Raises:
+            JournalError: if it is damaged.
+        """
+        if not os.path.lexists(self.path / "manifest.json"):
+            return False
+        return self._read("manifest.json", _Skipping, MOST_LISTED_BYTES).in_file
 
     def recording(self) -> reader.Recording:
         """Read the journal.

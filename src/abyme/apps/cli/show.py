@@ -125,6 +125,9 @@ def _skipped(folder: "RunFolder") -> Iterator["Line"]:
 
     for name, reason in folder.skipped():
         yield [("skipped   ", "dim"), (safe_line(f"{name} ({reason})"), "")]
+    if folder.lay_in_file():
+        words = "the context lay in a file of the cache folder, not in sealed memory"
+        yield [("seal      ", "dim"), (words, "")]
 
 
 def _cells(node: "NodeView", view: "RunView", *, full: bool) -> Iterator["Line"]:
