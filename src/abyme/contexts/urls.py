@@ -9,6 +9,7 @@ proxy that finds hosts: there only addresses that are written out are looked at.
 """
 
 import asyncio
+import base64
 import ipaddress
 import os
 import socket
@@ -180,7 +181,7 @@ class _Fetch:
             self._check(url)
             async with session.get(
                 url.with_user(None),
-                auth=_auth(first) if url.origin() == first.origin() else None,
+                headers=_auth(first) if url.origin() == first.origin() else {},
                 allow_redirects=False,
                 proxy=proxy_of(str(url), self._env),
             ) as reply:
@@ -264,12 +265,12 @@ def _name(url: "yarl.URL", media: str) -> str:
     return name if not suffixes or name.lower().endswith(suffixes) else name + suffixes[0]
 
 
-def _auth(url: "yarl.URL") -> "aiohttp.BasicAuth | None":
-    import aiohttp  # noqa: PLC0415
-
+def _auth(url: "yarl.URL") -> dict[str, str]:
+    """Make the header for the user and password in a URL."""
     if url.user is None:
-        return None
-    return aiohttp.BasicAuth(url.user, url.password or "", "utf-8")
+        return {}
+    pair = f"{url.user}:{url.password or ''}".encode()
+    return {"Authorization": "Basic " + base64.b64encode(pair).decode("ascii")}
 
 
 def _private(host: str) -> _Refused:
