@@ -25,6 +25,8 @@ class Kind:
     """Extra of this package that brings them."""
     is_text: bool = False
     """Plain text as well: what the reader cannot do, or with `as_is`, it is read as that."""
+    keeps_text: bool = False
+    """The reader gives the same text, and something beside it: its lack is not worth a word."""
 
 
 _OFFICE: Final = "application/vnd.openxmlformats-officedocument."
@@ -40,7 +42,7 @@ EPUB: Final = Kind("epub", "application/epub+zip", ("selectolax",), "documents")
 MAIL: Final = Kind("mail", "message/rfc822", is_text=True)
 MBOX: Final = Kind("mbox", "application/mbox", is_text=True)
 NOTEBOOK: Final = Kind("notebook", "application/x-ipynb+json", is_text=True)
-CSV: Final = Kind("csv", "text/csv", ("pyarrow",), "tables", is_text=True)
+CSV: Final = Kind("csv", "text/csv", ("pyarrow",), "tables", is_text=True, keeps_text=True)
 PARQUET: Final = Kind("parquet", "application/vnd.apache.parquet", ("pyarrow",), "tables")
 SQLITE: Final = Kind("sqlite", "application/vnd.sqlite3")
 ZIP: Final = Kind("zip", "application/zip")

@@ -81,12 +81,13 @@ class Desk:
     """What is known of libraries so far: which extra brings the one that is not there."""
 
     def instead(self, kind: Kind) -> str | None:
-        """Say why a file is not given to its reader; empty if that is the user's wish."""
+        """Say why a file is not given to its reader; empty if that is not worth telling."""
         if kind.is_text and self.choice.as_is:
             return ""
         if kind not in self.missing:
             found = [importlib.util.find_spec(module) for module in kind.needs]
-            self.missing[kind] = None if all(found) else f"{NEEDS}{kind.extra}]"
+            needs = "" if kind.keeps_text else f"{NEEDS}{kind.extra}]"
+            self.missing[kind] = None if all(found) else needs
         return self.missing[kind]
 
     def plain(self, job: Job, file: BinaryIO, note: str) -> None:
