@@ -341,7 +341,8 @@ def test_help_shows_real_signatures(repl):
 def test_help_says_of_grep_how_lines_count_and_that_hits_are_capped(repl):
     told = " ".join(repl.out("help(grep)").split())
 
-    assert told.startswith("grep(pattern, docs=None, limit=1000, flags=0) Find lines by a regular")
+    head = "grep(pattern, docs=None, limit=1000, flags=0, around=0) Find lines by a regular"
+    assert told.startswith(head)
     assert "`line` counts from 1" in told
     assert "Only the first `limit` hits are returned (None: all), and a note says so" in told
 
@@ -374,7 +375,7 @@ def test_help_explains_names_as_well_as_functions_and_never_the_value(repl, aske
 
 def test_a_function_alone_is_shown_by_its_signature_and_without_an_address(repl):
     assert repl.out("grep") == (
-        "grep(pattern, docs=None, limit=1000, flags=0): help(grep) tells more\n"
+        "grep(pattern, docs=None, limit=1000, flags=0, around=0): help(grep) tells more\n"
     )
     assert repl.out("print(budget, [submit])") == (
         "budget(): help(budget) tells more [submit(value, evidence=()): help(submit) tells more]\n"

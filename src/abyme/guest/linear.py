@@ -48,8 +48,10 @@ class Linear:
     """Else lines that it finds are to be looked at by `re`."""
     crosses: bool
     """A match may hold a line's end, so that a text has to be looked at as a whole."""
-    tame: bool
-    """One repeat without a bound at most: `re` needs no more than the square of a line."""
+    loops: int
+    """Repeats without a bound."""
+    nests: bool
+    """One of them is in another: `re` may need time that doubles with each character."""
     opens_ends: bool
     r"""It has a ``$``, which stands before ``\r\n`` too."""
 
@@ -73,8 +75,13 @@ class Linear:
             raise NotLinear("it prefers to match nothing")
         if len(pattern) > MAX_CHARS:
             raise NotLinear("it is too long")
-        tame = writer.loops <= 1
-        return Linear(pattern, writer.exact, writer.crosses, tame, writer.opens_ends)
+        loops, nests = writer.loops, writer.nests
+        return Linear(pattern, writer.exact, writer.crosses, loops, nests, writer.opens_ends)
+
+    @property
+    def tame(self) -> bool:
+        """`re` needs no more than the square of a line."""
+        return self.loops <= 1 and not self.nests
 
 
 class _Writer:
@@ -89,6 +96,7 @@ class _Writer:
         self.never_empty = False
         r"""It has ``\B``, which before Python 3.14 is nowhere in an empty text."""
         self.loops = 0
+        self.nests = False
 
     def sequence(self, tree: Iterable[tuple[Any, Any]], flags: int) -> str:
         return "".join(self._item(op, value, flags) for op, value in tree)
@@ -162,8 +170,7 @@ class _Writer:
         self.loops += endless
         before = self.loops
         body = self.sequence(inner, flags)
-        if endless:
-            self.loops += 2 * (self.loops - before)  # a repeat of a repeat is not tame
+        self.nests |= most > 1 and self.loops > before
         self.exact &= op is not _constants.POSSESSIVE_REPEAT
         lazy = "?" if op is _constants.MIN_REPEAT else ""
         return f"(?:{body}){{{least},{'' if endless else most}}}{lazy}"

@@ -2,7 +2,9 @@
 
 Line-oriented, because models write patterns for grep: `^` and `$` stand at every
 line, a line is one hit, the hit has its own line number. The expression runs
-over the whole text and lines are only looked up for hits.
+over the whole text and lines are only looked up for hits. Where there is much text, or
+`re` could take for ever, the host is asked, who has RE2 on all cores (`guest.asked`); where it
+does not answer, `re` looks here. What is found is the same.
 
 Invariant: `text[start:end] == quote` for every hit, in code points of its document.
 Does not cap time (the cell's limits do); a limit on hits is never silent.
@@ -12,6 +14,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, Self, TypeAlias
 
+from abyme.guest.asked import Asked, Line
 from abyme.guest.patterns import Pattern, beyond, choose
 
 TextOf: TypeAlias = Callable[[int], str]
@@ -32,6 +35,8 @@ class Hit(tuple[str | int, int, str]):  # noqa: SLOT001  (a tuple cannot have sl
 
     span: tuple[int, int, int]
     quote: str
+    page: int | None = None
+    """From 1, where its document has pages."""
 
     def __new__(
         cls,
@@ -63,7 +68,7 @@ class Hit(tuple[str | int, int, str]):  # noqa: SLOT001  (a tuple cannot have sl
         return self[2]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Hit, (*self, self.span, self.quote)
+        return Hit, (*self, self.span, self.quote), {"page": self.page}
 
 
 class Hits(list[Hit]):
@@ -90,20 +95,30 @@ class Hits(list[Hit]):
 class Finder:
     """`grep` and `count` over the texts of one context."""
 
-    def __init__(self, names: Sequence[str | int], text_of: TextOf) -> None:
+    def __init__(
+        self, names: Sequence[str | int], text_of: TextOf, asked: Asked | None = None
+    ) -> None:
+        """`asked` is the way to the host, who may not answer."""
         self._names = names
         self._text_of = text_of
+        self._asked = asked or Asked((), text_of)
         self._numbers: dict[str | int, int] = {}
         self._notes: list[str] = []
         self._crossed = ""
         """A pattern whose match went over a line's end, in the last call."""
 
     def grep(
-        self, pattern: Any, docs: Any = None, limit: int | None = 1000, flags: int = 0
+        self,
+        pattern: Any,
+        docs: Any = None,
+        limit: int | None = 1000,
+        flags: int = 0,
+        around: int = 0,
     ) -> Hits:
         """Lines that a regular expression matches, as hits ``(name, line, text)``.
 
-        `docs` narrows it to a name, names, a folder, or a glob such as ``"*.py"``.
+        `docs` narrows it to a name, names, a folder, or a glob such as ``"*.py"``; with
+        `around` a hit is the line with so many before and behind it.
 
         Raises:
             ValueError: not a regular expression.
@@ -112,16 +127,15 @@ class Finder:
         compiled = Pattern(pattern, flags)
         hits = Hits()
         self._crossed = ""
-        for number in self.chosen(docs):
-            for place in self._lines(number, compiled):
-                if limit is not None and len(hits) >= limit:
-                    hits.complete = False
-                    self._notes.append(
-                        f"grep({compiled.shown}) returned its first {limit:,} hits and there are "
-                        "more: narrow pattern or docs=, or use count(pattern), or limit=None"
-                    )
-                    return hits
-                hits.append(place)
+        for hit in self._found(compiled, self.chosen(docs), limit, around):
+            if limit is not None and len(hits) >= limit:
+                hits.complete = False
+                self._notes.append(
+                    f"grep({compiled.shown}) returned its first {limit:,} hits and there are "
+                    "more: narrow pattern or docs=, or use count(pattern), or limit=None"
+                )
+                return hits
+            hits.append(hit)
         if self._crossed and not hits:
             self._notes.append(
                 f"grep({self._crossed}) looks at one line at a time, and the pattern needs "
@@ -145,7 +159,42 @@ class Finder:
         return found
 
     def _count(self, pattern: Pattern, docs: Any) -> int:
-        return sum(pattern.count(self._text_of(number)) for number in self.chosen(docs))
+        numbers = self.chosen(docs)
+        total = self._asked.count(pattern, numbers)
+        if total is not None:
+            return total
+        return sum(pattern.count(self._text_of(number)) for number in numbers)
+
+    def _found(
+        self, pattern: Pattern, numbers: Sequence[int], limit: int | None, around: int
+    ) -> Iterator[Hit]:
+        """Find hits, one more than `limit` at least where there are more."""
+        most = None if limit is None else limit + 1
+        asked = self._asked.lines(pattern, numbers, most)
+        last: Line | None = None
+        if asked is not None:
+            for last in asked.lines:
+                yield self._hit(last, around)
+            if asked.crossed:
+                self._crossed = pattern.shown
+            if asked.complete:
+                return
+        for number in numbers:  # by `re`; from the last line on where an answer had no more room
+            if last is None or number >= last.number:
+                after = last if last is not None and number == last.number else None
+                for line in self._lines(number, pattern, after):
+                    yield self._hit(line, around)
+
+    def _hit(self, found: Line, around: int) -> Hit:
+        text = self._text_of(found.number)
+        begin, stop = found.begin, found.stop
+        for _ in range(around):
+            begin = text.rfind("\n", 0, max(0, begin - 1)) + 1
+            stop = text.find("\n", stop + 1)
+            stop = len(text) if stop < 0 else stop
+        name = self._names[found.number]
+        room = SHOWN_CHARS * (1 + 2 * around)
+        return _place(name, found, text, (begin, stop), room)
 
     def _tell_of_nothing(self, pattern: Any, docs: Any, flags: int) -> None:
         """Say that nothing matched, and whether case is why; of the first few patterns only."""
@@ -186,15 +235,16 @@ class Finder:
             self._numbers = {name: number for number, name in enumerate(self._names)}
         return choose(docs, self._numbers)
 
-    def _lines(self, number: int, pattern: Pattern) -> Iterator[Hit]:
+    def _lines(self, number: int, pattern: Pattern, after: Line | None = None) -> Iterator[Line]:
+        """Find lines of a text by `re`."""
         text = self._text_of(number)
         if not pattern.fits(text):
             return
-        name = self._names[number]
-        line, counted, at = 1, 0, 0
-        size = len(text)
+        line, counted, at, size = 1, 0, 0, len(text)
+        if after is not None:
+            line, counted, at = after.line, after.begin, max(after.stop + 1, after.end)
         crlf = "\r\n" in text
-        while (span := pattern.search(text, at, crlf=crlf)) is not None:
+        while at <= size and (span := pattern.search(text, at, crlf=crlf)) is not None:
             start, end = span
             hit = _first_inked(text, start, end)
             if beyond(text, hit):
@@ -208,10 +258,8 @@ class Finder:
                 continue
             line += text.count("\n", counted, begin)
             counted = begin
-            yield _place(name, line, text, (number, begin, stop), (hit, end))
+            yield Line(number, begin, stop, hit, end, line)
             at = max(stop + 1, end)
-            if at > size:
-                return
 
     def _rebuilt(self, name: Any, line: Any, shown: Any) -> dict[str, int | str] | str:
         """Find a place again that was taken apart, by ``list(hit)`` or through JSON."""
@@ -244,18 +292,17 @@ def _first_inked(text: str, start: int, end: int) -> int:
     return start
 
 
-def _place(
-    name: str | int, line: int, text: str, bounds: tuple[int, int, int], match: tuple[int, int]
-) -> Hit:
-    number, begin, stop = bounds
+def _place(name: str | int, found: Line, text: str, bounds: tuple[int, int], room: int) -> Hit:
+    """Make a hit of a line, or of several; what is longer than `room` is cut around the match."""
+    begin, stop = bounds
     if stop > begin and text[stop - 1] == "\r":
         stop -= 1
-    if stop - begin <= SHOWN_CHARS:
-        return Hit(name, line, text[begin:stop], (number, begin, stop))
-    hit, end = match
-    room = max(0, SHOWN_CHARS - (min(end, stop) - hit))
-    first = min(max(begin, hit - room // 2), stop - SHOWN_CHARS)
-    last = first + SHOWN_CHARS
+    if stop - begin <= room:
+        return Hit(name, found.line, text[begin:stop], (found.number, begin, stop))
+    hit = found.start
+    left = max(0, room - (min(found.end, stop) - hit))
+    first = min(max(begin, hit - left // 2), stop - room)
+    last = first + room
     quote = text[first:last]
     shown = CUT * (first > begin) + quote + CUT * (last < stop)
-    return Hit(name, line, shown, (number, first, last), quote)
+    return Hit(name, found.line, shown, (found.number, first, last), quote)

@@ -37,7 +37,7 @@ class View(Protocol):
         """Make the view what it was."""
         ...
 
-    def grep(self, pattern: Any, docs: Any, limit: int | None, flags: int) -> Any:
+    def grep(self, pattern: Any, docs: Any, limit: int | None, flags: int, around: int) -> Any:
         """Find lines."""
         ...
 
@@ -239,16 +239,24 @@ class Surface:
         parts = {id(one): self._view.part_of(one) for _, one in pairs}
         return self._calls.make("rlm", [request_of(p, parts[id(one)], model) for p, one in pairs])
 
-    def grep(self, pattern: Any, docs: Any = None, limit: int | None = 1000, flags: int = 0) -> Any:
+    def grep(
+        self,
+        pattern: Any,
+        docs: Any = None,
+        limit: int | None = 1000,
+        flags: int = 0,
+        around: int = 0,
+    ) -> Any:
         r"""Find lines by a regular expression. Returns a list of hits: (name, line, text).
 
         ``for name, line, text in grep(r"^def \w+"): print(name, line, text)``
 
         `line` counts from 1; `^` and `$` match at every line; a line is one hit. `docs` is a
         name, names, a folder or a glob like "*.py". Only the first `limit` hits are returned
-        (None: all), and a note says so. Evidence for submit(value, evidence=[hit]).
+        (None: all), and a note says so. With `around` a hit is its line and so many before and
+        behind it. Evidence for submit(value, evidence=[hit]); `.page` where there are pages.
         """
-        return self._view.grep(pattern, docs, limit, flags)
+        return self._view.grep(pattern, docs, limit, flags, around)
 
     def count(self, pattern: Any, docs: Any = None, flags: int = 0) -> int:
         """Count the matches of a regular expression in all documents, or in `docs`."""

@@ -4,9 +4,11 @@ Decides the shape of `context` and the names that places have. Does not decide h
 becomes a `str`: `adopt` maps sealed memory, `wasm/view` reads files.
 """
 
+import bisect
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from abyme.guest.asked import Asked
 from abyme.guest.documents import Documents, Texts
 from abyme.guest.parts import Part, Sources
 from abyme.guest.places import Finder, Hits
@@ -43,7 +45,9 @@ class ContextView:
             self.context = text_of(0)
             names = names or ("context",)
             text_of = [self.context].__getitem__
-        self._finder = Finder(names, text_of)
+        asked = Asked(index.chars, text_of, self._ask)
+        self._finder = Finder(names, text_of, asked)
+        self._pages = index.extras.pages
         self._tables = Tables(names, text_of, index.extras.media, blob_of, self._finder.chosen)
         self._search = Search(names, text_of, index.chars, self._ask)
         self._sources = Sources(index.shape, self.context, names, index.chars, text_of)
@@ -59,10 +63,15 @@ class ContextView:
         """Make the view what it was."""
 
     def grep(
-        self, pattern: Any, docs: Any = None, limit: int | None = 1000, flags: int = 0
+        self,
+        pattern: Any,
+        docs: Any = None,
+        limit: int | None = 1000,
+        flags: int = 0,
+        around: int = 0,
     ) -> Hits:
         """Lines that a regular expression matches; see `Finder.grep`."""
-        return self._finder.grep(pattern, docs, limit, flags)
+        return self._paged(self._finder.grep(pattern, docs, limit, flags, around))
 
     def count(self, pattern: Any, docs: Any = None, flags: int = 0) -> int:
         """How often a regular expression matches; see `Finder.count`."""
@@ -70,7 +79,7 @@ class ContextView:
 
     def search(self, words: Any, k: int = 5, docs: Any = None, *, meaning: bool = False) -> Hits:
         """Passages in which the words stand; see `Search.find`."""
-        return self._search.find(words, self._finder.chosen(docs), k, meaning=meaning)
+        return self._paged(self._search.find(words, self._finder.chosen(docs), k, meaning=meaning))
 
     def table(self, name: Any = None, written: Written = UNKNOWN) -> Table:
         """Give a document as rows; see `Tables.table`."""
@@ -83,6 +92,15 @@ class ContextView:
     def part_of(self, given: Any) -> Part:
         """Make a child's context of a value; see `Sources.part`."""
         return self._sources.part(given)
+
+    def _paged(self, hits: Hits) -> Hits:
+        """Tell on which page each hit stands, of documents that have pages."""
+        if self._pages:
+            for hit in hits:
+                number, start, _ = hit.span
+                pages = self._pages.get(number)
+                hit.page = bisect.bisect_right(pages, start) if pages else None
+        return hits
 
     def take_notes(self) -> list[str]:
         """Say what was not found or left out, and what a child got, since the last call."""
