@@ -55,7 +55,7 @@ class ArenaWriter:
     def __init__(self, room: Room = MEMORY_ONLY, expected_bytes: int = 0) -> None:
         if sys.byteorder != "little":
             raise ContextError("contexts can be sealed on little-endian machines only")
-        self._room = room
+        self.room = room
         self._most_bytes = room.most_memory_bytes()
         """In memory, before it moves into a file."""
         self._is_file = expected_bytes > self._most_bytes
@@ -184,7 +184,7 @@ class ArenaWriter:
 
     def _move(self, needed_bytes: int) -> None:
         """Go on in a file: there is more than was expected."""
-        file = nameless(self._room.check_disk(needed_bytes))
+        file = nameless(self.room.check_disk(needed_bytes))
         size, at = os.fstat(self._fd).st_size, 0
         try:
             while at < size:
@@ -196,7 +196,7 @@ class ArenaWriter:
         self._fd, self._is_file = file, True
 
     def _full(self, error: OSError) -> ContextError:
-        what = f"room left in {self._room.folder}" if self._is_file else "memory left"
+        what = f"room left in {self.room.folder}" if self._is_file else "memory left"
         return ContextError(f"no {what} to seal the input: {error.strerror}")
 
 

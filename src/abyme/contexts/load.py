@@ -276,10 +276,10 @@ class _Loader:
         if file.path == STDIN:
             if self._stdin is None:
                 raise ContextError("there is no standard input to read")
-            return spooled(self._stdin)
+            return spooled(self._stdin, self._shelf.room)
         if file.size_bytes is None:
             with Path(file.path).open("rb") as pipe:
-                return spooled(pipe)
+                return spooled(pipe, self._shelf.room)
         return _reopened(file)
 
 

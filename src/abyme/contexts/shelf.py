@@ -46,6 +46,7 @@ class Shelf:
 
     def __init__(self, writer: ArenaWriter) -> None:
         self._writer = writer
+        self.room = writer.room
         self._lock = threading.Lock()
         self._shelved: list[_Shelved] = []
         self._skipped: list[tuple[Order, Named, str]] = []

@@ -17,6 +17,7 @@ from typing import BinaryIO, Final, NamedTuple
 
 from abyme.contexts.arena import CODEC, ArenaWriter, kind_of
 from abyme.contexts.decode import NotText, errors_of, legacy, look
+from abyme.contexts.room import MEMORY_ONLY, Room, nameless
 from abyme.layout import ASCII, LATIN1, UCS2, UCS4
 
 PIECE_BYTES: Final = 4 << 20
@@ -61,18 +62,41 @@ def stream(file: BinaryIO, writer: ArenaWriter) -> Streamed:
     return Streamed(size, "utf-8", size, digest)
 
 
-def spooled(source: BinaryIO) -> BinaryIO:
-    """Put a stream that can be read only once into memory that can be read again."""
-    spool = os.fdopen(os.memfd_create("abyme-spool", os.MFD_CLOEXEC), "w+b", buffering=0)
+def spooled(source: BinaryIO, room: Room = MEMORY_ONLY) -> BinaryIO:
+    """Put a stream that can be read only once where it can be read again.
+
+    That is memory, or beyond half of what `room` gives a file: the arena needs memory as well.
+
+    Raises:
+        ContextError: neither memory nor disk hold it.
+    """
+    most_bytes, size = room.most_memory_bytes() // 2, 0
+    spool = _file(os.memfd_create("abyme-spool", os.MFD_CLOEXEC))
+    in_file = False
     try:
         while data := source.read(PIECE_BYTES):
-            view = memoryview(data)
-            while view:
-                view = view[spool.write(view) :]
+            size += len(data)
+            if size > most_bytes and not in_file:
+                memory, spool, in_file = spool, _file(nameless(room.check_disk(size))), True
+                with memory:
+                    memory.seek(0)
+                    while piece := memory.read(PIECE_BYTES):
+                        _write(spool, piece)
+            _write(spool, data)
     except BaseException:
         spool.close()
         raise
     return spool
+
+
+def _write(spool: BinaryIO, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[spool.write(view) :]
+
+
+def _file(fd: int) -> BinaryIO:
+    return os.fdopen(fd, "w+b", buffering=0)
 
 
 def _decoded(fd: int, writer: ArenaWriter) -> Streamed:
