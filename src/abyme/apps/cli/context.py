@@ -128,7 +128,7 @@ def report(loaded: "Loaded", wall_s: float, *, everything: bool) -> Iterator[Lin
     context, manifest = loaded.context, loaded.context.manifest
     documents = manifest.documents
     what = "one text" if manifest.shape == "text" else count(len(documents), "document")
-    about = f"about {counts(context).tokens:,} tokens"
+    about = f"about {count(counts(context).tokens, 'token')}"
     yield [(what, "bold"), (f": {context.chars:,} characters, {about}", "")]
     yield _row("memory", f"{size(memory_bytes(loaded))}, once for all REPLs{_wide(documents)}")
     yield _row("read in", duration(wall_s) + ", from the cache" * loaded.cached)
