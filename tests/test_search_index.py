@@ -14,6 +14,7 @@ from abyme.errors import ContextError
 from abyme.guest.adopt import View
 from abyme.guest.search import ASKED_CHARS, stems_of
 from abyme.helpers import index as indexing
+from abyme.helpers.passages import Arena
 
 FILLER = "\n".join(f"line {n} tells of wind and water and of nothing else" for n in range(2_000))
 FILES = {
@@ -227,7 +228,7 @@ def test_more_contexts_than_a_helper_remembers_are_told_again(context, monkeypat
 def test_the_index_has_a_bound_and_stops_there(monkeypatch):
     monkeypatch.setattr(indexing, "MAX_INDEX_BYTES", 1)
     context = from_value(["some text " * 300_000, "the spare key"])
-    arena = indexing.Arena(context._seeking._where.memory.fd, _size(context))
+    arena = Arena(context._seeking._where.memory.fd, _size(context))
     passages = indexing.Passages(arena)
     passages.want(context._seeking._where.index)
     passages.grow()

@@ -38,8 +38,10 @@ SITE: Final = frozenset({"site-packages", "dist-packages"})
 NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 ENVIRONMENT: Final = MappingProxyType(
     {
+        "JE_ARROW_MALLOC_CONF": "background_thread:false",
         "LC_ALL": "C.UTF-8",
         "PYTHONHASHSEED": "0",
+        "TOKENIZERS_PARALLELISM": "false",
         "TZ": "UTC0",
         **dict.fromkeys(
             ("MKL_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"),

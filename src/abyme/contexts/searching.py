@@ -71,6 +71,10 @@ class Finder:
             except HelperFailed:
                 self._drop()
                 raise
+            except HelperUnavailable as error:
+                if self._job == MEANING and "No module named" in str(error):
+                    return Sought(complete=False, note=NO_MEANING)
+                raise
 
     def close(self) -> None:
         """End the helper. Safe to repeat."""
@@ -121,9 +125,8 @@ class Finder:
         try:
             helper.start()
         except HelperUnavailable as error:
-            missing = self._job == MEANING and "No module named" in str(error)
-            self._why = HelperUnavailable(NO_MEANING) if missing else error
-            raise self._why from None
+            self._why = error
+            raise
         self._helper = helper
         if self._closed:  # meanwhile
             helper.close()
