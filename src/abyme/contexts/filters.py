@@ -31,11 +31,15 @@ class Filter:
 
     def drops(self, name: str, *, folder: bool) -> bool:
         """Tell whether a file, or a whole folder, is left out by its name."""
-        if self._exclude is not None and self._exclude.match_file(name + "/" * folder):
+        if self.excludes(name + "/" * folder):
             return True
         if folder or self._include is None:
             return False
         return not self._include.match_file(name)
+
+    def excludes(self, name: str) -> bool:
+        """Tell whether a member of an archive is left out; the archive itself was wanted."""
+        return self._exclude is not None and self._exclude.match_file(name)
 
 
 def split_glob(path: str) -> tuple[str, str]:

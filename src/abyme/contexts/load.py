@@ -43,7 +43,7 @@ from abyme.contexts.shelf import Shelf
 from abyme.contexts.sizes import size_words
 from abyme.contexts.stream import spooled
 from abyme.contexts.unpacking import Unpacking
-from abyme.contexts.walk import NO_ENV, STDIN, Found, Skipped, Walk
+from abyme.contexts.walk import NO_ENV, STDIN, Excluded, Found, Skipped, Walk
 from abyme.errors import ContextError
 
 __all__ = ["Loaded", "Note", "Progress", "ReadFile", "load_paths", "size_words", "skipped_words"]
@@ -177,7 +177,7 @@ class _Loader:
             hint = install_words(skipped, notes)
             if len(skipped) == 1:
                 raise ContextError("nothing to read: {}: {}".format(*skipped[0]) + hint)
-            words = (self._walk.excluded.words(), skipped_words(skipped))
+            words = (self._left_out().words(), skipped_words(skipped))
             reason = ", ".join(filter(None, words)) or "the folder holds no file"
             raise ContextError(f"nothing to read: {reason}{hint}")
         loaded = self._shelf.sealed(account, single=self._walk.single)
@@ -185,10 +185,14 @@ class _Loader:
         loaded.context.manifest = structs.replace(
             loaded.context.manifest,
             choice=self._choice,
-            left_out=self._walk.excluded,
+            left_out=self._left_out(),
             revisions=self._walk.revisions,
         )
         return loaded
+
+    def _left_out(self) -> Excluded:
+        files, folders = self._walk.excluded
+        return Excluded(files + self._unpacking.left_out, folders)
 
     def close(self) -> None:
         """Stop reading and drop what is not sealed."""

@@ -22,6 +22,7 @@ from abyme.contexts.account import NEEDS, why
 from abyme.contexts.choice import Choice
 from abyme.contexts.confined import HelperUnavailable
 from abyme.contexts.decode import NotText, decode, look
+from abyme.contexts.filters import Filter
 from abyme.contexts.kinds import Kind
 from abyme.contexts.reading import (
     DocumentItem,
@@ -77,8 +78,11 @@ class Desk:
     stopping: threading.Event
     hand_on: Callable[[Job], None]
     """Has a member read by a reader, and may wait until few enough are waiting."""
+    filter: Filter
     missing: dict[Kind, str | None] = field(default_factory=dict)
     """What is known of libraries so far: which extra brings the one that is not there."""
+    left_out: list[str] = field(default_factory=list)
+    """Names of members that the user's patterns leave out."""
 
     def instead(self, kind: Kind) -> str | None:
         """Say why a file is not given to its reader; empty if that is not worth telling."""
@@ -167,7 +171,9 @@ class _Reading:
         self._shelf.skip(order, job.name, reason)
 
     def _item(self, order: Order, item: Item) -> None:
-        if isinstance(item, SkippedItem):
+        if item.name and self._desk.filter.excludes(wanted(self._name(item.name))):
+            self._desk.left_out.append(item.name)
+        elif isinstance(item, SkippedItem):
             self._skip(order, self._name(item.name), item.reason)
         elif isinstance(item, DocumentItem):
             self._document(order, item)

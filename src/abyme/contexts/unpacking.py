@@ -16,6 +16,7 @@ from typing import Final
 from abyme.contexts import unpacked
 from abyme.contexts.account import why
 from abyme.contexts.choice import Choice
+from abyme.contexts.filters import Filter
 from abyme.contexts.kinds import Kind
 from abyme.contexts.members import Desk, Job, look_at
 from abyme.contexts.reading import Readers
@@ -34,7 +35,15 @@ class Unpacking:
         self._readers = Readers()
         self._stopping = threading.Event()
         allowance = unpacked.of_load(memory_bytes)
-        self._desk = Desk(shelf, choice, self._readers, allowance, self._stopping, self._hand_on)
+        self._desk = Desk(
+            shelf,
+            choice,
+            self._readers,
+            allowance,
+            self._stopping,
+            self._hand_on,
+            Filter(choice),
+        )
         self._pools: dict[int, ThreadPoolExecutor] = {}
         self._slots: dict[int, threading.Semaphore] = {}
         self._lock = threading.Lock()
@@ -51,6 +60,11 @@ class Unpacking:
         with self._lock:
             self._open_jobs += 1
         pool.submit(self._run, job)
+
+    @property
+    def left_out(self) -> int:
+        """Count the members that the user's patterns left out."""
+        return len(self._desk.left_out)
 
     def instead(self, kind: Kind) -> str | None:
         """Say why a file is not given to its reader; empty if that is the user's wish."""
