@@ -2,11 +2,14 @@
 
 Decides by a byte-order mark, else by the charset that is declared, else UTF-8, else
 windows-1252, as browsers do (WHATWG, Encoding). What no charset can decode is U+FFFD.
-Plain text files are not decoded here: the host guesses there. The codecs must be loaded already: a
-confined process has no files to load them from.
+Plain text files are not decoded here: the host guesses there.
 """
 
 import codecs
+import contextlib
+import encodings
+import importlib
+import pkgutil
 import re
 from typing import Final
 
@@ -22,6 +25,14 @@ _DECLARED: Final = re.compile(
 _HEAD_BYTES: Final = 4096
 _MEANT: Final = {"iso8859-1": "cp1252", "ascii": "cp1252", "gb2312": "gb18030", "gbk": "gb18030"}
 """What is written under these names is the wider charset."""
+
+
+def prepare() -> None:
+    """Load the codecs: a confined process has no files to load them from."""
+    for module in pkgutil.iter_modules(encodings.__path__):
+        with contextlib.suppress(ImportError):  # those of other systems
+            importlib.import_module(f"encodings.{module.name}")
+    codecs.lookup("raw-unicode-escape")  # what `email` decodes headers with
 
 
 def declared(data: bytes) -> str | None:
@@ -48,7 +59,7 @@ def _codec(charset: str | None) -> str | None:
     if not charset:
         return None
     try:
-        found = codecs.lookup(charset.strip().strip("\"'"))
+        found = codecs.lookup(charset.strip().strip("\"'").removeprefix("x-"))
     except (LookupError, ValueError):
         return None
     is_text = getattr(found, "_is_text_encoding", True)

@@ -18,8 +18,9 @@ _PAGES: Final = frozenset(("application/xhtml+xml", "text/html", "text/x-oeb1-do
 
 
 def prepare() -> None:
-    """Load the library."""
+    """Load the library and the charsets."""
     markup.prepare()
+    charsets.prepare()
 
 
 class _Book:

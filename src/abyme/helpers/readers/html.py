@@ -9,8 +9,9 @@ MEDIA: Final = "text/html"
 
 
 def prepare() -> None:
-    """Load the library."""
+    """Load the library and the charsets."""
     markup.prepare()
+    charsets.prepare()
 
 
 def read(file: BinaryIO, emit: Emit) -> None:

@@ -38,10 +38,11 @@ class Read(NamedTuple):
 
 
 def prepare() -> None:
-    """Load what `email` loads late, and HTML where it can be read."""
+    """Load charsets, what `email` loads late, and HTML where it can be read."""
     import email.generator  # noqa: PLC0415
     import email.parser  # noqa: F401, PLC0415
 
+    charsets.prepare()
     _can_read_html()
 
 
@@ -180,8 +181,9 @@ def _can_read_html() -> bool:
 
 
 def _header(parsed: Message, name: str) -> str:
-    value = parsed.get(name)
-    return " ".join(_unfolded(str(value)[:_MAX_HEADER_CHARS]).split()) if value is not None else ""
+    # What `get` gives of bytes beyond ASCII is question marks.
+    values = (str(value) for key, value in parsed.raw_items() if key.lower() == name.lower())
+    return " ".join(_unfolded(next(values, "")[:_MAX_HEADER_CHARS]).split())
 
 
 def _unfolded(value: str) -> str:
@@ -194,7 +196,8 @@ def _unfolded(value: str) -> str:
         pieces = email.header.decode_header(value)
     except (ValueError, LookupError, email.errors.HeaderParseError):
         return value
-    return "".join(
+    words = "".join(
         charsets.decoded(piece, charset) if isinstance(piece, bytes) else piece
         for piece, charset in pieces
     )
+    return words if words.strip() else value
