@@ -305,6 +305,17 @@ def test_a_linked_work_tree_obeys_the_exclude_file_of_its_repository(tmp_path):
     assert loaded_texts(load_paths([tmp_path / "side"])) == {"a.txt": "1"}
 
 
+def test_gitignore_files_count_in_a_work_tree_only(tmp_path):
+    """An archive that was unpacked holds what somebody wanted in it: the kernel's, say."""
+    write(tmp_path, {".gitignore": "/*\n", "a.c": "1", "repo/.git/config": "2"})
+    write(tmp_path, {"repo/.gitignore": "*.o\n", "repo/b.c": "3", "repo/b.o": "4"})
+    loaded = load_paths([tmp_path])
+    assert sorted(loaded_texts(loaded)) == [".gitignore", "a.c", "repo/.gitignore", "repo/b.c"]
+    everything = load_paths([tmp_path], choice=Choice(no_ignore=True))
+    assert "repo/b.o" in loaded_texts(everything)
+    assert everything.skipped == []
+
+
 def test_a_file_that_is_named_is_read_although_it_is_ignored(tmp_path):
     write(tmp_path, {".gitignore": "*\n", "a.log": "1"})
     assert loaded_texts(load_paths([tmp_path / "a.log"])) == {"a.log": "1"}

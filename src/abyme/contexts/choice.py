@@ -19,6 +19,8 @@ class Choice(Struct, frozen=True, kw_only=True):
     """Larger files are skipped, members of archives too."""
     as_is: bool = False
     """Formats that are text as well (HTML, e-mail, notebooks, CSV) are read as they lie there."""
+    no_ignore: bool = False
+    """Read what git would ignore as well."""
 
 
 EVERYTHING: Final = Choice()

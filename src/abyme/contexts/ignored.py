@@ -1,7 +1,8 @@
 """What git would ignore in a folder: `.gitignore` files and `.git/info/exclude`.
 
-Decides which of them speak of a path (gitignore(5)): those inside a folder that is read
-and, if it lies in a git work tree, those above it. Files that cannot be read say nothing.
+Decides which of them speak of a path (gitignore(5)): in a git work tree those beside it and
+above it, elsewhere none, as git itself has it: in an unpacked archive nothing is a build product
+only because a repository would not take it. Files that cannot be read say nothing.
 Does not walk folders (`walk`), runs no git, and reads no settings of git's.
 """
 
@@ -56,10 +57,10 @@ def ignored_by(rules: tuple[Rules, ...], within: str, *, folder: bool) -> str | 
     return None
 
 
-def rules_above(folder: str) -> tuple[Rules, ...]:
-    """Rules of the work tree that a folder lies in, the outermost first.
+def rules_above(folder: str) -> tuple[Rules, ...] | None:
+    """Rules of the work tree that a folder lies in, the outermost first; None if it is in none.
 
-    None if they ignore the folder itself: who names it wants it read.
+    Empty if they ignore the folder itself: who names it wants it read.
     """
     path = os.path.realpath(folder)
     above = ""
@@ -67,7 +68,7 @@ def rules_above(folder: str) -> tuple[Rules, ...]:
     while not os.path.exists(os.path.join(path, ".git")):
         path, name = os.path.split(path)
         if not name:
-            return ()
+            return None
         above = f"{name}/{above}"
         rules.insert(0, Rules(os.path.join(path, GITIGNORE), above=above))
     rules.insert(0, Rules(os.path.join(_git_folder(path), "info", "exclude"), above=above))

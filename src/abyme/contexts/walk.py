@@ -97,6 +97,7 @@ class Walk:
         """One file alone, or standard input: the context is a text."""
         self.revisions: dict[str, str] = {}
         """Source of a git repository, as given -> the commit that was read."""
+        self._choice = choice
         self._filter = Filter(choice)
         self._taken: set[str] = set()
         self._met: set[str] = set()
@@ -187,7 +188,8 @@ class Walk:
         Tells whether a file was met that fits.
         """
         met = False
-        waiting: list[tuple[str, str, tuple[Rules, ...]]] = [(root, "", rules_above(root))]
+        above = None if self._choice.no_ignore else rules_above(root)
+        waiting: list[tuple[str, str, tuple[Rules, ...] | None]] = [(root, "", above)]
         while waiting:
             path, inside, rules = waiting.pop()
             try:
@@ -196,8 +198,7 @@ class Walk:
             except OSError as error:
                 self.skipped.append(Skipped(shown(prefix + inside or root), _why(error)))
                 continue
-            if any(entry.name == GITIGNORE for entry in entries):
-                rules = (*rules, Rules(os.path.join(path, GITIGNORE), inside=inside))
+            rules = self._rules(rules, path, inside, {entry.name for entry in entries})
             folders = []
             for entry in entries:
                 within = inside + entry.name
@@ -207,7 +208,7 @@ class Walk:
                 if glob is not None and glob.drops(within, folder=folder):
                     continue
                 met = met or not folder
-                source = ignored_by(rules, within, folder=folder)
+                source = ignored_by(rules or (), within, folder=folder)
                 if source is not None:
                     name = shown(prefix + within + "/" * folder)
                     self.skipped.append(Skipped(name, f"ignored by {source}"))
@@ -219,6 +220,15 @@ class Walk:
                     self._entry(entry, prefix + within, os.path.join(real, within))
             waiting += reversed(folders)
         return met
+
+    def _rules(
+        self, above: tuple[Rules, ...] | None, path: str, inside: str, names: set[str]
+    ) -> tuple[Rules, ...] | None:
+        """Add what a folder says to ignore, if it is in a work tree, or begins one."""
+        if above is None and (".git" not in names or self._choice.no_ignore):
+            return None
+        own = (Rules(os.path.join(path, GITIGNORE), inside=inside),) if GITIGNORE in names else ()
+        return (*(above or ()), *own)
 
     def _drops(self, name: str, *, folder: bool) -> bool:
         """Count what the user's patterns leave out."""

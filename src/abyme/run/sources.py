@@ -24,6 +24,7 @@ class Sources:
         exclude: the same; no file that one of them fits.
         max_file_bytes: larger files are skipped.
         as_is: HTML, e-mail, notebooks and CSV are read as the text that they are.
+        no_ignore: in a git work tree, what its .gitignore files leave out is read as well.
 
     Raises:
         ConfigError: no path, or a value that cannot be.
@@ -39,6 +40,7 @@ class Sources:
         exclude: str | Sequence[str] = (),
         max_file_bytes: int | None = None,
         as_is: bool = False,
+        no_ignore: bool = False,
     ) -> None:
         if not paths:
             raise ConfigError("Sources() names nothing: give a path, a URL, or git+PATH@REV")
@@ -49,6 +51,7 @@ class Sources:
             exclude=_patterns(exclude),
             max_file_bytes=max_file_bytes,
             as_is=as_is,
+            no_ignore=no_ignore,
         )
         object.__setattr__(self, "paths", tuple(map(os.fspath, paths)))
         object.__setattr__(self, "choice", choice)

@@ -200,6 +200,11 @@ def sources(command: Command) -> Command:
             help="Neither take what was read before from disk, nor keep it there.",
         ),
         click.option(
+            "--no-ignore",
+            is_flag=True,
+            help="In a git work tree, read what its .gitignore files leave out as well.",
+        ),
+        click.option(
             "--as-is",
             is_flag=True,
             help="Read HTML, e-mail, notebooks and CSV as the text that they are.",
