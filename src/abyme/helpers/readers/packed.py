@@ -4,7 +4,6 @@ Decides that a compressed tar is read straight through, and that anything else i
 without a name of its own. Memory stays at a few pieces.
 """
 
-import io
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, Final, Protocol
 
@@ -80,31 +79,42 @@ def brief(error: Exception) -> str:
     return text[:1].lower() + text[1:] or type(error).__name__
 
 
-class Stream(io.RawIOBase):
+class Stream:
     """Pieces as a file that is read forwards."""
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces
         self._rest = memoryview(b"")
+        self._at = 0
 
-    def readable(self) -> bool:
-        """Yes."""
-        return True
+    def tell(self) -> int:
+        """Count the bytes that were read."""
+        return self._at
 
-    def read(self, size: int = -1) -> bytes:
+    def seek(self, offset: int) -> int:
+        """Skip to a place further on."""
+        while offset > self._at and self.read(min(PIECE_BYTES, offset - self._at)):
+            pass
+        return self._at
+
+    def read(self, size: int) -> bytes:
         """Read exactly `size` bytes, fewer at the end only."""
+        if len(self._rest) >= size:
+            data, self._rest = bytes(self._rest[:size]), self._rest[size:]
+            self._at += size
+            return data
         parts: list[memoryview] = []
-        while size:
-            if not self._rest:
-                piece = next(self._pieces, None)
-                if piece is None:
-                    break
-                self._rest = memoryview(piece)
-            part = self._rest[:size] if size > 0 else self._rest
+        while size and (self._rest or self._more()):
+            part = self._rest[:size]
             self._rest = self._rest[len(part) :]
             parts.append(part)
-            size -= len(part) if size > 0 else 0
+            self._at += len(part)
+            size -= len(part)
         return b"".join(parts)
+
+    def _more(self) -> bool:
+        self._rest = memoryview(next(self._pieces, b""))
+        return bool(self._rest)
 
 
 def _behind(data: bytes, file: BinaryIO) -> bytes:

@@ -13,7 +13,6 @@ from typing import IO, BinaryIO, Final, Protocol, Self, cast
 from abyme.helpers.emit import Emit, Unreadable
 
 BLOCK_BYTES: Final = 512
-_BUFFER_BYTES: Final = 1 << 20
 _PIECE_BYTES: Final = 1 << 20
 _DAMAGED: Final = (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError)  # type: ignore[attr-defined]
 _KINDS: Final = {
@@ -25,11 +24,19 @@ _KINDS: Final = {
 }
 
 
-class Readable(Protocol):
-    """All that is asked of a stream."""
+class Forwards(Protocol):
+    """All that is asked of a stream. Every seek is forwards."""
 
     def read(self, size: int, /) -> bytes:
         """Read `size` bytes, fewer at the end only."""
+        ...
+
+    def tell(self) -> int:
+        """Count the bytes that were read."""
+        ...
+
+    def seek(self, offset: int, /) -> int:
+        """Skip."""
         ...
 
 
@@ -57,7 +64,7 @@ def looks_like(head: bytes) -> bool:
     return told == sum(block) - sum(block[148:156]) + 8 * ord(" ")
 
 
-def read_stream(file: Readable, emit: Emit) -> None:
+def read_stream(file: Forwards, emit: Emit) -> None:
     """Give the files of an archive that can be read forwards only.
 
     Raises:
@@ -65,15 +72,11 @@ def read_stream(file: Readable, emit: Emit) -> None:
     """
     damage: list[str] = []
     try:
-        archive = tarfile.open(  # noqa: SIM115  (there is nothing to close)
-            fileobj=cast("IO[bytes]", file),
-            mode="r|",
-            bufsize=_BUFFER_BYTES,
-            tarinfo=_watched(damage),
-            errorlevel=2,
+        archive = tarfile.TarFile(
+            fileobj=cast("IO[bytes]", file), tarinfo=_watched(damage), errorlevel=2
         )
-        for member in archive:
-            _give(archive, member, emit)
+        while (member := archive.next()) is not None:
+            _give(file, member, emit)
             archive.members.clear()  # type: ignore[attr-defined]  # of which it keeps all
     except tarfile.TarError as error:
         raise Unreadable(f"broken ({error})") from error
@@ -96,7 +99,7 @@ def _watched(damage: list[str]) -> type[tarfile.TarInfo]:
     return Header
 
 
-def _give(archive: tarfile.TarFile, member: tarfile.TarInfo, emit: Emit) -> None:
+def _give(file: Forwards, member: tarfile.TarInfo, emit: Emit) -> None:
     if member.isdir():
         return
     if member.issparse():
@@ -104,10 +107,14 @@ def _give(archive: tarfile.TarFile, member: tarfile.TarInfo, emit: Emit) -> None
     elif not member.isreg():
         emit.skipped(member.name, _KINDS.get(member.type, "not a file"))
     else:
-        emit.member(member.name, _pieces(archive, member), member.size)
+        emit.member(member.name, _pieces(file, member.size), member.size)
 
 
-def _pieces(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Iterator[bytes]:
-    file = archive.extractfile(member)
-    while file and (piece := file.read(_PIECE_BYTES)):
+def _pieces(file: Forwards, left_bytes: int) -> Iterator[bytes]:
+    """Read what lies behind a header."""
+    while left_bytes > 0:
+        piece = file.read(min(_PIECE_BYTES, left_bytes))
+        if not piece:
+            raise Unreadable("broken (it ends too early)")
+        left_bytes -= len(piece)
         yield piece
