@@ -39,6 +39,7 @@ OWN_MODULES: Final = (
     "abyme.guest.places",
     "abyme.guest.calls",
     "abyme.guest.mapped",
+    "abyme.guest.chunks",
 )
 
 _each, _size = frozenset.__iter__, frozenset.__len__  # a cell may have rebound `frozenset`

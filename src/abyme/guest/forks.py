@@ -92,6 +92,10 @@ class NoView:
         """Refuse: there is no document."""
         raise ValueError("there is no context, so no table")
 
+    def chunks(self, *_: Any, **__: Any) -> list[Any]:
+        """Cut nothing."""
+        return []
+
     def place_of(self, thing: object) -> str:
         """Take anything for a quote."""
         return str(thing)

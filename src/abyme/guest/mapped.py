@@ -7,15 +7,18 @@ host's.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final
 
 from abyme.guest.arguments import MAX_MODEL_CHARS, schema_text
 from abyme.guest.calls import MAX_CALLS, BatchFailed, Calls, ModelError, brought_by
+from abyme.guest.chunks import Chunk, Span
+from abyme.guest.derived import Origin, Origins
 from abyme.guest.documents import Documents
 from abyme.guest.places import Hit
+from abyme.guest.tables import Row
 
 MAX_INSTRUCTION_CHARS: Final = 64 << 10
 MAX_LABELS: Final = 1_000
@@ -131,6 +134,8 @@ class Maps:
     """Name of a document -> its text."""
     notes: list[str]
     """Told after the cell."""
+    origins: Origins = field(default_factory=Origins)
+    """Told what was made, for `cite`."""
 
     def map(self, given: Any, task: dict[str, Any]) -> Any:
         """Give a value for each item, or what it would cost.
@@ -140,6 +145,7 @@ class Maps:
             ValueError: all items are empty, or there are too many for so many samples.
             LimitReached: the host refused the whole, before anything was sent.
         """
+        given = _once(given)
         items = self._texts(given, "items")
         asked = [position for position, item in enumerate(items) if item.strip()]
         if len(asked) * task["samples"] > MAX_VOTES:
@@ -166,6 +172,10 @@ class Maps:
             except ModelError as error:
                 errors[position] = error
         mapped.errors = dict(sorted(errors.items()))
+        if results:
+            spans, call = [_span_of(item) for item in given], results[0]["call"]
+            asked_for, cell = task["instruction"], self.calls.cell
+            self.origins.made(mapped, Origin("llm_map", asked_for, cell, spans, call, len(asked)))
         self._tell(mapped)
         return mapped
 
@@ -346,6 +356,15 @@ def _number(what: str, given: Any, most: int) -> int:
     if not isinstance(given, int) or isinstance(given, bool) or not 1 <= given <= most:
         raise ValueError(f"{what} must be a whole number from 1 to {most:,}, not {given!r:.80}")
     return int(given)
+
+
+def _once(given: Any) -> Any:
+    """Make a list of what can be walked through only once."""
+    return list(islice(given, MAX_CALLS + 1)) if isinstance(given, Iterator) else given
+
+
+def _span_of(item: Any) -> Span | None:
+    return item.span if isinstance(item, Hit | Chunk | Row) else None
 
 
 def _request(item: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from abyme.guest.chunks import Chunk, Chunks
 from abyme.guest.places import Hit
 
 MAX_SPANS: Final = 100_000
@@ -79,11 +80,13 @@ class Sources:
             return Part()
         if isinstance(given, Hit):
             return Part(spans=[self._line(given)])
+        if isinstance(given, Chunk) and given.span is not None and given and self.holds(given):
+            return self._stretch(given.span)
         if isinstance(given, str):
             return self._text(str.__str__(given))
         if isinstance(given, Mapping):
             return self._several("documents", self._documents(given))
-        if isinstance(given, list | tuple):
+        if isinstance(given, list | tuple | Chunks):
             items = [self._item(item, f"[{n}]") for n, item in enumerate(given)]
             return self._several("list", items)
         raise TypeError(
@@ -109,12 +112,26 @@ class Sources:
     def _text(self, text: str) -> Part:
         if not text:
             raise ValueError("context is empty; without one the child has yours")
-        span = self._whole(text) or self._chunk(text)
-        if span is None:
-            return Part(text=text)
+        span = self.span_of(text)
+        return Part(text=text) if span is None else self._stretch(span)
+
+    def _stretch(self, span: Span) -> Part:
         if self._shape == "text" and span == (0, 0, self._chars[0]):
             return Part()
         return Part(spans=[span])
+
+    def span_of(self, text: str) -> Span | None:
+        """Find the document that a text is, or the stretch of one that it was cut from."""
+        if isinstance(text, Chunk) and self.holds(text):
+            return text.span
+        return self._whole(text) or self._chunk(text)
+
+    def holds(self, chunk: Chunk) -> bool:
+        """Tell whether a chunk stands where it says; a cell can have made it."""
+        if chunk.span is None:
+            return False
+        number, start, end = chunk.span
+        return 0 <= number < len(self._chars) and self._text_of(number)[start:end] == chunk
 
     def _documents(self, given: Mapping[Any, Any]) -> list[Span]:
         spans: list[Span] = []
@@ -131,6 +148,8 @@ class Sources:
             return self._line(item)
         if not isinstance(item, str):
             raise TypeError(f"context{where} must be a str, not {type(item).__name__}")
+        if isinstance(item, Chunk) and item.span is not None and self.holds(item):
+            return item.span
         text = str.__str__(item)
         span = self._whole(text, name) or (self._chunk(text) if name is None else None)
         if span is None:

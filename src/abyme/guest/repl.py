@@ -14,6 +14,7 @@ Nothing of this is seen by the code in a cell: no fork hook runs, and a seeded
 """
 
 import _signal  # type: ignore[import-not-found]  # see `interrupts`
+import builtins
 import contextlib
 import json
 import mmap
@@ -76,6 +77,7 @@ class Repl:
         self._output_chars = output_chars
         self._alone = alone
         self._snapshots = snapshots
+        vars(builtins).update(kit.surface.lent)
         put_back = Ground().restore
         self._runner = cells.Runner(kit.namespace, kit.sink, kit.interrupts, put_back)
         self._forked = False

@@ -10,13 +10,14 @@ Names follow the official engine (`rlms`), so that models trained on it find the
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Protocol
 
-from abyme.guest import values
+from abyme.guest import derived, values
 from abyme.guest.arguments import paired, request_of, schema_text
 from abyme.guest.calls import BatchFailed, Calls, LimitReached, ModelError
 from abyme.guest.cell import Namespace, size_of, type_name, visible
-from abyme.guest.mapped import Maps, task_of
+from abyme.guest.chunking import Way
+from abyme.guest.mapped import Mapped, Maps, task_of
 from abyme.guest.parts import Part
-from abyme.guest.places import Hit
+from abyme.guest.places import Hit, Hits
 from abyme.guest.tables import Written
 from abyme.guest.tools import Function, explained
 
@@ -47,6 +48,10 @@ class View(Protocol):
 
     def search(self, words: Any, k: int, docs: Any, *, meaning: bool) -> Any:
         """Find passages."""
+        ...
+
+    def chunks(self, given: Any, docs: Any, way: Way) -> Any:
+        """Cut texts."""
         ...
 
     def table(self, name: Any, written: Written) -> Any:
@@ -86,8 +91,12 @@ class Surface:
         self._submitted = False
         self.notes: list[str] = []
         """What the running cell's use of these names has to tell."""
-        self._maps = Maps(calls, self._text, self.notes)
+        self._origins = derived.Origins()
+        self._maps = Maps(calls, self._text, self.notes, self._origins)
         self._names = self._make_names()
+        self.lent: Namespace = {one.__name__: Function(one) for one in (self.chunks, self.table)}
+        """Names that lie among the builtins, because models take them for variables of theirs:
+        one of those hides it, and is theirs."""
 
     @property
     def names(self) -> Namespace:
@@ -97,7 +106,7 @@ class Surface:
     def _make_names(self) -> Namespace:
         own: list[Callable[..., Any]] = [self.help, self.llm_query, self.llm_query_batched]
         own += [self.llm_map, self.llm_reduce, self.rlm_query, self.rlm_query_batched]
-        own += [self.grep, self.count, self.search, self.table]
+        own += [self.grep, self.count, self.search]
         own += [self.cite, self.submit, self.FINAL, self.FINAL_VAR, self.budget, self.SHOW_VARS]
         return {
             "context": self._view.context,
@@ -256,11 +265,14 @@ class Surface:
         (None: all), and a note says so. With `around` a hit is its line and so many before and
         behind it. Evidence for submit(value, evidence=[hit]); `.page` where there are pages.
         """
-        return self._view.grep(pattern, docs, limit, flags, around)
+        hits = self._view.grep(pattern, docs, limit, flags, around)
+        return self._found(hits, "grep", pattern)
 
     def count(self, pattern: Any, docs: Any = None, flags: int = 0) -> int:
         """Count the matches of a regular expression in all documents, or in `docs`."""
-        return self._view.count(pattern, docs, flags)
+        found = self._view.count(pattern, docs, flags)
+        self._origins.counted(found, pattern, self._calls.cell)
+        return found
 
     def search(self, words: Any, k: int = 5, docs: Any = None, *, meaning: bool = False) -> Any:
         """Find the `k` passages in which most of these words stand, best first.
@@ -272,7 +284,14 @@ class Surface:
         `meaning` they are those that say what the words say, in other words too, where that is
         installed.
         """
-        return self._view.search(words, k, docs, meaning=meaning)
+        hits = self._view.search(words, k, docs, meaning=meaning)
+        return self._found(hits, "search", words)
+
+    def _found(self, hits: Any, how: str, asked: object) -> Any:
+        if isinstance(hits, Hits):
+            origin = derived.Origin(how, derived.shown(asked), self._calls.cell)
+            self._origins.made(hits, origin)
+        return hits
 
     def table(
         self,
@@ -295,22 +314,61 @@ class Surface:
         """
         return self._view.table(name, Written(delimiter, header, quotes))
 
-    def cite(self, hit: object) -> dict[str, int | str] | str:
-        """Make evidence of a hit of grep, or of an exact quote, for submit(evidence=[...])."""
-        return self._view.place_of(hit)
+    def chunks(
+        self,
+        text: Any = None,
+        by: str = "tokens",
+        size: int | None = None,
+        overlap: int = 0,
+        docs: Any = None,
+    ) -> Any:
+        """Cut a text of the context, a document by its name, or all of them (`docs` as in grep).
+
+        ``parts = chunks(context); llm_query_batched(["Which dates?"] * len(parts), parts)``
+
+        `by` is "tokens", "lines", "paragraphs", "headings" or "symbols" (classes and functions).
+        `size` counts lines for by="lines" (100), else tokens, as the host estimates them
+        (2000); paragraphs, headings and symbols are packed up to it, and cut only where one is
+        larger; headings and symbols without a size are a chunk each. `overlap`, in the same
+        unit, adds the end of the chunk before. A chunk is a str with .span, .name, .line, .page,
+        .heading, .symbol; slices of it too. It is evidence, a child's context without a copy,
+        an item of llm_map. Made when touched: of a huge text take a slice, or iterate.
+        """
+        return self._view.chunks(text, docs, Way(by, size, overlap))
+
+    def cite(self, thing: object, label: object = None) -> Any:
+        """Make evidence of a hit, a chunk, an exact quote, or of what was computed.
+
+        ``submit(kinds.count("person"), evidence=[cite(kinds, "person")])``
+
+        The result of llm_map, all hits of a grep, and the number that count gave are evidence by
+        how they were computed: cell, instruction, labels with their counts, and places (of
+        the items with that `label`). The host checks labels and places.
+        """
+        return self._origins.derivation(thing, label) or self._view.place_of(thing)
 
     def submit(self, value: Any, evidence: Any = ()) -> None:
         """Give your answer: any JSON value (str, number, bool, list, dict).
 
-        It counts when this cell ends without an error; the last one wins. `evidence`
-        is a list of hits of grep, or exact quotes from the context.
+        It counts when this cell ends without an error; the last one wins. `evidence` is a
+        list of hits of grep, chunks, exact quotes from the context (a few words, or they need
+        their place: "name:line: quote"), or for what was computed cite(...) of it.
         """
         plain = values.answer(self._answer.get("content") if value is self._answer else value)
-        things = [evidence] if isinstance(evidence, str | dict | Hit) else list(evidence)
+        alone = isinstance(evidence, str | dict | Hit | Mapped | int)
+        things = [evidence] if alone else list(evidence)
         if len(things) > MAX_EVIDENCE:
             raise ValueError(f"{len(things):,} pieces of evidence; {MAX_EVIDENCE:,} are allowed")
-        places = [thing if _is_mark(thing) else self._view.place_of(thing) for thing in things]
+        every = [(thing, self._origins.derivation(thing)) for thing in things]
+        computed = [made for _, made in every if made is not None]
+        if len(computed) > derived.MAX_DERIVATIONS:
+            most = derived.MAX_DERIVATIONS
+            raise ValueError(f"{len(computed):,} derivations as evidence; {most} are allowed")
+        rest = [thing for thing, made in every if made is None]
+        places = [thing if _is_mark(thing) else self._view.place_of(thing) for thing in rest]
         frame = {"t": "submit", "cell": self._calls.cell, "value": plain, "evidence": places}
+        if computed:
+            frame["derivations"] = computed
         values.check_size(frame)
         self._calls.client.send(frame)
         self._submitted = True
@@ -351,7 +409,7 @@ class Surface:
 
     def help(self, thing: Any = None) -> None:
         """Explain a name, as in ``help(grep)``."""
-        print(explained(thing, self._names))  # noqa: T201 - the model asked for it
+        print(explained(thing, {**self._names, **self.lent}))  # noqa: T201 - the model asked for it
 
     def _text(self, name: Any) -> str:
         """Give the text of a document; a context that is one text has one only."""

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from abyme.guest.asked import Asked
+from abyme.guest.chunking import Chunking, Way
+from abyme.guest.chunks import Chunk, Chunks
 from abyme.guest.documents import Documents, Texts
 from abyme.guest.parts import Part, Sources
 from abyme.guest.places import Finder, Hits
@@ -52,6 +54,16 @@ class ContextView:
         self._search = Search(names, text_of, index.chars, self._ask)
         self._sources = Sources(index.shape, self.context, names, index.chars, text_of)
 
+        self._chunking = Chunking(
+            context=self.context,
+            names=names,
+            text_of=text_of,
+            pages=index.extras.pages,
+            sources=self._sources,
+            chosen=self._finder.chosen,
+            seek=self._ask,
+        )
+
     def ask_by(self, seek: "Seek") -> None:
         """Take the way to the host, who looks into its own copy; see `Calls.seek`."""
         self.seek = seek
@@ -85,9 +97,13 @@ class ContextView:
         """Give a document as rows; see `Tables.table`."""
         return self._tables.table(name, written)
 
+    def chunks(self, given: Any, docs: Any, way: Way) -> Chunks:
+        """Cut a text or documents; see `Chunking.chunks`."""
+        return self._chunking.chunks(given, docs, way)
+
     def place_of(self, thing: object) -> dict[str, int | str] | str:
-        """Make evidence of a thing: a dict for a hit or a row, a quote for anything else."""
-        return thing.place() if isinstance(thing, Row) else self._finder.place_of(thing)
+        """Make evidence of a thing: a dict for what knows its place, a quote for anything else."""
+        return thing.place() if isinstance(thing, Row | Chunk) else self._finder.place_of(thing)
 
     def part_of(self, given: Any) -> Part:
         """Make a child's context of a value; see `Sources.part`."""
@@ -105,4 +121,4 @@ class ContextView:
     def take_notes(self) -> list[str]:
         """Say what was not found or left out, and what a child got, since the last call."""
         notes = self._finder.take_notes() + self._search.take_notes()
-        return notes + self._sources.take_notes()
+        return notes + self._chunking.take_notes() + self._sources.take_notes()

@@ -46,20 +46,17 @@ def where(evidence: Evidence) -> str:
 
 
 def computed(derivation: Derivation) -> str:
-    """Write ``computed in cell 3: llm_map over 188 items: person 33 (first: a.txt:4, :9)``."""
+    """Write ``computed in cell 3: llm_map over 188 items ("Who?"): person 33 (first ...)``."""
     asked = safe_line(derivation.asked, EXCERPT_CHARS)
-    what = (
-        f"{derivation.how} over {derivation.items:,} items"
-        if derivation.how == "llm_map"
-        else (f"{derivation.how}({asked!r}): {derivation.items:,}")
-    )
-    said = f"computed in cell {derivation.cell}: {what}"
+    said = f"computed in cell {derivation.cell}: "
+    if derivation.how == "llm_map":
+        said += f'llm_map over {derivation.items:,} items ("{asked}")'
+    else:
+        said += f"{derivation.how}({asked!r}): {derivation.items:,}"
     if derivation.labels:
         said += f": {safe_line(labels_of(derivation.labels))}"
     if derivation.claimed:
         said += f" (the cell made of it: {safe_line(labels_of(derivation.claimed))})"
-    if derivation.how == "llm_map":
-        said += f', "{asked}"'
     if derivation.places:
         said += f" (first places: {_together(derivation.places[:FEW])}"
         more = derivation.total - len(derivation.places[:FEW])
