@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from abyme.contexts.sealed import from_value
+from abyme.contexts.sealed import SealedContext, from_value
 from abyme.core import events as ev
 from abyme.core.effects import Budget, Result
 from abyme.core.isolation import DEFAULT, Isolation
@@ -102,7 +102,7 @@ class Bench(OneRun):
         self, limits=None, context=TEXT, snapshots=True, hash_seed=None, isolation=DEFAULT
     ):
         self.loop = asyncio.new_event_loop()
-        self.context = from_value(context)
+        self.context = context if isinstance(context, SealedContext) else from_value(context)
         self.jail = Jail(snapshots=snapshots)
         self.limits = limits or Limits(cell_timeout_s=20, memory_bytes=512 << 20)
         try:

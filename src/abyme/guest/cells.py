@@ -12,7 +12,7 @@ Does not hold a table: rows are made as they are asked for.
 import csv
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from itertools import islice
@@ -27,6 +27,7 @@ _MOST: Final = 0.9
 _NAME_CHARS: Final = 80
 _CELL_CHARS: Final = 1 << 30
 """The csv module takes 128 K characters for an error."""
+_LEAST_CHARS, _BLOCK_CHARS = 1 << 10, 256 << 10
 BATCH_ROWS: Final = 4096
 
 _DAY: Final = r"\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])"
@@ -130,20 +131,42 @@ def rows_of(
     Raises:
         csv.Error: quotes are not closed, or something follows them.
     """
-    lines = _Lines(text, start, len(text) if end is None else end)
-    reader = csv.reader(
+    end = len(text) if end is None else end
+    csv.field_size_limit(_CELL_CHARS)  # for all of this process, which is a REPL's or a reader's
+    if "\n" in text and not (dialect.quotes and '"' in text):
+        yield from _rows_of_lines(text, dialect, start, end)
+        return
+    lines = _Lines(text, start, end)
+    at = start
+    for row in _reader(lines, dialect):
+        if row:
+            yield at, _without_end(text, at, lines.at), row
+        at = lines.at
+
+
+def _rows_of_lines(
+    text: str, dialect: Dialect, at: int, end: int
+) -> Iterator[tuple[int, int, list[str]]]:
+    """Yield rows of a text in which each is a line: some lines at once, which is much faster."""
+    room = _LEAST_CHARS
+    while at < end:
+        stop = text.find("\n", min(at + room, end), end)
+        room = min(2 * room, _BLOCK_CHARS)
+        lines = text[at : end if stop < 0 else stop].split("\n")
+        for line, row in zip(lines, _reader(lines, dialect), strict=True):
+            if row:
+                yield at, at + len(line) - (line[-1] == "\r"), row
+            at += len(line) + 1
+
+
+def _reader(lines: Iterable[str], dialect: Dialect) -> Iterator[list[str]]:
+    return csv.reader(
         lines,
         delimiter=dialect.delimiter,
         quoting=csv.QUOTE_MINIMAL if dialect.quotes else csv.QUOTE_NONE,
         skipinitialspace=dialect.blanks,
         strict=dialect.quotes,
     )
-    at = start
-    csv.field_size_limit(_CELL_CHARS)  # for all of this process, which is a REPL's or a reader's
-    for row in reader:
-        if row:
-            yield at, _without_end(text, at, lines.at), row
-        at = lines.at
 
 
 def _without_end(text: str, start: int, end: int) -> int:

@@ -12,16 +12,18 @@ Does not change the text, and guesses no more than `cells` does.
 import csv
 import importlib
 import json
+import re
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from abyme.guest import cells
 from abyme.guest.cells import BATCH_ROWS, Dialect
 
-BlobOf = Callable[[int], "memoryview | None"]
+Pairs: TypeAlias = Iterable[tuple[Any, Any]] | dict[Any, Any]
+BlobOf: TypeAlias = Callable[[int], "memoryview | None"]
 """Number of a document -> the Arrow IPC file beside it."""
 
 SEPARATED: Final = ("text/csv", "text/tab-separated-values")
@@ -36,6 +38,7 @@ def no_blob(_: int) -> None:
 
 REST: Final = None
 """Name of what a row has beyond the last column, as `csv.DictReader` has it."""
+_FIRST: Final = re.compile(r"[^\ufeff\s]")
 _LOOKED_AT: Final = 1000
 _SHOWN: Final = 12
 
@@ -137,10 +140,10 @@ class Table(Sequence[Row]):
 
     def column(self, name: str) -> list[Any]:
         """List the values of one column."""
-        rows = self._way.values(0, len(self))
+        self._way.scanned()
         if name not in self.columns:
             raise KeyError(f"no column is named {name!r}; there are {self._named()}")
-        return [values.get(name) for _, _, values in rows]
+        return self._way.column(name)
 
     def row_at(self, place: int) -> int:
         """Tell the number of the row that the character at `place` of the text is in."""
@@ -234,23 +237,37 @@ class Csv:
         rows = [row if len(row) == width else (row + pad)[:width] for _, _, row in batch]
         return list(zip(*rows, strict=True)) or [()] * width
 
-    def values(self, start: int, stop: int) -> Iterator[tuple[int, int, dict[Any, Any]]]:
+    def values(self, start: int, stop: int) -> Iterator[tuple[int, int, Pairs]]:
         """Yield rows from `start` to `stop` with their spans."""
-        found = self.scanned()
-        if start >= stop:
-            return
-        names, width = self.columns, len(self.columns)
+        found, names, width = self.scanned(), self.columns, len(self.columns)
         kinds = [found.types[name] for name in names]
-        rows = cells.rows_of(self._text, self._dialect, found.starts[start])
-        left = stop - start
-        while batch := list(islice(rows, min(left, BATCH_ROWS))):
-            left -= len(batch)
+        for batch in self._batches(start, stop):
             columns = self._columns(batch)
             typed = [cells.values(one, kind) for one, kind in zip(columns, kinds, strict=True)]
-            made: list[tuple[Any, ...]] = list(zip(*typed, strict=True))
-            for (begin, end, row), values in zip(batch, made, strict=True):
-                rest = {REST: row[width:]} if len(row) > width else {}
-                yield begin, end, {**dict(zip(names, values, strict=True)), **rest}
+            for (begin, end, row), values in zip(batch, zip(*typed, strict=True), strict=True):
+                pairs = zip(names, values, strict=True)
+                if len(row) > width:
+                    yield begin, end, [*pairs, (REST, row[width:])]
+                else:
+                    yield begin, end, pairs
+
+    def column(self, name: str) -> list[Any]:
+        """List the values of one column."""
+        found, at = self.scanned(), self.columns.index(name)
+        values: list[Any] = []
+        for batch in self._batches(0, len(found.starts)):
+            column = [row[at] if len(row) > at else "" for _, _, row in batch]
+            values += cells.values(column, found.types[name])
+        return values
+
+    def _batches(self, start: int, stop: int) -> Iterator[list[tuple[int, int, list[str]]]]:
+        if start >= stop:
+            return
+        rows = cells.rows_of(self._text, self._dialect, self.scanned().starts[start])
+        left = stop - start
+        while left and (batch := list(islice(rows, min(left, BATCH_ROWS)))):
+            left -= len(batch)
+            yield batch
 
 
 class Lines:
@@ -299,10 +316,14 @@ class Lines:
             self._scanned = found
         return self._scanned
 
-    def values(self, start: int, stop: int) -> Iterator[tuple[int, int, dict[Any, Any]]]:
+    def values(self, start: int, stop: int) -> Iterator[tuple[int, int, Pairs]]:
         """Yield rows from `start` to `stop` with their spans."""
         if start < stop:
             yield from islice(self._found(self.scanned().starts[start]), stop - start)
+
+    def column(self, name: str) -> list[Any]:
+        """List the values of one column; None where a row has none."""
+        return [made.get(name) for _, _, made in self._found(0)]
 
 
 class Tables:
@@ -353,10 +374,11 @@ class Tables:
     def _make(self, number: int, written: Written) -> Table:
         delimiter, header, quotes = written
         name, text = self._names[number], self._text_of(number)
-        if not text.strip():
+        first = _FIRST.search(text)  # no strip(): a large text would be copied
+        if first is None:
             raise ValueError(f"{name!r} is empty")
         way: Csv | Lines
-        if delimiter is None and text.lstrip("\ufeff \t\r\n")[:1] == "{":
+        if delimiter is None and first[0] == "{":
             way = Lines(text)
             return Table(name, number, text, way, self._blob_of)
         media = self._media.get(number, "")
