@@ -167,7 +167,7 @@ class _Reading:
             self._desk.plain(job, self._file, f"as plain text: {reason}")
             return
         if self._taken:
-            reason += f"; {self._taken:,} of it were read before"
+            reason += f" after {self._taken:,} file{'s' * (self._taken > 1)}"
         self._shelf.skip(order, job.name, reason)
 
     def _item(self, order: Order, item: Item) -> None:
@@ -255,14 +255,15 @@ class _Reading:
         if kind in ARCHIVES and self._job.depth + 1 >= unpacked.MAX_DEPTH:
             raise NotText(f"more than {unpacked.MAX_DEPTH} archives within each other")
         spool = _spool()
+        digest = hashlib.sha256()
         try:
-            digest = _fill(spool, pieces)
+            _fill(spool, _hashed(pieces, digest))
         except BaseException:
             spool.close()
             raise
         self._taken += 1
         depth = self._job.depth + 1
-        job = Job(order, name, kind, lambda: spool, depth, self._allowance, digest)
+        job = Job(order, name, kind, lambda: spool, depth, self._allowance, digest.hexdigest())
         self._desk.hand_on(job)
 
     def _bounded(self, data: Iterator[bytes], limit: int | None) -> Iterator[bytes]:
@@ -310,16 +311,18 @@ def _spool() -> BinaryIO:
     return os.fdopen(os.memfd_create("abyme-spool", os.MFD_CLOEXEC), "w+b", buffering=0)
 
 
-def _fill(spool: BinaryIO, pieces: Iterator[bytes]) -> str:
-    """Write pieces into a spool; their SHA-256."""
-    digest = hashlib.sha256()
+def _fill(spool: BinaryIO, pieces: Iterator[bytes]) -> None:
     for piece in pieces:
-        digest.update(piece)
         view = memoryview(piece)
         while view:
             view = view[spool.write(view) :]
     spool.seek(0)
-    return digest.hexdigest()
+
+
+def _hashed(pieces: Iterator[bytes], digest: "hashlib._Hash") -> Iterator[bytes]:
+    for piece in pieces:
+        digest.update(piece)
+        yield piece
 
 
 def _digest(file: BinaryIO) -> str:

@@ -104,7 +104,7 @@ class Shelf:
             )
             for name, (_, _, _, chars, source) in zip(names, shelved, strict=True)
         ]
-        skipped = [Skipped(wanted(name), why) for _, name, why in _in_order(self._skipped)]
+        skipped = [Skipped(source_of(name), why) for _, name, why in _in_order(self._skipped)]
         at = dict(zip([one[0] for one in shelved], names, strict=True)) if self._notes else {}
         notes = [
             Note(at.get(order, wanted(name)), note) for order, name, note in _in_order(self._notes)
@@ -150,6 +150,11 @@ def _in_order(told: list[tuple[Order, Named, str]]) -> list[tuple[Order, Named, 
 def wanted(name: Named) -> str:
     """Say what a document is to be called, if nothing else is called that."""
     return name if isinstance(name, str) else name.wanted
+
+
+def source_of(name: Named) -> str:
+    """Name what a document would have come out of, as a user sees it."""
+    return name if isinstance(name, str) else name.else_ or name.wanted
 
 
 def is_inner(name: Named) -> bool:
