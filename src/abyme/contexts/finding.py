@@ -179,7 +179,7 @@ class Finders:
 
     def _ask(self, question: "_Question", head: dict[str, Any]) -> tuple[dict[str, Any], list[Any]]:
         """Ask one helper and wait. On a worker thread."""
-        helper = self._take()
+        helper = self._take(head)
         try:
             told, body = helper.ask(question, head)
         except BaseException:
@@ -197,14 +197,17 @@ class Finders:
             told["unit"] = head["units"][0]
         return told, numbers.tolist()
 
-    def _take(self) -> "_Helper":
+    def _take(self, head: Mapping[str, Any]) -> "_Helper":
+        """Take a helper that is free, by choice the one that had this unit before."""
+        first, _, window = head["units"][0] if head["t"] == "find" else (0, 0, 0)
         with self._guard:
             if self._closed is not None:
                 raise self._closed
+            self._free.sort(key=lambda one: one.number == (first + window) % self._most)
             if self._free:
                 return self._free.pop()
-        helper = _Helper(self._memory)
-        with self._guard:
+            taken = {one.number for one in self._all}
+            helper = _Helper(self._memory, min(set(range(self._most + 1)) - taken))
             self._all.add(helper)
         try:
             helper.start()
@@ -257,7 +260,8 @@ class _Question:
 class _Helper:
     """One helper, and what it knows."""
 
-    def __init__(self, memory: Memory) -> None:
+    def __init__(self, memory: Memory, number: int) -> None:
+        self.number = number
         self._fd = memory.fd
         mapped = os.fstat(memory.fd).st_size
         self._confined = Confined(

@@ -52,6 +52,8 @@ class Linear:
     """Repeats without a bound."""
     nests: bool
     """One of them is in another: `re` may need time that doubles with each character."""
+    easy: bool
+    """`re` is done in time linear to the text too, and begins at a plain character."""
     opens_ends: bool
     r"""It has a ``$``, which stands before ``\r\n`` too."""
 
@@ -76,7 +78,9 @@ class Linear:
         if len(pattern) > MAX_CHARS:
             raise NotLinear("it is too long")
         loops, nests = writer.loops, writer.nests
-        return Linear(pattern, writer.exact, writer.crosses, loops, nests, writer.opens_ends)
+        easy = writer.exact and not nests and _is_easy(tree, flags | tree.state.flags)
+        ends = writer.opens_ends
+        return Linear(pattern, writer.exact, writer.crosses, loops, nests, easy, ends)
 
     @property
     def tame(self) -> bool:
@@ -208,6 +212,36 @@ def _prefers_long(tree: Any) -> bool:
         if not all(map(_prefers_long, _parts(op, value))):
             return False
     return True
+
+
+def _is_easy(tree: Any, flags: int) -> bool:
+    """Tell whether no two beginnings of a match share more than a few characters.
+
+    So it is where a match begins with a character that its one repeat without a bound does not
+    take: ``"[^"]+"``.
+    """
+    items = list(tree)
+    op, first = items[0] if items else (None, 0)
+    if op is not _constants.LITERAL or flags & re.IGNORECASE:
+        return False
+    bounded, endless = True, 0
+    for inner, value in items[1:]:
+        if inner in {_constants.MAX_REPEAT, _constants.MIN_REPEAT} and len(value[2]) == 1:
+            what, given = value[2][0]
+            bounded &= what in {_constants.LITERAL, _constants.NOT_LITERAL, _constants.IN}
+            if value[1] is _constants.MAXREPEAT and bounded:
+                endless += 1
+                key = (what, tuple(given) if isinstance(given, list) else given)
+                kept = flags & (re.ASCII | re.UNICODE)
+                runs = _runs(key, kept, max(LATIN1, _kind_of(first)))
+                bounded &= not any(low <= first <= high for low, high in runs)
+        else:
+            bounded &= inner in {_constants.LITERAL, _constants.NOT_LITERAL, _constants.IN}
+    return bounded and endless <= 1
+
+
+def _kind_of(code: int) -> int:
+    return next(kind for kind, most in MOST.items() if code <= most)
 
 
 def _parts(op: Any, value: Any) -> Iterable[Any]:

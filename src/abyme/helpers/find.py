@@ -28,6 +28,8 @@ from abyme.layout import LATIN1, UCS2, WIDTH, Index, read_index
 WINDOW_BYTES: Final = 8 << 20
 MAX_WIDE_BYTES: Final = 128 << 20
 """Of a text that has to be given to RE2 as UTF-8, whole."""
+TWINS_BYTES: Final = 256 << 20
+"""Of texts kept as UTF-8, in each helper: to make them takes longer than to look at them."""
 MAX_PLACES: Final = 200_000
 PLACE_NUMBERS: Final = 6
 DFA_BYTES: Final = 64 << 20
@@ -70,6 +72,7 @@ class Job:
         self._area = mmap.mmap(arena_fd, 0, mmap.MAP_PRIVATE, mmap.PROT_READ)
         os.close(arena_fd)
         self._contexts: OrderedDict[int, Index] = OrderedDict()
+        self._twins = Twins()
 
     def add(self, key: int, index_fd: int) -> None:
         """Take the index of a context; the oldest of too many goes."""
@@ -154,11 +157,15 @@ class Job:
             return Narrow(self._area, at, size, engine.found, whole=whole)
         if size * WIDTH[kind] > MAX_WIDE_BYTES:
             raise Refused("a text is too long to be looked at as a whole")
-        text = self._text(at, size, kind)
-        try:
-            return Wide(text, engine.pattern, engine.found, whole=whole)
-        except UnicodeEncodeError:
-            return Plain(text, engine.pattern, crlf=engine.crlf, whole=whole)
+        data = self._twins.get(at, size)
+        if data is None:
+            text = self._text(at, size, kind)
+            try:
+                data = text.encode()
+            except UnicodeEncodeError:
+                return Plain(text, engine.pattern, crlf=engine.crlf, whole=whole)
+            self._twins.keep(at, size, data)
+        return Wide(data, size, engine.found, whole=whole)
 
     def _text(self, at: int, size: int, kind: int) -> str:
         data = self._area[at : at + size * WIDTH[kind]]
@@ -233,6 +240,29 @@ class Job:
         return self._text(entry.offset + low * width, high - low, entry.kind).count("\n")
 
 
+class Twins:
+    """Wide texts as UTF-8, for the next question; the oldest go."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[int, int], bytes] = OrderedDict()
+        self._bytes = 0
+
+    def get(self, at: int, size: int) -> bytes | None:
+        """Give the twin of so many characters at a place, if it is there."""
+        data = self._kept.get((at, size))
+        if data is not None:
+            self._kept.move_to_end((at, size))
+        return data
+
+    def keep(self, at: int, size: int, data: bytes) -> None:
+        """Keep one."""
+        self._kept[at, size] = data
+        self._bytes += len(data)
+        while self._bytes > TWINS_BYTES:
+            _, dropped = self._kept.popitem(last=False)
+            self._bytes -= len(dropped)
+
+
 class Engine:
     """A pattern, for texts of one kind."""
 
@@ -248,8 +278,7 @@ class Engine:
         """Count matches."""
         if type(stretch) is Plain:
             return stretch.count()
-        exact, dense = self.linear.exact, self.linear.tame and not self.linear.crosses
-        return found_in.count(stretch, self.pattern, exact=exact, crlf=self.crlf, dense=dense)
+        return found_in.count(stretch, self.pattern, self.linear, crlf=self.crlf)
 
 
 @functools.lru_cache(maxsize=64)

@@ -9,18 +9,23 @@ Invariant: `lines` and `count` give what `re` would, whichever of these ways was
 know of documents or windows.
 """
 
+import functools
 import mmap
 from collections.abc import Iterator
 from typing import Any, Final, Protocol
 
+from abyme.guest.linear import Linear
 from abyme.guest.patterns import Pattern
 
 Span = tuple[int, int]
 BLANKS: Final = frozenset(b"\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0")
 """Of Latin-1, as `str.isspace` has them."""
 DENSE_MATCHES: Final = 2_000
-DENSE_CHARS: Final = 60
-"""A match in so many characters: then RE2's cost for each is more than what it saves."""
+DENSE_CHARS, EASY_CHARS = 60, 1_000
+"""A match in so many characters: then RE2's cost for each is more than what it saves; of a
+pattern that is easy for `re` sooner than of others.
+"""
+MAX_COPIED: Final = 256 << 20
 LONG_LINE: Final = 20_000
 
 
@@ -72,22 +77,27 @@ class Narrow:
         self._anywhere = found.Anchor.UNANCHORED
 
     def search(self, at: int) -> Span | None:
+        """Find the next match."""
         span: Span = self._match(self._anywhere, self._view, at, self.size)[0]
         return None if span[0] < 0 else span
 
     def is_alone(self, begin: int, stop: int) -> bool:
+        """Tell whether there is a match in a line by itself."""
         line = self._view[begin:stop]
         return bool(self._match(self._anywhere, line, 0, stop - begin)[0][0] >= 0)
 
     def find_end(self, at: int) -> int:
+        """Find the next line end."""
         found = self._area.find(b"\n", self._at + at, self._at + self.size)
         return found - self._at if found >= 0 else -1
 
     def find_begin(self, at: int) -> int:
+        """Find where a line begins."""
         found = self._area.rfind(b"\n", self._at, self._at + at)
         return found + 1 - self._at if found >= 0 else 0
 
     def first_inked(self, start: int, end: int) -> int:
+        """Find the first character that is not blank."""
         if start < end and self._view[start] in BLANKS:
             for at in range(start, end):
                 if self._view[at] not in BLANKS:
@@ -95,9 +105,11 @@ class Narrow:
         return start
 
     def ends(self, start: int, end: int) -> int:
+        """Count line ends."""
         return bytes(self._view[start:end]).count(b"\n")
 
     def text(self, start: int, end: int) -> str:
+        """Copy some characters."""
         return str(self._view[start:end], "latin-1")
 
 
@@ -110,19 +122,24 @@ class Plain:
         self._compiled = pattern.compiled(crlf=crlf)
 
     def search(self, at: int) -> Span | None:
+        """Find the next match."""
         match = self._compiled.search(self._text, at)
         return match.span() if match else None
 
     def is_alone(self, begin: int, stop: int) -> bool:
+        """Tell whether there is a match in a line by itself."""
         return self._compiled.search(self._text[begin:stop]) is not None
 
     def find_end(self, at: int) -> int:
+        """Find the next line end."""
         return self._text.find("\n", at)
 
     def find_begin(self, at: int) -> int:
+        """Find where a line begins."""
         return self._text.rfind("\n", 0, at) + 1
 
     def first_inked(self, start: int, end: int) -> int:
+        """Find the first character that is not blank."""
         if start < end and self._text[start].isspace():
             for at in range(start, end):
                 if not self._text[at].isspace():
@@ -130,6 +147,7 @@ class Plain:
         return start
 
     def ends(self, start: int, end: int) -> int:
+        """Count line ends."""
         return self._text.count("\n", start, end)
 
     def count(self) -> int:
@@ -138,28 +156,31 @@ class Plain:
         return sum(1 for start in starts if not is_beyond(self, start))
 
     def text(self, start: int, end: int) -> str:
+        """Copy some characters."""
         return self._text[start:end]
 
 
 class Wide(Plain):
-    """Text that is not Latin-1, as UTF-8; places are asked for in rising order.
+    """Text that is not Latin-1, as UTF-8; places are asked for in rising order."""
 
-    Raises:
-        UnicodeEncodeError: it has lone surrogates.
-    """
-
-    def __init__(self, text: str, pattern: Pattern, found: Any, *, whole: bool) -> None:
-        super().__init__(text, pattern, crlf=False, whole=whole)
-        self._bytes = text.encode()
+    def __init__(self, data: bytes, size: int, found: Any, *, whole: bool) -> None:
+        self.size, self.whole = size, whole
+        self._bytes = data
         self._match = found.Match
         self._anywhere = found.Anchor.UNANCHORED
         self._char = self._byte = 0
 
+    @functools.cached_property
+    def _text(self) -> str:  # type: ignore[override]
+        return self._bytes.decode()  # few windows have a match
+
     def search(self, at: int) -> Span | None:
+        """Find the next match."""
         if at < self._char:
             self._char = self._byte = 0
-        self._byte += len(self._text[self._char : at].encode())
-        self._char = at
+        if at > self._char:
+            self._byte += len(self._text[self._char : at].encode())
+            self._char = at
         span: Span = self._match(self._anywhere, self._bytes, self._byte, len(self._bytes))[0]
         if span[0] < 0:
             return None
@@ -169,6 +190,7 @@ class Wide(Plain):
         return start, end
 
     def is_alone(self, begin: int, stop: int) -> bool:
+        """Tell whether there is a match in a line by itself."""
         line = self._text[begin:stop].encode()
         return bool(self._match(self._anywhere, line, 0, len(line))[0][0] >= 0)
 
@@ -204,9 +226,9 @@ def lines(stretch: Stretch, look: Pattern | None, *, crlf: bool) -> Iterator[tup
             at = max(stop + 1, end)
 
 
-def count(stretch: Stretch, pattern: Pattern, *, exact: bool, crlf: bool, dense: bool) -> int:
-    """Count matches. `dense`: `re` may take over where there are many."""
-    if not exact:
+def count(stretch: Stretch, pattern: Pattern, linear: Linear, *, crlf: bool) -> int:
+    """Count matches. Where there are many, and it takes no harm, `re` takes over."""
+    if not linear.exact:
         return _count_in_lines(stretch, pattern, crlf=crlf)
     at, found, size = 0, 0, stretch.size
     while at <= size and (span := stretch.search(at)) is not None:
@@ -215,12 +237,20 @@ def count(stretch: Stretch, pattern: Pattern, *, exact: bool, crlf: bool, dense:
             break
         found += 1
         at = end if end > start else end + 1
-        if found == DENSE_MATCHES and dense and at < DENSE_MATCHES * DENSE_CHARS:
-            if has_long_lines(stretch):
-                continue
+        if found == DENSE_MATCHES and at <= size and _is_for_re(stretch, linear, at // found):
             rest = pattern.compiled(crlf=crlf).finditer(stretch.text(0, size), at)
-            return found + sum(1 for _ in rest) if at <= size else found
+            starts = (match.start() for match in rest)
+            return found + sum(1 for start in starts if not is_beyond(stretch, start))
     return found
+
+
+def _is_for_re(stretch: Stretch, linear: Linear, chars_a_match: int) -> bool:
+    if stretch.size > MAX_COPIED:
+        return False
+    if linear.easy:
+        return chars_a_match < EASY_CHARS
+    tame = linear.tame and not linear.crosses and chars_a_match < DENSE_CHARS
+    return tame and not has_long_lines(stretch)
 
 
 def _count_in_lines(stretch: Stretch, pattern: Pattern, *, crlf: bool) -> int:
@@ -233,9 +263,9 @@ def _count_in_lines(stretch: Stretch, pattern: Pattern, *, crlf: bool) -> int:
         found += sum(1 for _ in compiled.finditer(stretch.text(begin, stop)))
         at = stop + 1
         looked += 1
-        if looked == DENSE_MATCHES and at < 4 * DENSE_MATCHES * DENSE_CHARS:
+        if looked == DENSE_MATCHES and at <= size and at // looked < 4 * DENSE_CHARS:
             rest = compiled.finditer(stretch.text(0, size), at)
-            return found + sum(1 for _ in rest) if at <= size else found
+            return found + sum(1 for _ in rest)
     return found
 
 
