@@ -120,6 +120,14 @@ def test_a_name_gets_the_suffix_of_its_content_type(site, path, media, ending) -
     assert name(site.page(path, b"x", Content_Type=media)).endswith(ending)
 
 
+def test_what_has_come_is_told(site) -> None:
+    told = []
+    urls_ = [site.page(f"/{name}.txt", b"x" * 1000) for name in "ab"]
+    load_paths(urls_, on_progress=told.append).context.close()
+    assert (told[0].size_bytes, told[0].files_total) == (1000, 2)
+    assert max(one.total_bytes for one in told) == 2000
+
+
 def test_a_reply_that_is_packed_for_the_way_is_unpacked(site) -> None:
     url = site.page("/a.txt", gzip.compress(b"alpha"), Content_Encoding="gzip")
     assert text(url) == "alpha"

@@ -75,7 +75,12 @@ def load_paths(  # noqa: PLR0913 - what a user says of sources; data, no modes
     Raises:
         ContextError: a path that does not exist, nothing to read, no memory to seal it in.
     """
-    with closing(Walk(paths, located, choice=choice, env=env)) as walk:
+
+    def fetched(done: int, total: int) -> None:
+        if on_progress:
+            on_progress(Progress(0, len(paths), done, total))
+
+    with closing(Walk(paths, located, choice=choice, env=env, on_fetch=fetched)) as walk:
         recipe = cache.recipe(walk, choice) if cache else None
         if cache and recipe and (known := cache.find(recipe)):
             return _account(known)
@@ -180,6 +185,7 @@ class _Loader:
             words = (self._left_out().words(), skipped_words(skipped))
             reason = ", ".join(filter(None, words)) or "the folder holds no file"
             raise ContextError(f"nothing to read: {reason}{hint}")
+        files, folders = self._walk.excluded
         loaded = self._shelf.sealed(account, single=self._walk.single)
         loaded.context.sources = self._walk.given
         loaded.context.manifest = structs.replace(

@@ -7,7 +7,7 @@ all that failed. How is decided by `urls` and `git`.
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from abyme.contexts.choice import Choice
 from abyme.contexts.places import is_url, without_secrets
@@ -15,6 +15,10 @@ from abyme.errors import ContextError
 
 if TYPE_CHECKING:
     from abyme.contexts.walk import Found, Skipped
+
+
+Report: TypeAlias = Callable[[int, int], None]
+"""Told how many bytes have come, and how many are expected so far."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,12 +37,18 @@ class Elsewhere:
 
 
 def reach(
-    wanted: Mapping[str, str], *, choice: Choice, env: Mapping[str, str], closing: ExitStack
+    wanted: Mapping[str, str],
+    *,
+    choice: Choice,
+    env: Mapping[str, str],
+    closing: ExitStack,
+    report: Report,
 ) -> dict[str, Elsewhere]:
     """Have sources, each as it was given and as it is found now, by what was given.
 
     Of `env` are read: the proxies (``http_proxy`` and its like), and what git needs: PATH, HOME
     and SSH_AUTH_SOCK. What must be ended or dropped after reading is put on `closing`.
+    `report` is told what has come of URLs, in another thread.
 
     Raises:
         ContextError: at least one cannot be had; the message names each of them.
@@ -56,7 +66,8 @@ def reach(
     if urls:
         from abyme.contexts.urls import fetch_all  # noqa: PLC0415
 
-        for url, fetched in fetch_all(urls, choice=choice, env=env, closing=closing).items():
+        all_fetched = fetch_all(urls, choice=choice, env=env, closing=closing, report=report)
+        for url, fetched in all_fetched.items():
             attempt(url, fetched.have)
     for source, place in wanted.items():
         if not is_url(source):

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from abyme.contexts.choice import Choice
-from abyme.contexts.remote import Elsewhere
+from abyme.contexts.remote import Elsewhere, Report
 from abyme.contexts.sizes import size_words
 from abyme.contexts.walk import Found
 from abyme.errors import ContextError
@@ -80,12 +80,17 @@ class _Refused(Exception):
 
 
 def fetch_all(
-    urls: Sequence[str], *, choice: Choice, env: Mapping[str, str], closing: ExitStack
+    urls: Sequence[str],
+    *,
+    choice: Choice,
+    env: Mapping[str, str],
+    closing: ExitStack,
+    report: Report,
 ) -> dict[str, Fetched]:
     """Fetch URLs, several at once. Waits; may be called with an event loop in this thread."""
     limit = MOST_BYTES if choice.max_file_bytes is None else choice.max_file_bytes
     loop = asyncio.new_event_loop()
-    task = loop.create_task(_all(urls, limit, env, closing))
+    task = loop.create_task(_all(urls, _Terms(limit, env, closing, report)))
     with ThreadPoolExecutor(1, "abyme-fetch") as pool:
         done = pool.submit(_drive, loop, task)
         try:
@@ -120,15 +125,35 @@ def _drive(loop: asyncio.AbstractEventLoop, task: "asyncio.Task[Any]") -> Any:
         loop.close()
 
 
-async def _all(
-    urls: Sequence[str], limit: int, env: Mapping[str, str], closing: ExitStack
-) -> dict[str, Fetched]:
+class _Terms:
+    """What holds for all URLs of a load."""
+
+    def __init__(
+        self, limit: int, env: Mapping[str, str], closing: ExitStack, report: Report
+    ) -> None:
+        self.limit = limit
+        self.env = env
+        self.closing = closing
+        self._report = report
+        self._done_bytes = self._total_bytes = 0
+
+    def expect(self, size_bytes: int) -> None:
+        """Take in what a server announces."""
+        self._total_bytes += size_bytes
+
+    def take(self, size_bytes: int) -> None:
+        """Tell how much has come, of how much at least."""
+        self._done_bytes += size_bytes
+        self._report(self._done_bytes, max(self._done_bytes, self._total_bytes))
+
+
+async def _all(urls: Sequence[str], terms: _Terms) -> dict[str, Fetched]:
     free = asyncio.Semaphore(AT_ONCE)
 
     async def one(url: str) -> Fetched:
         async with free:
             try:
-                return await _Fetch(limit, env, closing).run(url)
+                return await _Fetch(terms).run(url)
             except _Refused as error:
                 return Fetched(failed=str(error))
 
@@ -138,10 +163,9 @@ async def _all(
 class _Fetch:
     """One URL and what it redirects to."""
 
-    def __init__(self, limit: int, env: Mapping[str, str], closing: ExitStack) -> None:
-        self._limit = limit
-        self._env = env
-        self._closing = closing
+    def __init__(self, terms: _Terms) -> None:
+        self._terms = terms
+        self._env = terms.env
         self._left_public = False
         """A public host has answered: from here on addresses must be public."""
         self._met: list[str] = []
@@ -239,17 +263,21 @@ class _Fetch:
     async def _taken(self, reply: "aiohttp.ClientResponse", first: "yarl.URL") -> Fetched:
         if reply.status != 200:
             raise _Refused(f"HTTP {reply.status} {reply.reason or ''}".strip())
-        too_large = f"over {size_words(self._limit)}"
+        limit = self._terms.limit
+        too_large = f"over {size_words(limit)}"
         encoded = "Content-Encoding" in reply.headers
-        if not encoded and (reply.content_length or 0) > self._limit:
+        announced = 0 if encoded else reply.content_length or 0
+        if announced > limit:
             raise _Refused(too_large)
+        self._terms.expect(announced)
         spool = os.memfd_create("abyme-fetched", os.MFD_CLOEXEC)
-        self._closing.callback(os.close, spool)
+        self._terms.closing.callback(os.close, spool)
         size = 0
         async for piece in reply.content.iter_chunked(_PIECE_BYTES):
             size += len(piece)
-            if size > self._limit:
+            if size > limit:
                 raise _Refused(too_large)
+            self._terms.take(len(piece))
             view = memoryview(piece)
             while view:
                 view = view[os.write(spool, view) :]

@@ -30,7 +30,7 @@ from abyme.contexts.places import at_home, is_elsewhere, without_secrets
 from abyme.errors import ContextError
 
 if TYPE_CHECKING:
-    from abyme.contexts.remote import Elsewhere
+    from abyme.contexts.remote import Elsewhere, Report
 
 NO_ENV: Final[Mapping[str, str]] = MappingProxyType({})
 STDIN: Final = "-"
@@ -89,6 +89,7 @@ class Walk:
         *,
         choice: Choice = EVERYTHING,
         env: Mapping[str, str] = NO_ENV,
+        on_fetch: Callable[[int, int], None] = lambda done, total: None,  # noqa: ARG005
     ) -> None:
         self.found: list[Found] = []
         self.skipped: list[Skipped] = []
@@ -109,7 +110,7 @@ class Walk:
         self._closing = ExitStack()
         try:
             named = dict(zip(self.given, places, strict=True))
-            self._elsewhere = self._reach(named, choice, env)
+            self._elsewhere = self._reach(named, choice, env, on_fetch)
             for path, place in named.items():
                 self._take(path, place, alone=len(named) == 1)
         except BaseException:
@@ -122,7 +123,11 @@ class Walk:
         self._closing.close()
 
     def _reach(
-        self, named: Mapping[str, str], choice: Choice, env: Mapping[str, str]
+        self,
+        named: Mapping[str, str],
+        choice: Choice,
+        env: Mapping[str, str],
+        report: "Report",
     ) -> "dict[str, Elsewhere]":
         """Fetch what lies elsewhere, all at once."""
         wanted = {path: place for path, place in named.items() if is_elsewhere(path)}
@@ -130,7 +135,7 @@ class Walk:
             return {}
         from abyme.contexts.remote import reach  # noqa: PLC0415  (only where it is needed)
 
-        return reach(wanted, choice=choice, env=env, closing=self._closing)
+        return reach(wanted, choice=choice, env=env, closing=self._closing, report=report)
 
     def _take(self, path: str, place: str, *, alone: bool) -> None:
         if path in self._elsewhere:
