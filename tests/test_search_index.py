@@ -233,9 +233,11 @@ def test_the_index_has_a_bound_and_stops_there(monkeypatch):
     passages.want(context._seeking._where.index)
     passages.grow()
 
+    passages._db.close()
     assert passages.full
     assert passages.ready
     assert 0 < passages.indexed_bytes < passages.wanted_bytes
+    context.close()
 
 
 def _size(context):

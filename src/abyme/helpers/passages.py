@@ -26,6 +26,8 @@ PASSAGE_CHARS: Final = 1_000
 SLACK_CHARS: Final = 100
 """How much shorter a passage may be, to end between words."""
 WINDOW_CHARS: Final = 1 << 20
+MAX_NAME_HITS: Final = 1_000
+"""A word that stands in more names tells none of them apart."""
 CODEC: Final = {0: "ascii", 1: "latin-1", 2: "utf-16-le", 4: "utf-32-le"}
 
 
@@ -155,6 +157,8 @@ class Context:
         """Find documents whose names hold one of these words, those that hold most first."""
         held: dict[int, int] = {}
         for stem in stems if self._joined else ():
+            if self._joined.count(stem) > MAX_NAME_HITS:
+                continue
             number = stem.lstrip("0") or "0"
             pattern = rf"(?<!\d)0*{number}(?!\d)" if stem.isdecimal() else re.escape(stem)
             hits = (match.start() for match in re.finditer(pattern, self._joined))
