@@ -145,21 +145,21 @@ class TestFormats:
 
     def test_a_table_shows_columns_and_rows_and_says_when_rows_are_not_lines(self):
         assert format_of("id,name\n" + "1,x\n" * 40, whole=True)[:2] == (
-            "CSV, 40 rows below a header, 2 columns",
+            "CSV, 40 rows below a header, 2 columns; table() gives its rows",
             ["id", "name"],
         )
         assert format_of('id,a,b\n1,2,"3\n4"\n5,6,7\n', whole=True).says == (
-            "CSV, 2 rows below a header, 3 columns; fields hold line ends: use csv.reader"
+            "CSV, 2 rows below a header, 3 columns; fields hold line ends: use table()"
         )
         assert format_of("id\tname\n" + "1\tx\n" * 40, whole=False).says == (
-            "TSV, a header, 2 columns"
+            "TSV, a header, 2 columns; table() gives its rows"
         )
 
     def test_a_wide_table_shows_its_first_record_by_column(self):
         head = ",".join(f"column {n}" for n in range(40))
         row = ",".join(f"value {n}" for n in range(40))
         lines = shown(f"{head}\n" + f"{row}\n" * 30).split("\n")
-        assert lines[1] == "CSV, 30 rows below a header, 40 columns:"
+        assert lines[1] == "CSV, 30 rows below a header, 40 columns; table() gives its rows:"
         assert lines[3:6] == ["first record:", "| column 0 = value 0", "| column 1 = value 1"]
         assert len(lines) == 14
 

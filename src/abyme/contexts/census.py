@@ -25,6 +25,10 @@ _NAMES: Final = 12
 _USUAL_LINE: Final = 200
 """No line beyond is nothing to tell."""
 _SPREAD: Final = 6
+_HOLDERS: Final = frozenset(
+    {"db", "mbox", "ods", "sqlite", "sqlite3", "xls", "xlsb", "xlsm", "xlsx"}
+)
+"""Files whose parts are documents without a suffix of their own."""
 _PLAIN: Final = re.compile(r"[a-z0-9_+-]{1,12}")
 
 
@@ -43,7 +47,7 @@ def census(names: Sequence[str], sizes: Sequence[int], counted: Counts, room: in
 
 
 def _kinds(names: Sequence[str]) -> str:
-    suffixes = Counter([name.rpartition(".")[2] if "." in name else "" for name in names])
+    suffixes = Counter([_suffix(name) for name in names])
     kinds: Counter[str] = Counter()
     for suffix, count in suffixes.items():
         plain = _PLAIN.fullmatch(suffix.lower())
@@ -54,6 +58,13 @@ def _kinds(names: Sequence[str]) -> str:
     rest = others + sum(count for _, count in kinds.most_common()[_KINDS:])
     shown = [f"{kind} {count:,}" for kind, count in kinds.most_common(_KINDS)]
     return f"kinds: {', '.join(shown)}" + (f", others {rest:,}" if rest else "")
+
+
+def _suffix(name: str) -> str:
+    """Take what is behind the last dot; of a sheet or a table that of the file it is in."""
+    suffix = name.rpartition(".")[2] if "." in name else ""
+    holder = suffix.partition("/")[0]
+    return holder if holder.lower() in _HOLDERS else suffix
 
 
 def _folders(names: Sequence[str]) -> str:

@@ -253,7 +253,7 @@ def _table(head: str, *, whole: bool) -> Format | None:
             continue
         counted = f"{len(rows) - 1:,} rows below a header" if whole else "a header"
         broken = any("\n" in field for row in looked_at for field in row)
-        how = "; fields hold line ends: use csv.reader" if broken else ""
+        how = "; fields hold line ends: use table()" if broken else "; table() gives its rows"
         says = f"{kind}, {counted}, {width} columns{how}"
         record = _record(zip(rows[0], rows[1], strict=False))
         return Format(says, rows[0], record, by_line=True, table=True)
