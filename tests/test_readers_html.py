@@ -81,8 +81,15 @@ def test_a_page_that_shows_nothing_is_no_text(page: bytes) -> None:
 
 
 def test_deep_nesting_is_walked_and_not_recursed() -> None:
-    assert seen("<b>" * 20_000 + "x") == "x"
-    assert seen("<table><tr><td>" * 3_000 + "x") == "x"
+    assert seen("<div>" * 2_000 + "x") == "x"
+    assert seen("<table><tr><td>" * 2_000 + "x") == "x"
+    assert seen("<p>a" * 20_000) == "\n\n".join("a" * 20_000)
+    assert seen("<svg>" + "<path d='1'/>" * 20_000 + "</svg>x") == "x"
+
+
+def test_a_page_that_nests_deeper_than_any_page_is_refused_before_it_is_parsed() -> None:
+    with pytest.raises(Unreadable, match=r"^nested too deeply$"):
+        seen("<div>" * 100_000 + "x")
 
 
 CONTAINER = '<container><rootfiles><rootfile full-path="O/b.opf"/></rootfiles></container>'

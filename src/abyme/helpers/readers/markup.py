@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
+from abyme.helpers.emit import Unreadable
 from abyme.helpers.readers.prose import Prose
 
 if TYPE_CHECKING:
@@ -104,6 +105,15 @@ _LISTS: Final = frozenset(("ul", "ol", "menu"))
 _MAKES_LAYOUT: Final = frozenset((*_HEADINGS, "pre", "table"))
 """What a cell of a table of data does not hold."""
 _HIDING: Final = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
+_MAY_HIDE: Final = re.compile(r"hidden|display\s*:\s*none", re.IGNORECASE)
+_NESTING: Final = re.compile(
+    r"<(/?)(?!(?:p|li|d[dt]|t[dhr]|option|area|base|br|col|hr|img|input|link|meta|wbr)\b)"
+    r"[a-z][^<>]*(?<!/)>",
+    re.IGNORECASE,
+)
+"""Elements that end where they say so."""
+_MAX_DEPTH: Final = 10_000
+"""The parser's time grows with the square of the depth: 0.2 s at this one, 15 s at ten times it."""
 _SELF_CLOSED: Final = re.compile(r"<([A-Za-z][A-Za-z0-9]*)\b([^<>]*)/>")
 _VOID: Final = frozenset(
     [
@@ -139,16 +149,37 @@ def prepare() -> None:
 
 
 def visible(html: str) -> Markup:
-    """Give the visible text of a page of HTML."""
+    """Give the visible text of a page of HTML.
+
+    Raises:
+        Unreadable: it is nested too deeply.
+    """
     from selectolax.lexbor import LexborHTMLParser  # noqa: PLC0415
 
     if html.lstrip()[:5] == "<?xml":
         html = _SELF_CLOSED.sub(_opened, html)
+    if _is_too_deep(html):
+        raise Unreadable("nested too deeply")
     tree = LexborHTMLParser(html)
     title = tree.css_first("head > title")
     named = " ".join((title.text() if title is not None else "").split())
     body = tree.body
-    return Markup(named, _Page().read(body) if body is not None else "")
+    if body is None:
+        return Markup(named, "")
+    may_hide = _MAY_HIDE.search(html) is not None
+    return Markup(named, _Page(may_hide=may_hide).read(body))
+
+
+def _is_too_deep(html: str) -> bool:
+    depth = 0
+    for match in _NESTING.finditer(html):
+        if not match[1]:
+            depth += 1
+            if depth > _MAX_DEPTH:
+                return True
+        elif depth:
+            depth -= 1
+    return False
 
 
 def _opened(match: re.Match[str]) -> str:
@@ -160,7 +191,8 @@ def _opened(match: re.Match[str]) -> str:
 class _Page:
     """One walk over a tree."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, may_hide: bool) -> None:
+        self._may_hide = may_hide
         self._prose = Prose()
         self._lists: list[int | None] = []
         self._pre = 0
@@ -170,8 +202,9 @@ class _Page:
         self._links: list[tuple[str, int]] = []
 
     def read(self, root: "LexborNode") -> str:
-        self._layouts = _layouts(root)
-        for node, tag, leaves in _walk(root):
+        if root.css_first("table") is not None:
+            self._layouts = _layouts(_walk(root, may_hide=self._may_hide))
+        for node, tag, leaves in _walk(root, may_hide=self._may_hide):
             if tag == "-text":
                 self._text(node.text_content or "")
             elif leaves:
@@ -285,7 +318,7 @@ def _hidden(node: "LexborNode") -> bool:
     return "hidden" in attributes or bool(style and _HIDING.search(style))
 
 
-def _walk(root: "LexborNode") -> Iterator[tuple["LexborNode", str, bool]]:
+def _walk(root: "LexborNode", *, may_hide: bool) -> Iterator[tuple["LexborNode", str, bool]]:
     """Give every visible node, elements again when they are left (the third is True then)."""
     end = root.mem_id
     node = root
@@ -294,7 +327,7 @@ def _walk(root: "LexborNode") -> Iterator[tuple["LexborNode", str, bool]]:
         child = None
         if tag == "-text":
             yield node, tag, False
-        elif tag[:1] != "-" and tag not in _UNSEEN and not _hidden(node):
+        elif tag[:1] != "-" and tag not in _UNSEEN and not (may_hide and _hidden(node)):
             yield node, tag, False
             child = node.first_child
             if child is None:
@@ -310,11 +343,11 @@ def _walk(root: "LexborNode") -> Iterator[tuple["LexborNode", str, bool]]:
         node = cast("LexborNode", node.next)
 
 
-def _layouts(root: "LexborNode") -> set[int]:
+def _layouts(nodes: Iterator[tuple["LexborNode", str, bool]]) -> set[int]:
     """Find tables that only place things: with tables or headings inside, or a single column."""
     found: set[int] = set()
     open_tables: list[list[int]] = []  # its id, cells in this row, most cells in a row
-    for node, tag, leaves in _walk(root):
+    for node, tag, leaves in nodes:
         if open_tables and tag in _MAKES_LAYOUT and not leaves:
             found.add(open_tables[-1][0])
         if tag == "table" and not leaves:

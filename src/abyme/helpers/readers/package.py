@@ -7,7 +7,9 @@ and elements are events, never a tree. Raises `Unreadable` and nothing else for 
 Does not know what the parts mean.
 """
 
+import lzma
 import posixpath
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -23,6 +25,12 @@ _MAX_DEPTH: Final = 5_000
 _PIECE_BYTES: Final = 1 << 16
 _OLE: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 """Head of the container that Office encrypts into, and of the formats before 2007."""
+
+_BROKEN: Final = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
+    *(NotImplementedError, OverflowError, ValueError, OSError, EOFError),
+)
+"""What `zipfile` raises of a file that is not as it should be."""
 
 Start = Callable[[str, dict[str, str]], None]
 End = Callable[[str], None]
@@ -46,7 +54,7 @@ class Package:
         file.seek(0)
         try:
             self._zip = zipfile.ZipFile(file)
-        except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError, EOFError) as error:
+        except _BROKEN as error:
             raise Unreadable(f"broken ({_short(error)})") from None
 
     def names(self) -> list[str]:
@@ -74,7 +82,7 @@ class Package:
         try:
             with self._zip.open(info) as part:
                 yield part
-        except (zipfile.BadZipFile, zlib.error, NotImplementedError, OSError, EOFError) as error:
+        except _BROKEN as error:
             raise Unreadable(f"broken ({_short(error)})") from None
 
     def bytes(self, name: str) -> bytes:

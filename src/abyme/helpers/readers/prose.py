@@ -16,7 +16,8 @@ from typing import Final
 PAGE_BREAK: Final = "\n\f\n"
 """So that a page's first line begins a line, and ``text.split("\\f")`` gives pages."""
 CELL_BREAK: Final = " | "
-_SPACES: Final = re.compile(r"[ \t\n\r\f]+")
+_WHITE: Final = " \t\n\r\f"
+_SPACES: Final = re.compile(f"[{_WHITE}]+")
 
 
 class Prose:
@@ -31,6 +32,8 @@ class Prose:
 
     def words(self, text: str) -> None:
         """Add inline text; stretches of white space are one space."""
+        if self._breaks and not text.strip(_WHITE):
+            return  # most of what stands between elements
         flat = _SPACES.sub(" ", text)
         inner = flat.strip(" ")
         if flat[:1] == " ":
