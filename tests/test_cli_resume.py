@@ -104,7 +104,7 @@ def test_a_killed_run_says_where_it_goes_on_and_what_it_has_spent_and_asks_only_
     )
     assert without_times(err)[1] == "root: REPL rebuilt from 1 cell"
     assert without_times(err)[2].startswith("root: cell 2: got = llm_query_batched")
-    assert err[-2] == "  [1] b.txt:2: hay needle"
+    assert err[-2] == '  [1] b.txt:2  "hay needle"'
     assert err[-1].startswith("answered · 6 calls · ")
     assert f", up to ${worst / 1e6:.4f} of it unknown · " in err[-1]
 

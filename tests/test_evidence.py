@@ -1,12 +1,20 @@
 """Contract: evidence. Looked up byte for byte, judged, and what is nearest to what is not there."""
 
+import json
+import re
+
 import pytest
 
+from abyme import RLM
+from abyme.apps.cli.answers import references, why_left_out
 from abyme.contexts import texts
 from abyme.contexts.arena import ArenaWriter
 from abyme.contexts.nearest import difference
 from abyme.contexts.sealed import Source, finish, from_value
 from abyme.core.events import Evidence, Near, Place, Refused, Span
+from abyme.journals.folder import RunFolder
+from abyme.run.answers import recorded
+from abyme.testing import ScriptedModel
 
 POEM = (
     "The Committee approved the budget\non 3 March, after a long debate.\n"
@@ -148,3 +156,128 @@ def test_evidence_of_a_document_with_pages_names_the_page():
     assert part.look_up("with more words").page == 2
     part.close()
     sealed.close()
+
+
+# -- what was computed
+
+
+def code(*lines):
+    return "```repl\n" + "\n".join(lines) + "\n```"
+
+
+LINES = "".join(f"Who is {n}?\n" if n % 2 else f"Where is {n}?\n" for n in range(12))
+
+
+def judged(request):
+    """Answer an `llm_map` over the lines of `LINES`."""
+    text = request.messages[-1].content
+    items = re.findall(r"^(\d+)\W+(Who|Where) is", text, re.MULTILINE)
+    return json.dumps({n: "person" if word == "Who" else "place" for n, word in items})
+
+
+@pytest.fixture
+def ask(tmp_path):
+    def run(*cells):
+        turns = [code(*lines) for lines in cells]
+
+        def answer(request):
+            is_map = any("numbered items" in one.content for one in request.messages)
+            return judged(request) if is_map else turns.pop(0)
+
+        with RLM(model=ScriptedModel(answer), runs_dir=tmp_path) as rlm:
+            return rlm.ask("How many?", {"q.txt": LINES, "b.txt": "alpha beta gamma\n"})
+
+    return run
+
+
+MAP = "kinds = llm_map(grep('is'), 'What is asked?', labels=['person', 'place'])"
+
+
+def test_labels_of_a_map_are_counted_again_by_the_host_and_lead_to_their_lines(ask):
+    answer = ask((MAP,), ("submit(kinds.count('person'), evidence=cite(kinds, 'person'))",))
+
+    (one,) = answer.derivations
+    assert (answer.value, one.how, one.cell, one.asked) == (6, "llm_map", 1, "What is asked?")
+    assert (one.labels, one.checked, one.claimed) == ({"person": 6, "place": 6}, True, {})
+    assert [(place.path, place.line) for place in one.places[:2]] == [("q.txt", 2), ("q.txt", 4)]
+    assert (one.total, one.missing) == (6, 0)
+
+
+def test_values_that_a_cell_has_changed_are_told_apart_from_the_hosts_record(ask):
+    answer = ask((MAP, "kinds[0] = 'person'", "submit(7, evidence=kinds)"))
+
+    (one,) = answer.derivations
+    assert one.labels == {"person": 6, "place": 6}
+    assert one.claimed == {"person": 7, "place": 5}
+
+
+def test_hits_and_counts_are_evidence_as_the_cell_says(ask):
+    answer = ask(
+        ("hits = grep('Who')", "n = count('Where')", "submit(n, evidence=[cite(hits), n])")
+    )
+
+    hits, count = answer.derivations
+    assert (hits.how, hits.asked, hits.items, hits.checked) == ("grep", "Who", 6, False)
+    assert [place.line for place in hits.places] == [2, 4, 6, 8, 10, 12]
+    assert (count.how, count.asked, count.items, count.total) == ("count", "Where", 6, 0)
+
+
+def test_a_derivation_that_was_made_up_is_not_checked_and_its_places_are_not_there(ask):
+    forged = (
+        "made = cite(grep('Who'))",
+        "made.update(how='llm_map', call=99, sent=6, labels={'person': 6})",
+        "made['places'] = [[0, 5, 3], [9, 0, 1]]",
+        "submit(6, evidence=[made])",
+    )
+    (one,) = ask(forged).derivations
+    assert (one.checked, one.places, one.missing) == (False, [], 2)
+
+
+def test_references_are_numbered_together(ask):
+    answer = ask(
+        ("hits = grep('Who')", "submit(6, evidence=['alpha beta gamma', cite(hits), 'b.txt:1'])")
+    )
+    places = "first places: q.txt:2, :4, :6, 3 more"
+    assert list(references(answer.evidence, answer.derivations)) == [
+        '  [1] b.txt:1  "alpha beta gamma"',
+        '  [2] b.txt:1  "alpha beta gamma"',
+        f"  [3] computed in cell 1: grep('Who'): 6 ({places}), as the cell says",
+    ]
+
+
+def test_a_run_is_read_back_with_what_it_was_derived_from(ask):
+    answer = ask((MAP, "submit(6, evidence=kinds)"))
+    again = recorded(RunFolder(answer.run).recording().records, run=answer.run)
+    assert again.derivations == answer.derivations
+    assert RunFolder(answer.run).answer().derivations == answer.derivations
+
+
+def test_a_model_is_told_what_is_nearest_to_its_quote_and_may_submit_again(tmp_path):
+    model = ScriptedModel(
+        [
+            code("submit(1, evidence=['Alpha  beta delta'])"),
+            code("submit(1, evidence=['alpha beta gamma'])"),
+        ]
+    )
+    with RLM(model=model, runs_dir=tmp_path) as rlm:
+        answer = rlm.ask("What?", {"b.txt": "alpha beta gamma\n"})
+
+    told = model.requests[1].messages[-1].content
+    said = "'Alpha  beta delta' is not in the context word for word (there it says 'gamma', not"
+    assert said in told
+    assert re.search(r"<data \w{8}>\nb.txt:1: alpha beta gamma\n</data \w{8}>", told)
+    assert [place.quote for place in answer.evidence] == ["alpha beta gamma"]
+    assert (answer.missing, answer.refused) == ([], [])
+
+
+def test_what_was_refused_is_told_with_the_answer(ask):
+    answer = ask(("submit(1, evidence=['alpha beta gamma', 'Where', 'alpha beta delta'])",))
+    assert [(one.quote, one.why) for one in answer.refused] == [
+        ("Where", "short"),
+        ("alpha beta delta", "absent"),
+    ]
+    assert list(why_left_out(answer.missing, answer.refused)) == [
+        "1 piece of evidence was not found in the context and is left out: 'alpha beta delta'",
+        "    nearest: b.txt:1  \"alpha beta gamma\" (there it says 'gamma', not 'delta')",
+        "'Where' is too short or too common to be evidence without a place: left out",
+    ]

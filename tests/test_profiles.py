@@ -23,7 +23,7 @@ def code(*lines):
 
 
 @pytest.mark.parametrize(
-    ("name", "most"), [("strong", 1950), ("weak-local", 900), ("weak-local-text", 900)]
+    ("name", "most"), [("strong", 2040), ("weak-local", 900), ("weak-local-text", 900)]
 )
 def test_the_system_text_stays_short(name, most):
     assert len(profiles.load(name).system) <= most
