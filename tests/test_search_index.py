@@ -228,7 +228,7 @@ def test_more_contexts_than_a_helper_remembers_are_told_again(context, monkeypat
 def test_the_index_has_a_bound_and_stops_there(monkeypatch):
     monkeypatch.setattr(indexing, "MAX_INDEX_BYTES", 1)
     context = from_value(["some text " * 300_000, "the spare key"])
-    arena = Arena(context._seeking._where.memory.fd, _size(context))
+    arena = Arena(os.dup(context._seeking._where.memory.fd), _size(context))
     passages = indexing.Passages(arena)
     passages.want(context._seeking._where.index)
     passages.grow()

@@ -15,6 +15,7 @@ import itertools
 import json
 import os
 import select
+import signal
 import sys
 import threading
 import time
@@ -52,8 +53,8 @@ MAX_WORDS_CHARS, MAX_WORD_CHARS = 300, 120
 NEARLY: Final = 0.8
 """Of its memory in use when it was killed: memory is why."""
 F_SETPIPE_SZ: Final = 1031
-TICK_S: Final = 0.1
-"""By how much less processor time may be told of than it was ended for."""
+OUT_OF_TIME: Final = (-signal.SIGKILL, -signal.SIGXCPU)
+"""How a process ends that used its processor time. What is told of that time is less exact."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -378,7 +379,7 @@ def _why_ended(end: dict[str, Any] | None, limits: ReadLimits) -> str:
     if end is None:
         return "broken (its reader ended)"
     status, cpu_s, peak = end["status"], end["cpu_s"], end["peak_bytes"]
-    if status < 0 and cpu_s >= limits.cpu_s - TICK_S:
+    if status in OUT_OF_TIME and cpu_s >= limits.cpu_s / 2:
         return f"takes more than {limits.cpu_s} s to read"
     if status < 0 and peak > limits.memory_bytes * NEARLY:
         return _too_much_memory(limits)

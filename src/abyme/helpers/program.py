@@ -13,6 +13,7 @@ only waits for it, and tells by its exit status how it ended.
 
 import importlib
 import os
+import signal
 import socket
 import sys
 from types import ModuleType
@@ -20,8 +21,6 @@ from typing import Any, Final, NoReturn
 
 READ: Final = "read"
 LINK_FD: Final = 3
-TICK_S: Final = 0.1
-"""By how much less processor time may be told of than it was ended for."""
 OUT_OF_MEMORY, OUT_OF_TIME, OF_SIGNAL = 65, 66, 128
 """Exit statuses; of a signal: 128 and its number."""
 
@@ -109,7 +108,8 @@ def _tell(link: Any, error: Exception) -> None:
 
 def _told(status: int, cpu_s: float, limit_s: int | None) -> int:
     code = os.waitstatus_to_exitcode(status)
-    if code < 0 and limit_s is not None and cpu_s >= limit_s - TICK_S:
+    killed = code in (-signal.SIGKILL, -signal.SIGXCPU)
+    if killed and limit_s is not None and cpu_s >= limit_s / 2:
         return OUT_OF_TIME
     return code if code >= 0 else OF_SIGNAL - code
 
