@@ -113,6 +113,13 @@ def test_texts_whose_lower_case_is_longer_keep_their_places():
     assert place.quote.startswith("İİİ spare key")
 
 
+def test_what_is_written_without_spaces_is_found_by_pairs_of_characters():
+    text = "前文。" * 300 + "北京的天气今天很好。我们用Python写程序。" + "后文。" * 300
+
+    for words in ("天气怎么样", "Python 程序", "京"):
+        assert "今天很好" in view_of(text).search(words)[0].text
+
+
 @pytest.mark.parametrize("tool", ["grep", "count"])
 def test_a_pattern_without_a_match_is_told_of_case(view, tool):
     getattr(view, tool)("^editor: nora")

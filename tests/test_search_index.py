@@ -120,6 +120,19 @@ def test_texts_of_every_width_keep_their_places(alphabet):
         context.close()
 
 
+def test_what_is_written_without_spaces_is_found_by_pairs_of_characters():
+    text = "前文。" * 300 + "北京的天气今天很好。我们用Python写程序。" + "后文。" * 300
+    context = from_value([text])
+    try:
+        assert quotes([text], seek(context, "天气怎么样", k=1)) == [(0, "天气")]
+        assert quotes([text], seek(context, "程序和Python", k=1)) == [(0, "Python写程序")]
+        assert seek(context, "文天").places == []
+    except HelperUnavailable as error:
+        pytest.skip(str(error))
+    finally:
+        context.close()
+
+
 def test_an_index_that_is_not_ready_says_how_far_it_looked(context):
     finder = searching.Finder(None, "index")
 

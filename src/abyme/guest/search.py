@@ -2,7 +2,8 @@
 
 A passage is a stretch of a few lines in which as many of the words stand as possible, rare
 words counting more. Words are compared by their beginning and without case, so that
-"governs" finds "governed"; words of a document's name count for each of its passages.
+"governs" finds "governed"; words of a document's name count for each of its passages. Chinese
+and Japanese, written without spaces, are looked for by pairs of characters.
 
 Invariant: `text[start:end] == quote` for every hit, as of `grep`. Keeps no index: a search
 reads the texts that could hold a best passage. From `ASKED_CHARS` on the host is asked, who keeps
@@ -35,6 +36,8 @@ NUMBER_SHARE: Final = 1.5
 """The same of a number: documents are asked for by number."""
 ENDINGS: Final = ("ing", "ies", "ied", "ed", "es", "s", "e", "y")
 LEAST_STEM: Final = 3
+UNSPACED: Final = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+")
+"""Kana, and ideographs of the first plane."""
 COMMON: Final = frozenset(
     re.findall(
         r"\w+",
@@ -174,11 +177,22 @@ def stems_of(words: str | Iterable[str]) -> list[str]:
     telling = [word for word in every if word not in COMMON] or every
     if not telling:
         raise ValueError(f"there is no word to look for in {words!r}")
-    return list(dict.fromkeys(map(_stem, telling)))[:MAX_WORDS]
+    parts = (part for word in telling for part in _parts(word))
+    return list(dict.fromkeys(map(_stem, parts)))[:MAX_WORDS]
 
 
 def _plain(words: str | Iterable[str]) -> str:
     return words if isinstance(words, str) else " ".join(map(str, words))
+
+
+def _parts(word: str) -> Iterable[str]:
+    """Cut what is written without spaces into pairs; anything else is a word."""
+    at = 0
+    for run in UNSPACED.finditer(word):
+        yield from filter(None, [word[at : run.start()]])
+        text, at = run.group(), run.end()
+        yield from (text[n : n + 2] for n in range(max(1, len(text) - 1)))
+    yield from filter(None, [word[at:]])
 
 
 def _stem(word: str) -> str:
@@ -245,11 +259,13 @@ def _apart(scored: list[tuple[float, int, int]]) -> list[tuple[float, int, int]]
 
 def _starts(text: str, stem: str) -> Iterable[int]:
     """Where words begin that begin like this."""
-    whole = len(stem) <= LEAST_STEM
+    anywhere = UNSPACED.match(stem) is not None
+    whole = len(stem) <= LEAST_STEM and not anywhere
     at = text.find(stem)
     while at >= 0:
         end = at + len(stem)
-        begins = at == 0 or not text[at - 1].isalnum()
+        before = text[at - 1] if at else " "
+        begins = anywhere or not before.isalnum() or UNSPACED.match(before) is not None
         if begins and (not whole or not text[end : end + 2].isalnum()):
             yield at
         at = text.find(stem, end)

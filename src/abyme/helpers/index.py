@@ -55,7 +55,7 @@ class Passages(Growing):
 
     def take_in(self, texts: Sequence[str]) -> bool:
         """Put more passages into the index."""
-        rows = enumerate(texts, len(self) - len(texts) + 1)
+        rows = enumerate(map(_spaced, texts), len(self) - len(texts) + 1)
         with self._db:
             self._db.executemany("insert into passages(rowid, text) values (?, ?)", rows)
         pages, page_bytes = (self._number(f"pragma {what}") for what in ("page_count", "page_size"))
@@ -146,6 +146,13 @@ def _table() -> sqlite3.Connection:
     return db
 
 
+def _spaced(text: str) -> str:
+    """Make words of characters that are written without spaces: the index has no other ones."""
+    if text.isascii() or not ranking.UNSPACED.search(text):
+        return text
+    return ranking.UNSPACED.sub(lambda run: f" {' '.join(run.group())} ", text)
+
+
 def _query(stems: Iterable[str]) -> str:
     """Put a question together for FTS5; strings in quotes are its tokenizer's to cut."""
     words: list[str] = []
@@ -153,7 +160,9 @@ def _query(stems: Iterable[str]) -> str:
         plain = stem.replace('"', " ")
         if not re.search(r"\w", plain):
             continue
-        if len(stem) > ranking.LEAST_STEM:
+        if ranking.UNSPACED.search(plain):
+            words.append(f'"{_spaced(plain)}"')
+        elif len(stem) > ranking.LEAST_STEM:
             words.append(f'"{plain}"*')
         else:
             words += (f'"{plain}{ending}"' for ending in ("", *PLURALS))
