@@ -18,6 +18,8 @@ from typing import Final, NamedTuple
 from abyme.contexts.texts import Texts
 
 LOOKED_CHARS: Final = 400 << 20
+WIDE: Final = 4
+"""What a character counts for whose case is found in a table."""
 MAX_FRAGMENTS: Final = 3
 MAX_CANDIDATES: Final = 300
 """Places of a fragment that are compared; a common word has more than can be."""
@@ -86,13 +88,14 @@ def _fragments(quote: str, size: int) -> list[str]:
 def _places(texts: Texts, fragments: Sequence[str], room: int) -> Iterator[tuple[int, int, str]]:
     """Give document, offset and surroundings of the places where a fragment stands."""
     left = dict.fromkeys(fragments, MAX_CANDIDATES)
+    cased = any(one.upper() != one for one in fragments)
     read = 0
     for document in range(len(texts)):
         for start, piece in texts.windows(document, 2 * room):
-            low = piece.lower()
+            low = piece.lower() if cased else piece
             if len(low) != len(piece):  # some capitals are longer when they are small
                 low = piece
-            read += len(piece)
+            read += len(piece) if piece.isascii() or not cased else WIDE * len(piece)
             for fragment in fragments:
                 at = low.find(fragment)
                 while at >= 0 and left[fragment]:

@@ -358,7 +358,10 @@ class Surface:
         alone = isinstance(evidence, str | dict | Hit | Mapped | int)
         things = [evidence] if alone else list(evidence)
         if len(things) > MAX_EVIDENCE:
-            raise ValueError(f"{len(things):,} pieces of evidence; {MAX_EVIDENCE:,} are allowed")
+            raise ValueError(
+                f"{len(things):,} pieces of evidence; {MAX_EVIDENCE:,} are allowed: cite(hits) of "
+                "all that a grep found is one"
+            )
         every = [(thing, self._origins.derivation(thing)) for thing in things]
         computed = [made for _, made in every if made is not None]
         if len(computed) > derived.MAX_DERIVATIONS:
