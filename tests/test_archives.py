@@ -7,7 +7,9 @@ import io
 import lzma
 import struct
 import tarfile
+import threading
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -414,3 +416,28 @@ def test_formats_that_are_text_are_read_as_they_lie_there_where_that_is_wanted(t
     loaded = load_paths([tmp_path], choice=Choice(as_is=True))
     assert loaded.notes == []
     assert texts(loaded) == {"a.html": "<p>text</p>", "a.zip/b.html": "<b>bold</b>"}
+
+
+def test_what_is_excluded_is_left_out_of_archives_too_and_counted(tmp_path):
+    files = [("a.txt", b"1"), ("node_modules/x.txt", b"2"), ("b.log", b"3")]
+    put(tmp_path, a__zip=a_zip(files), c__log=b"4")
+    loaded = load_paths([tmp_path], choice=Choice(exclude=("*.log", "node_modules/")))
+    assert (loaded.skipped, loaded.context.manifest.left_out) == ([], (3, 0))
+    assert texts(loaded) == {"a.zip/a.txt": "1"}
+
+
+def test_a_reader_that_was_stopped_leaves_nothing_behind(tmp_path):
+    """Ctrl-C while archives are read: threads end, descriptors are closed, no helper lives."""
+    for n in range(6):
+        (tmp_path / f"{n}.zip").write_bytes(a_zip([(str(m), b"x" * 3_000) for m in range(50)]))
+    put(tmp_path, z__txt=b"zeta")
+    before = set(Path("/proc/self/fd").iterdir())
+
+    def stop(step):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        load_paths([tmp_path], on_progress=stop)
+    assert set(Path("/proc/self/fd").iterdir()) == before
+    alive = [thread.name for thread in threading.enumerate() if thread.name.startswith("abyme-")]
+    assert alive == []

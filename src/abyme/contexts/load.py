@@ -141,8 +141,8 @@ class _Loader:
         self._unpacking = unpacking
         self._threads = min(MAX_THREADS, (os.cpu_count() or 1) + 1)
         self._pool = ThreadPoolExecutor(self._threads, "abyme-read")
-        self._jobs = self._files = self._bytes = 0
-        """Files for readers; others that are done, and their bytes."""
+        self._jobs = self._files = self._bytes = self._told = 0
+        """Files for readers; others that are done, and their bytes; bytes that were reported."""
         for number, (name, reason) in enumerate(walk.skipped):
             shelf.skip((-1, number), name, reason)
 
@@ -153,9 +153,9 @@ class _Loader:
 
         def report() -> None:
             files, size = self._unpacking.progress()
-            if on_progress:
-                done = min(total, self._bytes + size)
-                on_progress(Progress(self._files + files, len(found), done, total))
+            if on_progress:  # readers may go back in a file; what was told stays told
+                self._told = max(self._told, min(total, self._bytes + size))
+                on_progress(Progress(self._files + files, len(found), self._told, total))
 
         batches = _batches(found)
         ahead: deque[tuple[int, list[Found], Future[list[_Outcome]]]] = deque()
@@ -185,7 +185,6 @@ class _Loader:
             words = (self._left_out().words(), skipped_words(skipped))
             reason = ", ".join(filter(None, words)) or "the folder holds no file"
             raise ContextError(f"nothing to read: {reason}{hint}")
-        files, folders = self._walk.excluded
         loaded = self._shelf.sealed(account, single=self._walk.single)
         loaded.context.sources = self._walk.given
         loaded.context.manifest = structs.replace(

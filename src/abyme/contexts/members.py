@@ -163,6 +163,8 @@ class _Reading:
 
     def _gave_up(self, order: Order, reason: str) -> None:
         job = self._job
+        if self._desk.stopping.is_set():  # readers were ended
+            return
         if not self._taken and job.kind.is_text:
             self._desk.plain(job, self._file, f"as plain text: {reason}")
             return
