@@ -439,3 +439,24 @@ def test_the_command_says_that_there_is_nothing(
     shutil.rmtree(tmp_path / "cache", ignore_errors=True)
     assert main.run(["cache", "clear"]) == 0
     assert capsys.readouterr().out == "removed 0 contexts (0 B)\n"
+
+
+def test_the_context_command_waits_and_says_once_where_it_came_from(
+    source: Path,
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("ABYME_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(module, "RACY_NS", -LATER_NS)
+    seen = []
+    for options in ([], [], ["--no-ingest-cache"]):
+        assert main.run(["context", str(source), "--json", *options]) == 0
+        seen.append(json.loads(capsys.readouterr().out)["cached"])
+    assert seen == [False, True, False]
+    (entry,) = cached.entries(folder)
+    (folder / entry.key / "arena").chmod(0o644)
+    assert main.run(["context", str(source)]) == 0
+    told = capsys.readouterr().err
+    assert told.count("a cached context was not used and is removed: others may open it") == 1

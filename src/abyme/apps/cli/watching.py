@@ -138,9 +138,14 @@ def read_in(
         room=storage.room(spec.cache_dir()),
         cache=cache,
     )
-    for note in cache.notes if cache else ():
-        shown.warn(note)
+    tell(cache, shown)
     return found
+
+
+def tell(cache: "IngestCache | None", shown: "Progress") -> None:
+    """Say what the cache has to tell, each thing once: some of it comes while a run goes on."""
+    while cache and cache.notes:
+        shown.warn(cache.notes.pop(0))
 
 
 @contextmanager
@@ -157,6 +162,7 @@ def loaded(
         yield found.context
     finally:
         found.context.close()
+        tell(cache, shown)
 
 
 def loaded_again(
