@@ -21,6 +21,7 @@ from abyme.contexts import cached
 from abyme.contexts.cache import FOLDER, IngestCache
 from abyme.contexts.choice import Choice
 from abyme.contexts.load import Loaded, load_paths
+from abyme.contexts.room import Room
 from abyme.contexts.sealed import SealedContext, from_value
 from abyme.core.events import Span
 from abyme.layout import ADOPT_BYTES
@@ -460,3 +461,18 @@ def test_the_context_command_waits_and_says_once_where_it_came_from(
     assert main.run(["context", str(source)]) == 0
     told = capsys.readouterr().err
     assert told.count("a cached context was not used and is removed: others may open it") == 1
+
+
+def test_a_context_larger_than_memory_gets_a_name_and_is_not_copied(
+    source: Path, folder: Path
+) -> None:
+    cache = IngestCache(folder, clock_ns=later)
+    first = load_paths([source], cache=cache, room=Room(folder, memory_bytes=0))
+    cache.wait()
+    second, notes = read(source, folder)
+    assert (first.context.is_sealed, second.cached, notes) == (False, True, [])
+    nodes = {os.fstat(loaded.context.fds[1]).st_ino for loaded in (first, second)}
+    assert len(nodes) == 1
+    assert contents(first.context) == contents(second.context)
+    first.context.close()
+    second.context.close()
