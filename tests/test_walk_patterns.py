@@ -2,6 +2,7 @@
 
 from contextlib import closing
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 
@@ -70,6 +71,18 @@ def test_nothing_left_says_what_left_it_out(tree) -> None:
     said = "nothing to read: left out 1 file by --include and --exclude"
     with pytest.raises(ContextError, match=said):
         load_paths(["a.md"], choice=Choice(include=("*.py",)))
+
+
+def test_exclude_holds_for_members_of_archives_and_include_for_the_archive(tree) -> None:
+    with ZipFile("z.zip", "w") as archive:
+        for name in TREE:
+            archive.writestr(name, name)
+    choice = Choice(include=("*.zip",), exclude=("docs/", "*.txt"))
+    loaded = load_paths(["."], choice=choice)
+    loaded.context.close()
+    assert list(loaded.context.names) == ["z.zip/a.md", "z.zip/node/f.md", "z.zip/.hid/g.md"]
+    said = "left out 1 folder and 8 files by --include and --exclude"
+    assert loaded.summary() == f"read 3 files (22 bytes), {said}"
 
 
 @pytest.mark.parametrize("pattern", ["", "  ", "# notes"])

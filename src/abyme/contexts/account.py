@@ -63,8 +63,20 @@ class Loaded:
         files = "1 file" if len(self.read) == 1 else f"{len(self.read):,} files"
         left_out = Excluded(*self.context.manifest.left_out).words()
         read = f"read {files} ({size}{', from the cache' * self.cached})"
-        words = (read, left_out, skipped_words(self.skipped), note_words(self.notes), self._seal())
+        words = (
+            read,
+            *self._commits(),
+            left_out,
+            skipped_words(self.skipped),
+            note_words(self.notes),
+            self._seal(),
+        )
         return ", ".join(filter(None, words)) + install_words(self.skipped, self.notes)
+
+    def _commits(self) -> list[str]:
+        """Say at which commits repositories were read."""
+        revisions = self.context.manifest.revisions.items()
+        return [f"{source} at {commit[:12]}" for source, commit in revisions]
 
     def _seal(self) -> str:
         """Say where it lies, if that is not in memory that nobody can change."""
