@@ -68,6 +68,13 @@ def test_attachments_and_forwarded_messages_are_members_without_a_path() -> None
     assert "\nAttachments: résumé.pdf, notes.txt, part-3.bin, part-4.eml\n\nHallo" in text
 
 
+def test_a_picture_without_a_name_is_called_by_its_kind() -> None:
+    made = message()
+    made.add_attachment(b"2", maintype="image", subtype="png")
+
+    assert read(mail, made.as_bytes()).members == [("part-1.png", b"2")]
+
+
 @pytest.mark.parametrize(
     ("header", "shown"),
     [

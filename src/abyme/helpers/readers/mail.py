@@ -137,7 +137,13 @@ def _attached(part: Message, number: int) -> Attached:
         data = _bytes(part)
     name = _name(part).replace("\\", "/").rpartition("/")[2][-_MAX_NAME_CHARS:]
     plain = "".join(char for char in name if char.isprintable()).strip(". ")
-    return Attached(plain or f"part-{number}{_EXTENSIONS.get(kind, '.bin')}", data)
+    return Attached(plain or f"part-{number}{_extension(kind)}", data)
+
+
+def _extension(kind: str) -> str:
+    family, _, form = kind.partition("/")
+    is_picture = family == "image" and form.isalnum()
+    return f".{form}" if is_picture else _EXTENSIONS.get(kind, ".bin")
 
 
 def _bytes(part: Message) -> bytes:
