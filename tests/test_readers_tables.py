@@ -54,6 +54,11 @@ def prepared():
     pa.set_memory_pool(before)
 
 
+@pytest.fixture(autouse=True)
+def small_tables_too(monkeypatch):
+    monkeypatch.setattr(rows, "LEAST_CHARS", 0)
+
+
 def read(reader, data):
     kept = Kept()
     reader.read(io.BytesIO(data), kept)
@@ -162,6 +167,11 @@ def test_arrow_and_the_repl_mean_the_same_by_a_cell(kind):
     assert made == [days.fromisoformat(one) if days and one else one for one in ours]
 
 
+def test_a_small_csv_is_plain_text_and_costs_no_reader():
+    assert kinds.choose("a.csv", b"a,b\n1,2\n") is None
+    assert kinds.choose("a.csv", (b"a,b\n" * 9999)[: kinds.HEAD_BYTES]) is kinds.CSV
+
+
 # -- spreadsheets ----------------------------------------------------------------
 
 
@@ -220,12 +230,26 @@ def test_a_formula_is_its_value_as_it_was_last_computed():
     assert read(xlsx, changed.getvalue()).text("Sheet") == "n\n2\n"
 
 
+def test_an_encrypted_workbook_says_so():
+    package = "EncryptedPackage".encode("utf-16-le")
+    data = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600) + package
+
+    assert kinds.choose("b.xlsx", data) is kinds.XLS
+    with pytest.raises(Unreadable, match="encrypted"):
+        read(xlsx, data)
+
+
 @pytest.mark.parametrize(
     "data", [b"", b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600)]
 )
 def test_a_broken_workbook_says_so(data):
     with pytest.raises(Unreadable, match=r"^broken"):
         read(xlsx, data)
+
+
+def test_a_small_sheet_has_its_text_alone(monkeypatch):
+    monkeypatch.setattr(rows, "LEAST_CHARS", 1000)
+    assert read(xlsx, workbook()).documents["Sales"]["table"] is None
 
 
 # -- Parquet ---------------------------------------------------------------------

@@ -78,6 +78,8 @@ _OFFICE_FIRST: Final = (b"[Content_Types].xml", b"_rels/", b"docProps/", b"word/
 _OFFICE_PARTS: Final = ((b"word/", DOCX), (b"ppt/", PPTX), (b"xl/", XLSX))
 _BY_MIMETYPE: Final = {EPUB.media: EPUB, ODS.media: ODS}
 _OLE: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_OLE_SUFFIXES: Final = {".xls", ".xlt", ".xlsx", ".xlsm", ".xlsb"}
+"""Newer ones are in such a file if they are encrypted."""
 _PDF_HEAD: Final = re.compile(rb"\s{0,64}%PDF-\d")
 _PDF_BODY: Final = re.compile(rb"\d+ \d+ obj|[\x80-\xff]{4}")
 _BZIP2_HEAD: Final = re.compile(rb"BZh[1-9](1AY&SY|\x17rE8P\x90)")
@@ -102,6 +104,8 @@ def choose(name: str, head: bytes) -> Kind | None:
     kind = _TEXT_SUFFIXES.get(suffix)
     if kind is MBOX and not head.startswith(b"From "):
         return None
+    if kind is CSV and len(head) < HEAD_BYTES:
+        return None  # all of it: so small a table needs no binary form beside its text
     if suffix == ".pdf" and b"%PDF-" in head[:_PDF_WITHIN] and _PDF_BODY.search(head):
         return PDF
     return kind
@@ -137,7 +141,7 @@ def _starts(magic: bytes, kind: Kind) -> Callable[[str, bytes], Kind | None]:
 
 
 def _ole(name: str, head: bytes) -> Kind | None:
-    return XLS if head.startswith(_OLE) and _suffix(name) in {".xls", ".xlt"} else None
+    return XLS if head.startswith(_OLE) and _suffix(name) in _OLE_SUFFIXES else None
 
 
 def _parquet(_name: str, head: bytes) -> Kind | None:

@@ -23,6 +23,8 @@ from abyme.helpers.emit import Emit, Unreadable
 
 MAX_TEXT_BYTES: Final = 128 << 20
 """Memory of the text of a table. With all else that is made of it some 700 MB."""
+LEAST_CHARS: Final = 16 << 10
+"""Of a smaller table there is no binary form: it is made of the text as fast as it is read."""
 MAX_ARROW_BYTES: Final = 192 << 20
 MAX_PAGES: Final = 100_000
 """Rows whose places are told one by one."""
@@ -91,7 +93,8 @@ class TextRows:
         """Of rows, where one of them goes over several lines; the header is one."""
         self._broken = False
         self._pieces: list[str] = []
-        self._chars = 0
+        self.chars = 0
+        """Of the text."""
         self._width = 1
         if columns is not None:
             self._write([columns])
@@ -111,11 +114,11 @@ class TextRows:
             rows = [[plain(cell) for cell in row] for row in rows]
             piece = _piece(rows)
         width = max(self._width, sys.getsizeof(piece[:1] + piece) // (len(piece) + 64) or 1)
-        if (self._chars + len(piece)) * width > MAX_TEXT_BYTES:
+        if (self.chars + len(piece)) * width > MAX_TEXT_BYTES:
             return None
         self._mark(piece, len(rows))
         self._width = width
-        self._chars += len(piece)
+        self.chars += len(piece)
         self._pieces.append(piece)
         return rows
 
@@ -123,7 +126,7 @@ class TextRows:
         """Note where rows begin, as long as that is of use and not too much."""
         if len(self.starts) > MAX_PAGES:
             return
-        at, lines = self._chars, piece.count("\n")
+        at, lines = self.chars, piece.count("\n")
         self._broken |= lines != rows
         in_quotes = False
         begin = 0
@@ -251,7 +254,8 @@ class Collector:
 
     def give(self, emit: Emit, name: str, notes: Sequence[str] = ()) -> None:
         """Hand the table over."""
-        table = self._arrow.file() if self._arrow is not None else None
+        large = self._text.chars >= LEAST_CHARS
+        table = self._arrow.file() if self._arrow is not None and large else None
         pages = self._text.pages
         emit.document(
             name,

@@ -20,6 +20,8 @@ from abyme.helpers.readers.rows import BATCH_ROWS, Collector, beyond
 MAX_BYTES: Final = 256 << 20
 """The library holds the file in memory."""
 _EXACT: Final = 1e15
+_OLE: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_ENCRYPTED: Final = "EncryptedPackage".encode("utf-16-le")
 _SHEETS: Final = {"WorkSheet"}
 
 
@@ -39,6 +41,8 @@ def read(file: BinaryIO, emit: Emit) -> None:
     data = file.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise Unreadable(f"a workbook of more than {MAX_BYTES >> 20} MB")
+    if data.startswith(_OLE) and _ENCRYPTED in data:
+        raise Unreadable("encrypted")
     try:
         book = calamine.CalamineWorkbook.from_filelike(io.BytesIO(data))
         sheets = list(book.sheets_metadata)
