@@ -6,9 +6,10 @@ import os
 import pytest
 
 from abyme.contexts import searching
-from abyme.contexts.confined import HelperFailed, HelperUnavailable
+from abyme.contexts.confined import Confined, HelperFailed, HelperUnavailable
 from abyme.contexts.sealed import from_value
 from abyme.core.events import Span
+from abyme.core.limits import Limits
 from abyme.core.seeks import Search
 from abyme.errors import ContextError
 from abyme.guest.adopt import View
@@ -157,6 +158,30 @@ def test_an_index_that_is_not_ready_says_how_far_it_looked(context):
         "search looked at the first 5 of 20 MB only; grep looks at all of it, docs= narrows a "
         "search"
     )
+
+
+def test_only_the_first_question_waits_for_long():
+    context = from_value(["the spare key"])
+    memory = context._seeking._where.memory
+    asked = []
+
+    class Watched(Confined):
+        def send(self, head, fds=(), body=b""):
+            if head.get("t") == "search":
+                asked.append(head["wait_s"])
+            super().send(head, fds, body)
+
+    try:
+        seek(context, "key")
+        memory._companions["index"]._helper.__class__ = Watched
+        seek(context, "key")
+    except HelperUnavailable as error:
+        pytest.skip(str(error))
+    finally:
+        context.close()
+
+    assert asked == [searching.WAIT_AGAIN_S]
+    assert searching.WAIT_AGAIN_S < searching.WAIT_S < Limits().cell_timeout_s / 2
 
 
 @pytest.mark.parametrize(

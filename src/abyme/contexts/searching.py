@@ -19,8 +19,11 @@ if TYPE_CHECKING:
     from abyme.contexts.texts import Memory
 
 MEMORY_BYTES: Final = 2_000_000_000
-WAIT_S: Final = 4.0
-"""For an index that is not there yet; then what is indexed answers."""
+WAIT_S, WAIT_AGAIN_S = 5.0, 0.5
+"""For an index that is not there yet, the first question and those that follow: several of them
+must fit into a cell. Then what is indexed answers: only then does an answer depend on when it
+was asked for, and it says so.
+"""
 ANSWER_TIMEOUT_S: Final = 60.0
 MAX_CONTEXTS: Final = 32
 """Known to a helper at once; of more, the one that has asked first is told again."""
@@ -56,7 +59,7 @@ class Finder:
         self._helper: Confined | None = None
         self._known: dict[object, int] = {}
         self._told = self._starts = 0
-        self._closed = False
+        self._closed = self._has_waited = False
         self._why: HelperUnavailable | None = None
 
     def ask(self, wanted: Search, where: "Where") -> Sought:
@@ -92,8 +95,9 @@ class Finder:
             "meaning": wanted.meaning,
             "k": wanted.k,
             "documents": wanted.documents,
-            "wait_s": WAIT_S,
+            "wait_s": WAIT_AGAIN_S if self._has_waited else WAIT_S,
         }
+        self._has_waited = True
         helper.send(question)
         answer, _ = helper.receive(ANSWER_TIMEOUT_S)
         if answer.get("t") != "found":
@@ -174,5 +178,6 @@ class Finder:
     def _drop(self) -> None:
         helper, self._helper = self._helper, None
         self._known.clear()
+        self._has_waited = False
         if helper is not None:
             helper.close()
