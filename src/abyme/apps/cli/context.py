@@ -92,6 +92,7 @@ def as_object(loaded: "Loaded", wall_s: float) -> dict[str, Any]:
         "chars": context.chars,
         "tokens_estimated": counts(context).tokens,
         "memory_bytes": memory_bytes(loaded),
+        "in_file": not context.is_sealed,
         "documents": [
             {
                 "name": facts.name,
@@ -130,7 +131,8 @@ def report(loaded: "Loaded", wall_s: float, *, everything: bool) -> Iterator[Lin
     what = "one text" if manifest.shape == "text" else count(len(documents), "document")
     about = f"about {count(counts(context).tokens, 'token')}"
     yield [(what, "bold"), (f": {context.chars:,} characters, {about}", "")]
-    yield _row("memory", f"{size(memory_bytes(loaded))}, once for all REPLs{_wide(documents)}")
+    where = "once for all REPLs" if context.is_sealed else "in a file that all REPLs map"
+    yield _row("memory", f"{size(memory_bytes(loaded))}, {where}{_wide(documents)}")
     yield _row("read in", duration(wall_s) + ", from the cache" * loaded.cached)
     for source, commit in manifest.revisions.items():
         yield _row("revision", f"{source} is at {commit[:12]}")
