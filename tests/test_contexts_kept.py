@@ -7,18 +7,19 @@ import shutil
 from pathlib import Path
 
 import pytest
-from msgspec import Struct, to_builtins
+from msgspec import Struct, structs, to_builtins
 
 from abyme.contexts import kept
 from abyme.contexts.again import again, check_same
+from abyme.contexts.arena import ArenaWriter
 from abyme.contexts.kept import drop, keep, key_of, located, must_be_kept, reopen, unused
 from abyme.contexts.load import load_paths
 from abyme.contexts.manifest import DocumentFacts, Manifest
-from abyme.contexts.sealed import SealedContext, from_value
+from abyme.contexts.sealed import SealedContext, Source, finish, from_value
 from abyme.core.events import Span
 from abyme.errors import ContextError
 from abyme.guest.adopt import View
-from abyme.layout import LATIN1, UCS2, Entry, write_index
+from abyme.layout import LATIN1, UCS2, Entry, read_index, write_index
 
 WIDE = "ж" * (kept.ADOPT_BYTES // 2 + 5)
 VALUES = [
@@ -54,6 +55,42 @@ def put(folder: Path, value: object) -> tuple[str, object]:
     manifest = to_builtins(context.manifest)
     context.close()
     return key, manifest
+
+
+def test_pages_media_types_and_tables_come_back(folder: Path) -> None:
+    rows = b"ARROW1" + bytes(range(256)) * 20
+    writer = ArenaWriter()
+    writer.add_text("one\ftwo")
+    writer.add_text("a,b\n1,2\n")
+    place = writer.add_blob(rows)
+    writer.add_text("plain")
+    sources = [
+        Source("utf-8", 9, "0" * 64, "application/pdf", (0, 4), "slide"),
+        Source(None, 8, "1" * 64, "text/csv", table=place),
+        Source("utf-8", 5, "2" * 64),
+    ]
+    context = finish(writer, "documents", ["a.pdf", "b.csv", "c.txt"], sources)
+    key = keep(context, folder)
+    again = reopen(folder, key)
+    assert [structs.replace(d, table=None) for d in again.manifest.documents] == [
+        structs.replace(d, table=None) for d in context.manifest.documents
+    ]
+    index_fd, arena_fd = again.fds
+    size = os.fstat(arena_fd).st_size
+    extras = read_index(os.pread(index_fd, os.fstat(index_fd).st_size, 0), size).extras
+    assert extras.pages == {0: [0, 4]}
+    assert extras.words == {0: "slide"}
+    assert extras.media == {0: "application/pdf", 1: "text/csv"}
+    offset, length = extras.tables[1]
+    assert os.pread(arena_fd, length, offset) == rows
+    again.close()
+    context.close()
+    path = folder / key / "arena"
+    data = bytearray(path.read_bytes())
+    data[place[0] + 100] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ContextError, match="its content has another hash"):
+        reopen(folder, key)
 
 
 @pytest.mark.parametrize("value", VALUES, ids=["ascii", "surrogates", "wide", "list", "mapping"])

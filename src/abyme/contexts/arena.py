@@ -67,6 +67,8 @@ class ArenaWriter:
         self._pending = bytearray()
         """Small texts, written together; they end at `_at`."""
         self._placed: list[tuple[Entry, str | Future[str]]] = []
+        self.blobs: dict[int, str] = {}
+        """Offset of what is no text -> its SHA-256."""
         self._hasher = ThreadPoolExecutor(1, "abyme-hash")
 
     def add(self, payload: Buffer, kind: int, sha256: str | None = None) -> None:
@@ -131,6 +133,7 @@ class ArenaWriter:
         offset = -(-self._at // PAGE) * PAGE
         self._write(data, offset)
         self._at = offset + len(data)
+        self.blobs[offset] = _hex(data)
         return offset, len(data)
 
     def seal(self) -> tuple[int, list[Sealed]]:

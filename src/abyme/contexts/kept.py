@@ -27,16 +27,17 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import msgspec
+from msgspec import structs
 
 from abyme.contexts.arena import ArenaWriter
-from abyme.contexts.manifest import Manifest
+from abyme.contexts.manifest import DocumentFacts, Manifest
 from abyme.contexts.places import is_remote, place_of
 from abyme.contexts.sealed import SealedContext, Source, finish
 from abyme.contexts.sizes import size_words
 from abyme.contexts.walk import is_read_once
 from abyme.errors import ContextError
 from abyme.files import open_regular, read_whole
-from abyme.layout import ADOPT_BYTES, Entry, Index, read_index
+from abyme.layout import ADOPT_BYTES, Index, read_index
 
 KEEP_BYTES: Final = 1 << 30
 """A larger context is not kept: the run goes on without, and cannot be resumed."""
@@ -59,12 +60,15 @@ class Kept(NamedTuple):
 
 
 def key_of(manifest: Manifest) -> str:
-    """Name a context by its content: SHA-256 over shape, names, kinds and sealed hashes.
+    """Name a context by its content: SHA-256 over shape, names, kinds and hashes.
 
     Empty where these are not known (a part of another context is not hashed again).
     """
-    documents = [(d.name, d.kind, d.sealed_sha256) for d in manifest.documents]
-    if any(sealed is None for _, _, sealed in documents):
+    documents = [
+        (d.name, d.kind, d.sealed_sha256, *filter(None, [d.table_sha256]))
+        for d in manifest.documents
+    ]
+    if any(d.sealed_sha256 is None for d in manifest.documents):
         return ""
     return hashlib.sha256(json.dumps([manifest.shape, documents]).encode("ascii")).hexdigest()
 
@@ -136,11 +140,18 @@ def reopen(folder: Path, key: str) -> SealedContext:
         raise ContextError(f"{place} is damaged: nested too deeply") from None
     except (ValueError, struct.error, msgspec.ValidationError) as error:
         raise ContextError(f"{place} is damaged: {error}") from None
-    if context.manifest.documents != manifest.documents or key_of(manifest) != key:
+    if _contents(context.manifest) != _contents(manifest) or key_of(manifest) != key:
         context.close()
         raise ContextError(f"{place} is damaged: its content has another hash")
-    context.manifest = manifest
+    context.manifest = structs.replace(
+        manifest, documents=context.manifest.documents, in_file=not context.is_sealed
+    )
     return context
+
+
+def _contents(manifest: Manifest) -> list[DocumentFacts]:
+    """Look at documents but for where in the arena their tables lie."""
+    return [structs.replace(facts, table=None) for facts in manifest.documents]
 
 
 def unused(folder: Path, named: AbstractSet[str]) -> list[Kept]:
@@ -229,16 +240,23 @@ def _sealed(arena: int, index: Index, manifest: Manifest) -> SealedContext:
     facts = manifest.documents
     if len(index) != len(facts):
         raise ValueError(f"{len(index)} texts for {len(facts)} documents")
-    if sum(index.sizes) > os.fstat(arena).st_size:
+    tables = sum(size for _, size in index.extras.tables.values())
+    if sum(index.sizes) + tables > os.fstat(arena).st_size:
         raise ValueError("its texts overlap")
     writer = ArenaWriter()
     try:
         for entry in map(index.__getitem__, range(len(index))):
+            pieces = _pieces(arena, entry.offset, entry.size_bytes)
             if entry.size_bytes < ADOPT_BYTES:
-                writer.add(b"".join(_pieces(arena, entry)), entry.kind)
+                writer.add(b"".join(pieces), entry.kind)
             else:
-                writer.add_pieces(_pieces(arena, entry), entry.kind)
-        sources = [Source(d.encoding, d.source_bytes, d.source_sha256) for d in facts]
+                writer.add_pieces(pieces, entry.kind)
+        sources = [
+            _source(arena, index, number, writer)._replace(
+                encoding=told.encoding, size_bytes=told.source_bytes, sha256=told.source_sha256
+            )
+            for number, told in enumerate(facts)
+        ]
         return finish(writer, manifest.shape, _names(manifest), sources)
     finally:
         writer.close()
@@ -249,9 +267,23 @@ def _names(manifest: Manifest) -> list[str]:
     return names if manifest.shape == "documents" or any(names) else []
 
 
-def _pieces(arena: int, entry: Entry) -> Iterator[bytes]:
+def _source(arena: int, index: Index, number: int, writer: ArenaWriter) -> Source:
+    """Take over what the index tells of a document: pages, media type, table."""
+    extras = index.extras
+    table = extras.tables.get(number)
+    if table is not None:
+        table = writer.add_blob(b"".join(_pieces(arena, *table)))
+    return Source(
+        media=extras.media.get(number),
+        pages=extras.pages.get(number, ()),
+        page_word=extras.words.get(number, "page"),
+        table=table,
+    )
+
+
+def _pieces(arena: int, at: int, size_bytes: int) -> Iterator[bytes]:
     """Read a text with pread(2): under a map, a file that is cut short would be a signal."""
-    at, end = entry.offset, entry.offset + entry.size_bytes
+    end = at + size_bytes
     while at < end:
         piece = os.pread(arena, min(_PIECE_BYTES, end - at), at)
         if not piece:

@@ -28,6 +28,7 @@ class DocumentFacts(Struct, frozen=True, kw_only=True):
     """What a page is called: page, slide, chapter, row, message, cell."""
     table: tuple[int, int] | None = None
     """(offset, bytes) of the same rows in the arena as an Arrow IPC file."""
+    table_sha256: str | None = None
 
 
 class SkippedFacts(Struct, frozen=True, kw_only=True):

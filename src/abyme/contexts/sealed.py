@@ -278,6 +278,7 @@ def finish(
             pages=list(source.pages),
             page_word=source.page_word,
             table=source.table,
+            table_sha256=writer.blobs[source.table[0]] if source.table else None,
         )
         for name, sealed, source in zip(names or [""] * len(placed), placed, sources, strict=True)
     ]
