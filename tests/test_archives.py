@@ -441,3 +441,35 @@ def test_a_reader_that_was_stopped_leaves_nothing_behind(tmp_path):
     assert set(Path("/proc/self/fd").iterdir()) == before
     alive = [thread.name for thread in threading.enumerate() if thread.name.startswith("abyme-")]
     assert alive == []
+
+
+def with_size(size):
+    """Make a tar whose second header claims a size."""
+    member = tarfile.TarInfo("b")
+    member.size = size
+    return TWO[:2048] + member.tobuf(tarfile.GNU_FORMAT) + b"x" * 1024
+
+
+def with_pax_size(size):
+    """The same in a pax record, which counts more."""
+    record = f"size={size}\n"
+    record = f"{len(record) + 3} {record}".encode()
+    pax = tarfile.TarInfo("pax")
+    pax.type, pax.size = tarfile.XHDTYPE, len(record)
+    body = pax.tobuf(tarfile.USTAR_FORMAT) + record.ljust(512, b"\0")
+    return TWO[:2048] + body + tarfile.TarInfo("b").tobuf(tarfile.USTAR_FORMAT) + b"\0" * 512
+
+
+@pytest.mark.parametrize(
+    ("data", "name", "reason"),
+    [
+        (with_size(1 << 62), "a.tar/b", "broken (it ends too early)"),
+        (with_size(-512), "a.tar", "broken (negative size) after 1 file"),
+        (with_pax_size(-5000), "a.tar", "broken (it leads back into itself) after 1 file"),
+    ],
+)
+def test_a_tar_with_a_size_that_cannot_be_ends(tmp_path, data, name, reason):
+    put(tmp_path, a__tar=data, z__txt=b"zeta")
+    loaded = load_paths([tmp_path])
+    assert loaded.skipped[0] == (name, reason)
+    assert {"a.tar/a", "z.txt"} <= texts(loaded).keys()

@@ -14,6 +14,7 @@ from abyme.helpers.emit import Emit, Unreadable
 
 BLOCK_BYTES: Final = 512
 _PIECE_BYTES: Final = 1 << 20
+_MOST_BYTES: Final = 1 << 48
 _DAMAGED: Final = (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError)  # type: ignore[attr-defined]
 _KINDS: Final = {
     tarfile.LNKTYPE: "link",
@@ -75,7 +76,11 @@ def read_stream(file: Forwards, emit: Emit) -> None:
         archive = tarfile.TarFile(
             fileobj=cast("IO[bytes]", file), tarinfo=_watched(damage), errorlevel=2
         )
+        behind = -1
         while (member := archive.next()) is not None:
+            if archive.offset <= behind:  # sizes below zero, CVE-2025-8194
+                raise Unreadable("broken (it leads back into itself)")
+            behind = archive.offset
             _give(file, member, emit)
             archive.members.clear()  # type: ignore[attr-defined]  # of which it keeps all
     except tarfile.TarError as error:
@@ -84,10 +89,22 @@ def read_stream(file: Forwards, emit: Emit) -> None:
         raise Unreadable(f"broken ({damage[0]})")
 
 
+def told_size(size_bytes: int) -> int | None:
+    """Pass on what a header claims, if that can be the size of anything."""
+    return size_bytes if 0 <= size_bytes <= _MOST_BYTES else None
+
+
 def _watched(damage: list[str]) -> type[tarfile.TarInfo]:
     """Make headers that tell of a damaged one, which tarfile takes for the archive's end."""
 
     class Header(tarfile.TarInfo):
+        @classmethod
+        def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+            header = super().frombuf(buf, encoding, errors)
+            if header.size < 0:
+                raise tarfile.InvalidHeaderError("negative size")  # type: ignore[attr-defined]
+            return header
+
         @classmethod
         def fromtarfile(cls, tarfile: tarfile.TarFile) -> Self:
             try:
@@ -107,7 +124,7 @@ def _give(file: Forwards, member: tarfile.TarInfo, emit: Emit) -> None:
     elif not member.isreg():
         emit.skipped(member.name, _KINDS.get(member.type, "not a file"))
     else:
-        emit.member(member.name, _pieces(file, member.size), member.size)
+        emit.member(member.name, _pieces(file, member.size), told_size(member.size))
 
 
 def _pieces(file: Forwards, left_bytes: int) -> Iterator[bytes]:

@@ -16,6 +16,7 @@ from typing import BinaryIO, Final
 
 from abyme.helpers.emit import Emit, Unreadable
 from abyme.helpers.readers.packed import brief
+from abyme.helpers.readers.tar import told_size
 
 _PIECE_BYTES: Final = 1 << 20
 _LOCAL_HEADER_BYTES: Final = 30
@@ -65,7 +66,7 @@ def _give(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str, emit: Em
     elif stat.S_IFMT(mode) not in {0, stat.S_IFREG}:
         emit.skipped(name, "link" if stat.S_ISLNK(mode) else "not a file")
     else:
-        emit.member(name, _pieces(archive, member), member.file_size)
+        emit.member(name, _pieces(archive, member), told_size(member.file_size))
 
 
 def _pieces(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Iterator[bytes]:
