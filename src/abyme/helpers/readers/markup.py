@@ -10,7 +10,7 @@ Invariant: walks, never recurses. Does not decide the charset of files (`charset
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from abyme.helpers.emit import Unreadable
 from abyme.helpers.readers.prose import Prose
@@ -320,9 +320,9 @@ def _hidden(node: "LexborNode") -> bool:
 
 def _walk(root: "LexborNode", *, may_hide: bool) -> Iterator[tuple["LexborNode", str, bool]]:
     """Give every visible node, elements again when they are left (the third is True then)."""
-    end = root.mem_id
-    node = root
-    while True:
+    node: LexborNode | None = root
+    around: list[tuple[LexborNode, str]] = []
+    while node is not None:
         tag = node.tag or ""
         child = None
         if tag == "-text":
@@ -333,14 +333,14 @@ def _walk(root: "LexborNode", *, may_hide: bool) -> Iterator[tuple["LexborNode",
             if child is None:
                 yield node, tag, True
         if child is not None:
+            around.append((node, tag))
             node = child
             continue
-        while node.mem_id != end and node.next is None:
-            node = cast("LexborNode", node.parent)
-            yield node, node.tag or "", True
-        if node.mem_id == end:
-            return
-        node = cast("LexborNode", node.next)
+        node = node.next if around else None
+        while node is None and around:
+            left, tag = around.pop()
+            yield left, tag, True
+            node = left.next if around else None
 
 
 def _layouts(nodes: Iterator[tuple["LexborNode", str, bool]]) -> set[int]:
