@@ -476,3 +476,14 @@ def test_a_context_larger_than_memory_gets_a_name_and_is_not_copied(
     assert contents(first.context) == contents(second.context)
     first.context.close()
     second.context.close()
+
+
+def test_another_version_of_a_reader_reads_again(
+    source: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored(source, folder)
+    (tmp_path / "site" / "PyPDFium2-99.0.dist-info").mkdir(parents=True)
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    loaded, _ = read(source, folder)
+    assert not loaded.cached
+    loaded.context.close()

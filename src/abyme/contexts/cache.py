@@ -9,6 +9,7 @@ where it cannot be used, `notes` says so once. How entries lie on disk: `cached`
 import contextlib
 import hashlib
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -219,12 +220,14 @@ def _is_chance(manifest: Manifest) -> bool:
 
 
 def _versions() -> list[str]:
-    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415  (50 ms)
-
-    found = []
-    for package in _READERS:
-        try:
-            found.append(version(package))
-        except PackageNotFoundError:
-            found.append("")
-    return found
+    """Name the readers that are installed, as their folders do: importlib.metadata takes 50 ms."""
+    found: set[str] = set()
+    for folder in sys.path:
+        with contextlib.suppress(OSError):  # a zip, the empty name of the working directory
+            found.update(
+                name
+                for name in os.listdir(folder)  # noqa: PTH208
+                if name.endswith(".dist-info")
+                and name.partition("-")[0].lower().replace("_", "-") in _READERS
+            )
+    return sorted(found)
