@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from abyme.contexts.seeking import Where
 
 WINDOW_BYTES: Final = 8 << 20
-"""As in the helper."""
+"""Of a text that is longer: what a helper is given at once."""
 FIRST_BYTES: Final = 1 << 20
 """Of the first unit: often it has enough."""
 ALL: Final = -1
@@ -73,6 +73,11 @@ class Finders:
         self._ends: dict[tuple[int, int, int], int] = {}
         """Line ends of a window of a text, by its place in memory."""
         self._closed: ContextError | None = None
+
+    @property
+    def at_work(self) -> int:
+        """How many helpers are."""
+        return len(self._all) - len(self._free)
 
     async def grep(self, wanted: Grep, where: "Where") -> Sought:
         """See `grep`."""
@@ -271,7 +276,7 @@ class _Helper:
 
     def start(self) -> None:
         self._confined.start()
-        self._confined.send({"t": "arena"}, [self._fd])
+        self._confined.send({"t": "arena", "window_bytes": WINDOW_BYTES}, [self._fd])
 
     def ask(self, question: _Question, head: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]:
         question.at_work.add(self)

@@ -169,7 +169,8 @@ class _Writer:
         endless = most is _constants.MAXREPEAT
         if least > MAX_REPEATS or (not endless and most > MAX_REPEATS):
             raise NotLinear("it counts too far")
-        if most > 1 and _is_nullable(inner):
+        greedy = op is not _constants.MIN_REPEAT and least <= 1 and _prefers_long(inner)
+        if most > 1 and _is_nullable(inner) and not greedy:
             raise NotLinear("it repeats what may be nothing")
         self.loops += endless
         before = self.loops

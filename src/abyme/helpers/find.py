@@ -5,7 +5,7 @@ It answers with numbers only. Invariant: what it gives is what `re` would find
 (`abyme.guest.linear`), in time linear to the text but for lines that only `re` can judge; where
 it cannot keep that it refuses, and the guest looks for itself.
 
-A window is the lines that begin in one `WINDOW_BYTES` of a text: a match that holds no line's end
+A window is the lines that begin in so many bytes of a text: a match that holds no line's end
 is found in it as in the whole. Other patterns look at whole texts.
 """
 
@@ -25,7 +25,6 @@ from abyme.helpers.lines import Narrow, Plain, Stretch, Wide
 from abyme.helpers.link import Link
 from abyme.layout import LATIN1, UCS2, WIDTH, Index, read_index
 
-WINDOW_BYTES: Final = 8 << 20
 MAX_WIDE_BYTES: Final = 128 << 20
 """Of a text that has to be given to RE2 as UTF-8, whole."""
 TWINS_BYTES: Final = 256 << 20
@@ -56,7 +55,7 @@ def serve(link: Link) -> None:
     while (frame := link.receive()) is not None:
         head, _, fds = frame
         if head["t"] == "arena":
-            job = Job(fds[0])
+            job = Job(fds[0], head["window_bytes"])
         elif job is None:
             return
         elif head["t"] == "context":
@@ -68,7 +67,8 @@ def serve(link: Link) -> None:
 class Job:
     """What one helper knows."""
 
-    def __init__(self, arena_fd: int) -> None:
+    def __init__(self, arena_fd: int, window_bytes: int) -> None:
+        self._window_bytes = window_bytes
         self._area = mmap.mmap(arena_fd, 0, mmap.MAP_PRIVATE, mmap.PROT_READ)
         os.close(arena_fd)
         self._contexts: OrderedDict[int, Index] = OrderedDict()
@@ -180,7 +180,7 @@ class Job:
         entry = index[doc]
         if window == ALL:
             return 0, entry.chars
-        step = WINDOW_BYTES // WIDTH[entry.kind]
+        step = self._window_bytes // WIDTH[entry.kind]
         low = self._line_from(index, doc, window * step)
         return low, self._line_from(index, doc, (window + 1) * step)
 
