@@ -109,26 +109,26 @@ def _is_simple(data: Data, text: str, dialect: Dialect) -> bool:
 
 
 def _quick(pa: Any, data: Data, columns: list[str], dialect: Dialect) -> memoryview | None:
-    """Read a table without quotes by Arrow's own reader; None if its rows are not even.
-
-    Twice, for the types and for the values: strings of the whole would be too much memory.
-    """
+    """Read a table without quotes by Arrow's own reader; None if its rows are not even."""
     guesses: list[_Kind] = [_Kind() for _ in columns]
+    blocks: list[Any] = []
     try:
         for strings in _blocks(pa, data, columns, dialect):
             for guess, column in zip(guesses, strings.columns, strict=True):
                 guess.look(pa, column)
-        kinds = [guess.kind for guess in guesses]
-        schema = rows.schema_of(pa, columns, kinds)
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_file(sink, schema) as writer:
-            for strings in _blocks(pa, data, columns, dialect):
-                pairs = zip(strings.columns, kinds, strict=True)
-                writer.write_table(pa.table([rows.cast(pa, *one) for one in pairs], schema=schema))
-                if sink.tell() > MAX_ARROW_BYTES:
-                    return None
+            blocks.append(strings)
     except pa.ArrowInvalid:
         return None
+    kinds = [guess.kind for guess in guesses]
+    schema = rows.schema_of(pa, columns, kinds)
+    sink = pa.BufferOutputStream()
+    blocks.reverse()
+    with pa.ipc.new_file(sink, schema) as writer:
+        while blocks:
+            pairs = zip(blocks.pop().columns, kinds, strict=True)
+            writer.write_table(pa.table([rows.cast(pa, *one) for one in pairs], schema=schema))
+            if sink.tell() > MAX_ARROW_BYTES:
+                return None
     return memoryview(sink.getvalue())
 
 
