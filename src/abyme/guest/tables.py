@@ -14,7 +14,6 @@ import importlib
 import json
 import re
 from array import array
-from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -144,10 +143,6 @@ class Table(Sequence[Row]):
         if name not in self.columns:
             raise KeyError(f"no column is named {name!r}; there are {self._named()}")
         return self._way.column(name)
-
-    def row_at(self, place: int) -> int:
-        """Tell the number of the row that the character at `place` of the text is in."""
-        return max(0, bisect_right(self._way.scanned().starts, place) - 1)
 
     def arrow(self) -> Any:
         """Make a `pyarrow.Table`: over the sealed memory, without a copy, where it holds one.
