@@ -473,3 +473,17 @@ def test_a_tar_with_a_size_that_cannot_be_ends(tmp_path, data, name, reason):
     loaded = load_paths([tmp_path])
     assert loaded.skipped[0] == (name, reason)
     assert {"a.tar/a", "z.txt"} <= texts(loaded).keys()
+
+
+def test_an_archive_that_changes_while_it_is_read_is_told(tmp_path, monkeypatch):
+    put(tmp_path, a__zip=a_zip([("a", b"alpha")]))
+    run = members._Reading.run
+
+    def changing(self):
+        run(self)
+        put(tmp_path, a__zip=b"another")
+
+    monkeypatch.setattr(members._Reading, "run", changing)
+    loaded = load_paths([tmp_path])
+    assert loaded.notes == [("a.zip", "changed while it was read")]
+    assert texts(loaded) == {"a.zip/a": "alpha"}

@@ -120,7 +120,10 @@ def look_at(desk: Desk, job: Job, file: BinaryIO) -> None:
     elif reason is None and job.kind.is_text and size_bytes > LARGEST_PARSED_BYTES:
         desk.plain(job, file, f"as plain text: over {size_words(LARGEST_PARSED_BYTES)}")
     elif reason is None:
+        before = _touched(file)
         _Reading(desk, job, file, size_bytes).run()
+        if _touched(file) != before:
+            desk.shelf.note(job.order, job.name, "changed while it was read")
     elif job.kind.is_text:
         desk.plain(job, file, reason)
     else:
@@ -292,6 +295,11 @@ class _Reading:
         if plain == packed:
             return self._job.name
         return Name(plain, else_=packed, inner=is_inner(self._job.name))
+
+
+def _touched(file: BinaryIO) -> tuple[int, int]:
+    status = os.fstat(file.fileno())
+    return status.st_size, status.st_mtime_ns
 
 
 def _first(pieces: Iterator[bytes], size_bytes: int) -> Iterator[bytes]:
