@@ -43,8 +43,10 @@ MAX_CONTEXTS: Final = 32
 UNIT_TIMEOUT_S: Final = 600.0
 WINDOWS_A_QUESTION: Final = 4
 
-Unit = tuple[int, int, int]
-"""First document, the one behind the last, window or `ALL`."""
+Unit = list[tuple[int, int, int]]
+"""First document, the one behind the last, window or `ALL`; several runs of short documents, or
+one of a long one.
+"""
 
 
 async def grep(wanted: Grep, where: "Where") -> Sought:
@@ -110,7 +112,7 @@ class Finders:
         crossed, complete = False, True
         async for told, numbers in self._each(question, units, count=False, limit=most):
             crossed = crossed or bool(told["crossed"])
-            first, behind, window = told["unit"]
+            (first, _, window), (_, behind, _) = told["unit"][0], told["unit"][-1]
             for at in range(0, len(numbers), PLACE):
                 if len(places) == most:
                     complete = False
@@ -167,7 +169,7 @@ class Finders:
         try:
             while True:
                 while len(pending) <= self._most and (unit := next(units, None)) is not None:
-                    head = {"t": "find", "units": [unit], "count": count, "limit": limit}
+                    head = {"t": "find", "units": unit, "count": count, "limit": limit}
                     pending.append(asyncio.ensure_future(self._run(question, head)))
                 if not pending:
                     return
@@ -199,7 +201,7 @@ class Finders:
             raise HelperFailed("find", "broke the rules")
         numbers.frombytes(body)
         if "units" in head:
-            told["unit"] = head["units"][0]
+            told["unit"] = head["units"]
         return told, numbers.tolist()
 
     def _take(self, head: Mapping[str, Any]) -> "_Helper":
@@ -338,23 +340,33 @@ class _Cut:
         return self._offsets[doc], self._sizes[doc]
 
     def units(self, runs: Sequence[tuple[int, int]], *, whole: bool) -> Iterator[Unit]:
-        """Cut runs of documents into units; of long ones into windows, unless `whole`."""
-        most = FIRST_BYTES
+        """Cut runs of documents into units; long documents into windows, unless `whole`."""
+        most, gathered = FIRST_BYTES, 0
+        pieces: Unit = []
         for first, behind in runs:
             at = first
             while at < behind:
                 if self._sizes[at] > WINDOW_BYTES:
-                    if whole:
-                        yield at, at + 1, ALL
-                    else:
-                        windows = -(-self._sizes[at] // WINDOW_BYTES)
-                        yield from ((at, at + 1, window) for window in range(windows))
+                    if pieces:
+                        yield pieces
+                    pieces, gathered, most = [], 0, WINDOW_BYTES
+                    windows = 1 if whole else -(-self._sizes[at] // WINDOW_BYTES)
+                    yield from ([(at, at + 1, ALL if whole else n)] for n in range(windows))
                     at += 1
-                else:
-                    end = bisect.bisect_right(self._sums, self._sums[at] + most) - 1
-                    large = bisect.bisect_left(self._large, at)
-                    stop = self._large[large] if large < len(self._large) else behind
-                    end = max(at + 1, min(end, stop, behind))
-                    yield at, end, ALL
-                    at = end
-                most = WINDOW_BYTES
+                    continue
+                end = self._end(at, behind, most - gathered)
+                pieces.append((at, end, ALL))
+                gathered += self._sums[end] - self._sums[at]
+                at = end
+                if gathered >= most or at < behind:
+                    yield pieces
+                    pieces, gathered, most = [], 0, WINDOW_BYTES
+        if pieces:
+            yield pieces
+
+    def _end(self, at: int, behind: int, room: int) -> int:
+        """Find how many documents from one on have room, up to the next long one; one at least."""
+        end = bisect.bisect_right(self._sums, self._sums[at] + max(0, room)) - 1
+        large = bisect.bisect_left(self._large, at)
+        stop = self._large[large] if large < len(self._large) else behind
+        return max(at + 1, min(end, stop, behind))
