@@ -5,6 +5,7 @@ import random
 
 import msgspec
 import pytest
+from jail_doubles import bench
 
 from abyme.contexts import finding
 from abyme.contexts.arena import ArenaWriter
@@ -246,3 +247,11 @@ def test_a_choice_of_documents_is_told_as_stretches():
     runs = asked.ranges_of(chosen)
     pairs = zip(runs[::2], runs[1::2], strict=True)
     assert [number for first, behind in pairs for number in range(first, behind)] == chosen
+
+
+def test_a_cell_in_the_jail_gets_its_lines_from_the_host():
+    context = from_value({"a.txt": "a" * 1_000_000 + "b\n", "b.txt": "see page 7\n"})
+    with bench() as jail, jail.repl(context=context) as repl:
+        assert repl.out("count(r'(a+)+$')") == "0\n"
+        assert repl.out(r"grep(r'page \d')") == "[('b.txt', 1, 'see page 7')]\n"
+    context.close()
