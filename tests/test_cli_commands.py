@@ -568,7 +568,17 @@ def test_help_names_every_command_and_option_group(capsysbinary) -> None:
 
     assert code == 0
     listed = [line.split()[0] for line in out.partition("Commands:")[2].splitlines() if line]
-    assert listed == ["ask", "cache", "context", "doctor", "models", "replay", "resume", "runs", "show"]
+    assert listed == [
+        "ask",
+        "cache",
+        "context",
+        "doctor",
+        "models",
+        "replay",
+        "resume",
+        "runs",
+        "show",
+    ]
 
 
 def test_a_closed_pipe_ends_quietly() -> None:
