@@ -9,6 +9,7 @@ Does not know which tier it runs on, and prints nothing.
 """
 
 import asyncio
+import contextlib
 import fnmatch
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -19,6 +20,8 @@ from msgspec import structs
 
 from abyme.core.isolation import DEFAULT, Imports, Isolation
 from abyme.core.limits import Limits
+from abyme.core.seeks import Grep
+from abyme.errors import ContextError
 from abyme.ports import Context, Sandbox, SessionFacts
 from abyme.sandboxes.self_check.behaviour import Behaviour, ContextShape, Need
 from abyme.sandboxes.self_check.leftovers import Census, at_rest, left_since, most
@@ -193,6 +196,7 @@ class Check:
     async def _stage(self, setting: _Setting) -> Stage:
         isolation = structs.replace(self._tier.isolation, imports=setting.imports)
         context = self._contexts[setting.shape]
+        await _with_finders(context)
         stage = Stage(self._tier.sandbox, context, setting.limits, isolation)
         await stage.begin()
         return stage
@@ -210,3 +214,11 @@ class Check:
         found |= {"mseal"} if "sealed_view" in self.facts.layers else set()
         known: tuple[Need, ...] = Need.__args__  # type: ignore[attr-defined]  # of a Literal
         self._has = frozenset(need for need in known if need in found)
+
+
+async def _with_finders(context: Context) -> None:
+    """Have a context start what answers its questions, where it can: that lives as long as the
+    context, and is nothing that a cell leaves behind.
+    """
+    with contextlib.suppress(ContextError):
+        await context.seek(Grep(pattern="(x+)+", limit=1))
