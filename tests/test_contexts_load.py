@@ -140,6 +140,38 @@ def test_the_encoding_is_found_and_the_text_kept_exactly(
         loaded.context.close()
 
 
+SOUND = "中文文本，今天天气很好。\n".encode() * 20
+
+
+@pytest.mark.parametrize(
+    ("data", "note"),
+    [
+        (SOUND + b"\xff\n", "1 byte is not UTF-8, in line 21: U+FFFD in its place"),
+        (
+            SOUND + b"caf\xe9, \xe9\n" + SOUND,
+            "2 bytes are not UTF-8, the first in line 21: U+FFFD in their place",
+        ),
+        (SOUND[:-2], "cut inside its last character: U+FFFD in its place"),
+        ("日本語".encode()[:-1], "cut inside its last character: U+FFFD in its place"),
+        (b"\xef\xbb\xbf" + SOUND + b"\xff", None),
+        ("Größe Köln Straße über Bär grün schön süß Öl\n".encode() + b"\xe9\n", None),
+    ],
+)
+def test_a_few_broken_bytes_do_not_make_utf8_another_encoding(tmp_path, data, note, monkeypatch):
+    write(tmp_path, a_txt=data)
+    for streamed, piece in ((1 << 20, 1 << 20), (0, 1 << 20), (0, 7)):
+        monkeypatch.setattr(load, "STREAMED_BYTES", streamed)
+        monkeypatch.setattr(stream, "PIECE_BYTES", piece)
+        loaded = load_paths([tmp_path / "a.txt"])
+        wanted = data.decode("utf-8-sig", "replace")
+        assert loaded.context.text(0).rstrip("\ufffd") == wanted.rstrip("\ufffd")
+        assert loaded.read[0].encoding == "utf-8"
+        notes = [one.note for one in loaded.notes]
+        assert notes == [note] if note else "U+FFFD" in notes[0]
+        assert [one.note for one in loaded.context.manifest.notes] == notes
+        loaded.context.close()
+
+
 def test_pieces_may_cut_a_character_anywhere(tmp_path, monkeypatch):
     monkeypatch.setattr(load, "STREAMED_BYTES", 0)
     text = "ascii first, then 日本 and 😀 " * 9

@@ -14,6 +14,7 @@ from jail_doubles import bench
 from abyme.contexts import room as module
 from abyme.contexts import stream
 from abyme.contexts.arena import ArenaWriter
+from abyme.contexts.choice import Choice
 from abyme.contexts.load import load_paths
 from abyme.contexts.room import MEMORY_ONLY, Room, available_bytes
 from abyme.contexts.sealed import SealedContext
@@ -239,3 +240,25 @@ def test_standard_input_larger_than_memory_lies_in_a_file(
     context = load_paths(["-"], stdin=io.BytesIO(TEXT.encode()), room=room).context
     assert (context.is_sealed, context.text(0)) == (False, TEXT)
     context.close()
+
+
+def test_what_is_binary_or_over_the_limit_needs_no_room(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("text")
+    with (tmp_path / "sparse.img").open("wb") as file:
+        file.truncate(1 << 40)
+    loaded = load_paths([tmp_path], room=Room(memory_bytes=ADOPT_BYTES))
+    assert [file.name for file in loaded.read] == ["a.txt"]
+    assert loaded.skipped == [("sparse.img", "binary")]
+    loaded.context.close()
+    (tmp_path / "sparse.img").write_bytes(b"text " * ADOPT_BYTES)
+    choice = Choice(max_file_bytes=1000)
+    loaded = load_paths([tmp_path], choice=choice, room=Room(memory_bytes=ADOPT_BYTES))
+    assert loaded.skipped == [("sparse.img", "over 1.0 kB")]
+    loaded.context.close()
+
+
+def test_what_finds_no_room_is_told_by_its_largest_files(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("text")
+    (tmp_path / "b.txt").write_bytes(b"text " * ADOPT_BYTES)
+    with pytest.raises(ContextError, match=r"; the largest: b\.txt \(.*--max-file-size or --excl"):
+        load_paths([tmp_path], room=Room(memory_bytes=ADOPT_BYTES))

@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, NamedTuple, TypeAlias
 
-from abyme.contexts.room import MEMORY_ONLY, Room, nameless, only_for_reading
+from abyme.contexts.room import MEMORY_ONLY, NoRoom, Room, nameless, only_for_reading
 from abyme.errors import ContextError
 from abyme.layout import ADOPT_BYTES, ASCII, LATIN1, PAGE, UCS2, UCS4, WIDTH, Entry
 
@@ -198,9 +198,9 @@ class ArenaWriter:
         os.close(self._fd)
         self._fd, self._is_file = file, True
 
-    def _full(self, error: OSError) -> ContextError:
+    def _full(self, error: OSError) -> NoRoom:
         what = f"room left in {self.room.folder}" if self._is_file else "memory left"
-        return ContextError(f"no {what} to seal the input: {error.strerror}")
+        return NoRoom(f"no {what} to seal the input: {error.strerror}")
 
 
 def sealed_bytes(data: bytes, name: str) -> int:

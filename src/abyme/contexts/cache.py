@@ -43,7 +43,7 @@ RACY_NS: Final = 2_000_000_000
 """A file changed so lately may change again without its times telling (they count in ticks, of
 up to 2 s on FAT): git's "racily clean" index entries."""
 
-_FORMAT: Final = "2026-11 1"
+_FORMAT: Final = "2026-11 2"
 """Changed whenever the same files give another context, or entries lie on disk in another way."""
 
 _READERS: Final = (

@@ -1,15 +1,18 @@
 """Bytes of a file -> its characters, exactly, or a reason why it is not text.
 
 Decides the encoding: a byte-order mark, else UTF-8, else UTF-16 without a mark
-(zeros at every other byte), else charset-normalizer's judgement on the part
-that is not UTF-8. A tie there goes to the encoding that is used more.
+(zeros at every other byte), else UTF-8 with a few broken bytes if nearly all that is
+not ASCII is sound, else charset-normalizer's judgement on the part that is not UTF-8.
+A tie there goes to the encoding that is used more.
 
-Invariant: characters are kept as they are: line ends, lone surrogates, everything.
+Invariant: characters are kept as they are: line ends, lone surrogates, everything. Only bytes
+that are no UTF-8 in a text that is become U+FFFD, one each, and a note says so.
 Does not read files, and runs no parser of a format.
 """
 
 import codecs
 import hashlib
+import re
 from typing import Final, NamedTuple
 
 from abyme.contexts.arena import CODEC, kind_of
@@ -30,6 +33,15 @@ LEGACY: Final = (
 )
 """Encodings that are thought of, the more common first."""
 
+LOSSY: Final = "surrogateescape"
+"""Error handler that keeps each byte that is not UTF-8 apart from what is; see `mended`."""
+
+_ESCAPED: Final = re.compile("[\udc80-\udcff]")
+_CUT: Final = re.compile("[\udcc2-\udcf4][\udc80-\udcbf]{0,2}\\Z")
+_SOUND_A_BROKEN, _SOUND, _SOUND_BEFORE_CUT = 9, 3, 2
+"""Sound characters beyond ASCII for each broken byte; at least; if only the end is cut."""
+_SURE: Final = 1_000
+"""Broken bytes after which a text that is not mostly UTF-8 will not become so."""
 _SAMPLE_BYTES: Final = 16 << 10
 _BEFORE_BYTES: Final = 4 << 10
 
@@ -47,6 +59,52 @@ class Decoded(NamedTuple):
     source_bytes: int
     source_sha256: str
     sealed_sha256: str
+    note: str = ""
+    """What of it could not be kept."""
+
+
+class Survey:
+    """Counts what is UTF-8 and what is not, in a text that was decoded as `LOSSY`."""
+
+    def __init__(self) -> None:
+        self.broken_bytes = 0
+        self._sound = self._lines = self._first_line = 0
+        self._is_cut = False
+
+    def see(self, piece: str) -> None:
+        """Look at the next piece."""
+        broken = [found.start() for found in _ESCAPED.finditer(piece)]
+        if broken and not self.broken_bytes:
+            self._first_line = self._lines + piece.count("\n", 0, broken[0]) + 1
+        self._lines += piece.count("\n")
+        self._sound += len(piece) - len(piece.encode("ascii", "ignore")) - len(broken)
+        if piece:
+            cut = _CUT.search(piece)
+            self._is_cut = cut is not None and len(cut[0]) == self.broken_bytes + len(broken)
+        self.broken_bytes += len(broken)
+
+    @property
+    def is_utf8(self) -> bool:
+        """Whether what was seen is UTF-8 but for a few bytes."""
+        if self._is_cut:
+            return self._sound >= _SOUND_BEFORE_CUT
+        return self._sound >= max(_SOUND, _SOUND_A_BROKEN * self.broken_bytes)
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether there is no need to look further."""
+        return self.broken_bytes > _SURE and not self.is_utf8
+
+    def note(self) -> str:
+        """Say what is lost, for people."""
+        if self._is_cut:
+            return "cut inside its last character: U+FFFD in its place"
+        if self.broken_bytes == 1:
+            return f"1 byte is not UTF-8, in line {self._first_line:,}: U+FFFD in its place"
+        return (
+            f"{self.broken_bytes:,} bytes are not UTF-8, the first in line "
+            f"{self._first_line:,}: U+FFFD in their place"
+        )
 
 
 def decode(data: bytes) -> Decoded:
@@ -58,36 +116,45 @@ def decode(data: bytes) -> Decoded:
     digest = hashlib.sha256(data).hexdigest()
     if data.isascii() and b"\0" not in data:
         return Decoded(data, ASCII, "utf-8", len(data), digest, digest)
-    encoding, skip = sniff(data)
+    encoding, skip = look(data) or ("utf-8", 0)
+    note = ""
     try:
         text = str(memoryview(data)[skip:], encoding, errors_of(encoding))
     except UnicodeDecodeError as error:
-        raise NotText(f"broken {encoding}") from error
+        if encoding != "utf-8":
+            raise NotText(f"broken {encoding}") from error
+        text, encoding, note = _broken(data, skip, error.start)
     if "\0" in text:
         raise NotText("binary")
     kind = kind_of(text)
     payload = text.encode(CODEC[kind], "surrogatepass")
     sealed = hashlib.sha256(payload).hexdigest()
-    return Decoded(payload, kind, encoding, len(data), digest, sealed)
+    return Decoded(payload, kind, encoding, len(data), digest, sealed, note)
 
 
-def sniff(data: bytes) -> tuple[str, int]:
-    """Find the encoding of a whole file, and how many bytes its mark has.
+def _broken(data: bytes, skip: int, start: int) -> tuple[str, str, str]:
+    """Decode what is not UTF-8 throughout: text, encoding, note.
 
     Raises:
         NotText: it is binary, or in no encoding that is known.
     """
-    by_look = look(data)
-    if by_look:
-        return by_look
-    for errors in ("strict", "surrogatepass"):
-        try:
-            str(data, "utf-8", errors)
-        except UnicodeDecodeError as error:
-            start = error.start
-        else:
-            return "utf-8", 0
-    return legacy(data, start), 0
+    text = str(memoryview(data)[skip:], "utf-8", LOSSY)
+    survey = Survey()
+    survey.see(text)
+    if survey.is_utf8:
+        return mended(text), "utf-8", survey.note()
+    if skip:
+        raise NotText("broken utf-8")
+    encoding = legacy(data, start)
+    try:
+        return str(data, encoding), encoding, ""
+    except UnicodeDecodeError as error:
+        raise NotText(f"broken {encoding}") from error
+
+
+def mended(piece: str) -> str:
+    """Put U+FFFD in the place of what is not UTF-8."""
+    return _ESCAPED.sub("\ufffd", piece)
 
 
 def look(head: bytes) -> tuple[str, int] | None:

@@ -33,11 +33,11 @@ from abyme.contexts.account import (
 from abyme.contexts.arena import ArenaWriter
 from abyme.contexts.cache import IngestCache
 from abyme.contexts.choice import EVERYTHING, Choice
-from abyme.contexts.decode import Decoded, NotText, decode
+from abyme.contexts.decode import Decoded, NotText, decode, look
 from abyme.contexts.ignored import open_plain
 from abyme.contexts.kinds import Kind
 from abyme.contexts.members import Job
-from abyme.contexts.room import MEMORY_ONLY, Room
+from abyme.contexts.room import MEMORY_ONLY, NoRoom, Room
 from abyme.contexts.sealed import SealedContext
 from abyme.contexts.shelf import Shelf
 from abyme.contexts.sizes import size_words
@@ -50,6 +50,8 @@ __all__ = ["Loaded", "Note", "Progress", "ReadFile", "load_paths", "size_words",
 
 STREAMED_BYTES: Final = 4 << 20
 MAX_THREADS: Final = 4
+_LARGEST: Final = 3
+"""Files that are named where there is no room."""
 _BATCH_FILES: Final = 64
 _BATCH_BYTES: Final = 2 << 20
 
@@ -84,19 +86,65 @@ def load_paths(  # noqa: PLR0913 - what a user says of sources; data, no modes
         recipe = cache.recipe(walk, choice) if cache else None
         if cache and recipe and (known := cache.find(recipe)):
             return _account(known)
-        expected = sum(file.size_bytes or 0 for file in walk.found)
-        shelf = Shelf(ArenaWriter(room, expected))
-        memory_bytes = room.most_memory_bytes()
-        unpacking = Unpacking(shelf, choice, threads=os.cpu_count() or 1, memory_bytes=memory_bytes)
-        loader = _Loader(walk, shelf, unpacking, stdin, choice)
         try:
-            loader.run(on_progress)
-            loaded = loader.finish()
-        finally:
-            loader.close()
+            loaded = _read(walk, stdin, choice, room, on_progress)
+        except NoRoom as error:
+            raise NoRoom(f"{error}{_largest(walk.found)}") from error
         if cache and recipe:
             cache.offer(recipe, loaded.context)
         return loaded
+
+
+def _read(
+    walk: Walk,
+    stdin: BinaryIO | None,
+    choice: Choice,
+    room: Room,
+    on_progress: Callable[[Progress], None] | None,
+) -> Loaded:
+    """Read what was found, and seal it."""
+    memory_bytes = room.most_memory_bytes()
+    shelf = Shelf(ArenaWriter(room, _expected_bytes(walk.found, choice, memory_bytes)))
+    unpacking = Unpacking(shelf, choice, threads=os.cpu_count() or 1, memory_bytes=memory_bytes)
+    loader = _Loader(walk, shelf, unpacking, stdin, choice)
+    try:
+        loader.run(on_progress)
+        return loader.finish()
+    finally:
+        loader.close()
+
+
+def _expected_bytes(found: Sequence[Found], choice: Choice, memory_bytes: int) -> int:
+    """Sum what is to be sealed, as far as it is known: where it matters, by a look at heads."""
+    limit = choice.max_file_bytes
+    sizes = [file.size_bytes or 0 for file in found]
+    total = sum(size for size in sizes if limit is None or size <= limit)
+    if total <= memory_bytes:
+        return total
+    for file, size in zip(found, sizes, strict=True):
+        if size >= STREAMED_BYTES and (limit is None or size <= limit) and not _is_plain(file):
+            total -= size
+    return total
+
+
+def _is_plain(file: Found) -> bool:
+    """Whether a file is read as it lies there, as far as its beginning tells."""
+    try:
+        with _reopened(file) as raw:
+            head = os.pread(raw.fileno(), kinds.HEAD_BYTES, 0)
+        look(head)
+    except (NotText, OSError):
+        return False
+    return kinds.choose(file.name, head) is None
+
+
+def _largest(found: Sequence[Found]) -> str:
+    """Say which files take so much, and what can be done."""
+    by_size = sorted(found, key=lambda file: -(file.size_bytes or 0))[:_LARGEST]
+    named = [f"{file.name} ({size_words(file.size_bytes)})" for file in by_size if file.size_bytes]
+    if not named:
+        return ""
+    return f"; the largest: {', '.join(named)}; --max-file-size or --exclude leave files out"
 
 
 def _account(context: SealedContext) -> Loaded:

@@ -53,6 +53,10 @@ def stamp(fd: int) -> Stamp:
     )
 
 
+class NoRoom(ContextError):
+    """Neither memory nor the disk hold what is to be read."""
+
+
 @dataclass(frozen=True, slots=True)
 class Room:
     """How much memory a context may take, and where it goes when that is not enough."""
@@ -73,11 +77,11 @@ class Room:
         """See that the disk holds so many bytes more; the folder.
 
         Raises:
-            ContextError: it does not, or there is no folder.
+            NoRoom: it does not, or there is no folder.
         """
         most = size_words(self.most_memory_bytes())
         if self.folder is None:
-            raise ContextError(
+            raise NoRoom(
                 f"the input needs {size_words(needed_bytes)} and may take {most} of memory"
             )
         try:
@@ -87,7 +91,7 @@ class Room:
             raise ContextError(f"cannot use {self.folder}: {error.strerror}") from error
         free = disk.f_bavail * disk.f_frsize
         if needed_bytes + DISK_SPARE_BYTES > free:
-            raise ContextError(
+            raise NoRoom(
                 f"the input needs {size_words(needed_bytes)}: it may take {most} of memory, and "
                 f"the disk of {self.folder} has {size_words(free)} free"
             )

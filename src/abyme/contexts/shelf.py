@@ -58,6 +58,8 @@ class Shelf:
         with self._lock:
             self._writer.add(text.payload, text.kind, text.sealed_sha256)
             self._put(order, name, len(text.payload) // WIDTH[text.kind], source)
+            if text.note:
+                self._notes.append((order, name, text.note))
 
     def streamed(self, order: Order, name: Named, file: BinaryIO) -> None:
         """Take a plain text piece by piece from a file that can be sought.
@@ -70,6 +72,8 @@ class Shelf:
             text = stream(file, self._writer)
             source = Source(text.encoding, text.source_bytes, text.source_sha256)
             self._put(order, name, text.chars, source)
+            if text.note:
+                self._notes.append((order, name, text.note))
 
     def text(
         self, order: Order, name: Named, text: str, source: Source, table: bytes | None = None

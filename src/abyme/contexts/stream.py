@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import BinaryIO, Final, NamedTuple
 
 from abyme.contexts.arena import CODEC, ArenaWriter, kind_of
-from abyme.contexts.decode import NotText, errors_of, legacy, look
+from abyme.contexts.decode import LOSSY, NotText, Survey, errors_of, legacy, look, mended
 from abyme.contexts.room import MEMORY_ONLY, Room, nameless
 from abyme.layout import ASCII, LATIN1, UCS2, UCS4
 
@@ -31,6 +31,8 @@ class Streamed(NamedTuple):
     encoding: str
     source_bytes: int
     source_sha256: str
+    note: str = ""
+    """What of it could not be kept."""
 
 
 class _NotAscii(Exception):
@@ -102,23 +104,47 @@ def _file(fd: int) -> BinaryIO:
 def _decoded(fd: int, writer: ArenaWriter) -> Streamed:
     encoding, skip = look(os.pread(fd, _HEAD_BYTES, 0)) or ("utf-8", 0)
     try:
-        return _narrowest(fd, encoding, skip, writer)
+        return _narrowest(fd, _Form(encoding, skip, errors_of(encoding)), writer)
     except UnicodeDecodeError as error:
-        if encoding != "utf-8" or skip:
+        if encoding != "utf-8":
+            raise NotText(f"broken {encoding}") from error
+        survey = _surveyed(fd, skip)
+        if survey.is_utf8:
+            text = _narrowest(fd, _Form(encoding, skip, LOSSY), writer)
+            return text._replace(note=survey.note())
+        if skip:
             raise NotText(f"broken {encoding}") from error
         encoding = legacy(bytes(error.object), error.start)
     try:
-        return _narrowest(fd, encoding, skip, writer)
+        return _narrowest(fd, _Form(encoding, skip, "strict"), writer)
     except UnicodeDecodeError as error:
         raise NotText("binary") from error
 
 
-def _narrowest(fd: int, encoding: str, skip: int, writer: ArenaWriter) -> Streamed:
+class _Form(NamedTuple):
+    """How bytes are to be read."""
+
+    encoding: str
+    skip: int
+    errors: str
+
+
+def _surveyed(fd: int, skip: int) -> Survey:
+    """See how much of a file is UTF-8, as far as that is needed to tell."""
+    survey = Survey()
+    for piece in _texts(fd, _Form("utf-8", skip, LOSSY)):
+        survey.see(piece)
+        if survey.is_hopeless:
+            break
+    return survey
+
+
+def _narrowest(fd: int, form: _Form, writer: ArenaWriter) -> Streamed:
     """Write a text as narrow as it turns out to be: from the beginning again when it is wider."""
     kind = ASCII
     while True:
         try:
-            return _written(fd, encoding, skip, _Width(kind, writer))
+            return _written(fd, form, _Width(kind, writer))
         except _Wider as wider:
             kind = wider.kind
 
@@ -136,10 +162,10 @@ class _Width(NamedTuple):
     writer: ArenaWriter
 
 
-def _written(fd: int, encoding: str, skip: int, width: _Width) -> Streamed:
+def _written(fd: int, form: _Form, width: _Width) -> Streamed:
     """Decode, encode and hash a file in one go."""
-    digest = hashlib.sha256(os.pread(fd, skip, 0))
-    chars, size = 0, skip
+    digest = hashlib.sha256(os.pread(fd, form.skip, 0))
+    chars, size = 0, form.skip
     with ThreadPoolExecutor(1, "abyme-source-hash") as hasher:
         hashed: Future[None] | None = None
 
@@ -152,16 +178,16 @@ def _written(fd: int, encoding: str, skip: int, width: _Width) -> Streamed:
 
         def payloads() -> Iterator[bytes]:
             nonlocal chars
-            for piece in _texts(fd, encoding, skip, seen):
+            for piece in _texts(fd, form, seen):
                 if "\0" in piece:
                     raise NotText("binary")
                 chars += len(piece)
-                yield _encoded(piece, width.kind)
+                yield _encoded(mended(piece) if form.errors == LOSSY else piece, width.kind)
 
         width.writer.add_pieces(payloads(), width.kind)
         if hashed:
             hashed.result()
-    return Streamed(chars, encoding, size, digest.hexdigest())
+    return Streamed(chars, form.encoding, size, digest.hexdigest())
 
 
 def _encoded(piece: str, kind: int) -> bytes:
@@ -181,11 +207,9 @@ def _encoded(piece: str, kind: int) -> bytes:
     return payload
 
 
-def _texts(
-    fd: int, encoding: str, skip: int, seen: Callable[[bytearray], None] | None = None
-) -> Iterator[str]:
-    decoder = codecs.getincrementaldecoder(encoding)(errors_of(encoding))
-    for raw in _raw(fd, skip):
+def _texts(fd: int, form: _Form, seen: Callable[[bytearray], None] | None = None) -> Iterator[str]:
+    decoder = codecs.getincrementaldecoder(form.encoding)(form.errors)
+    for raw in _raw(fd, form.skip):
         if seen:
             seen(raw)
         yield decoder.decode(raw)
