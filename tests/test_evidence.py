@@ -152,9 +152,74 @@ def test_evidence_of_a_document_with_pages_names_the_page():
     writer.close()
     found = sealed.look_up("with more words")
     assert (found.page, found.page_word) == (2, "slide")
+    assert sealed.look_up("talk.pptx, slide 2").quote == "second page with more words"
+    assert sealed.look_up("talk.pptx, page 2: more words").start == 28
+    assert sealed.look_up("talk.pptx, page 9") == Refused(quote="talk.pptx, page 9", why="absent")
     part = sealed.part([Span(document=0, start=12)], "text")
+    assert part.look_up("talk.pptx, page 2").quote == "econd page with more words"
     assert part.look_up("with more words").page == 2
     part.close()
+    sealed.close()
+
+
+def test_a_quote_that_is_too_long_to_look_for_is_refused_and_one_of_blanks_is_read_in_a_line(
+    context,
+):
+    long = "x:1:a" + " " * 100_000 + "b"
+    assert context.look_up(long) == Refused(quote=long[:300], why="long")
+    assert context.check([long]) == ([], [long[:300]])
+    assert why(context, long[-90_000:]) == "short"
+    assert why(context, "minutes.txt:1:a" + " " * 90_000 + "b") == "absent"
+
+
+def test_a_place_that_stands_is_taken_however_long_it_is():
+    text = "many words " * 10_000
+    sealed = from_value(text)
+    whole = Place(document=0, start=0, end=len(text), quote=text)
+    assert (sealed.look_up(whole).end, len(text)) == (110_000, 110_000)
+    assert len(sealed.check([whole])[0]) == 1
+    sealed.close()
+
+
+def test_of_a_long_quote_the_beginning_is_compared_and_only_so_much_around_it(monkeypatch):
+    from abyme.contexts import nearest
+
+    looked = []
+    words = nearest.words
+    monkeypatch.setattr(nearest, "words", lambda text: looked.append(len(text)) or words(text))
+    sealed = from_value("one two three four five six seven. " * 200_000)
+    sealed.nearest("one two three four five seven eight. " * 2_500)
+    sealed.close()
+    assert sum(looked) < nearest.COMPARED_CHARS + 100_000
+
+
+@pytest.mark.parametrize(
+    ("said", "line", "quote"),
+    [
+        ("minutes.txt:2: …after a long debate…", 2, "after a long debate"),
+        ('minutes.txt:2: "...after a long debate"', 2, "after a long debate"),
+        ("minutes.txt: after a long debate", 2, "after a long debate"),
+        ("minutes.txt:4: after a long debate", 2, "after a long debate"),
+        ("minutes.txt:99: after a long debate", 2, "after a long debate"),
+        ("...after a long debate...", 2, "after a long debate"),
+    ],
+)
+def test_a_quote_with_its_document_is_found_as_models_write_it(context, said, line, quote):
+    found = context.look_up(said)
+    assert (found.path, found.line, found.quote) == ("minutes.txt", line, quote)
+
+
+def test_a_wrong_quote_with_a_place_is_compared_without_the_place(context):
+    said = "minutes.txt:2: after a very long debate"
+    assert why(context, said) == "absent"
+    assert context.nearest(said).differs == "'very' is not there"
+
+
+def test_the_end_of_a_name_is_enough_where_only_one_document_has_it():
+    sealed = from_value({"a/one.txt": "first\nsecond", "a/two.txt": "x y z", "b/two.txt": "x y z"})
+    assert (sealed.look_up("one.txt:2").path, sealed.look_up("one.txt:2").line) == ("a/one.txt", 2)
+    assert why(sealed, "two.txt:1") == "absent"
+    assert sealed.look_up("b/two.txt:1").path == "b/two.txt"
     sealed.close()
 
 

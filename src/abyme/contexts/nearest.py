@@ -4,8 +4,9 @@ Decides what counts as near. Fragments of the quote, three words each, then sing
 looked for without case; around each place where one stands the words are compared with the
 quote's, and the likeliest stretch is taken.
 
-Invariant: the work is bounded in characters that are read, not in time, so that the same quote
-has the same nearest text: `LOOKED_CHARS` of the context at most, about a second.
+Invariant: the work is bounded in characters, not in time, so that the same quote has the same
+nearest text: `QUOTE_CHARS` of the quote, `LOOKED_CHARS` of the context and `COMPARED_CHARS` around
+candidates at most, about a second.
 Does not decide whether a quote is there (`evidence`).
 """
 
@@ -17,7 +18,12 @@ from typing import Final, NamedTuple
 
 from abyme.contexts.texts import Texts
 
-LOOKED_CHARS: Final = 400 << 20
+QUOTE_CHARS: Final = 2_000
+LOOKED_CHARS: Final = 200 << 20
+"""Together: of each kind of fragments half."""
+COMPARED_CHARS: Final = 2 << 20
+DOCUMENT_CHARS: Final = 1_000
+"""What a document counts for at least."""
 WIDE: Final = 4
 """What a character counts for whose case is found in a table."""
 MAX_FRAGMENTS: Final = 3
@@ -53,7 +59,7 @@ def words(text: str) -> list[str]:
 
 def nearest(texts: Texts, quote: str) -> Stretch | None:
     """Find the stretch that is most like a quote; None: there is none like it."""
-    spans = [one.span() for one in _WORD.finditer(quote)][:MOST_WORDS]
+    spans = [one.span() for one in _WORD.finditer(quote[:QUOTE_CHARS])][:MOST_WORDS]
     if not spans:
         return None
     quote = quote[spans[0][0] : spans[-1][1]]
@@ -89,8 +95,9 @@ def _places(texts: Texts, fragments: Sequence[str], room: int) -> Iterator[tuple
     """Give document, offset and surroundings of the places where a fragment stands."""
     left = dict.fromkeys(fragments, MAX_CANDIDATES)
     cased = any(one.upper() != one for one in fragments)
-    read = 0
+    read, compared = 0, 0
     for document in range(len(texts)):
+        read += DOCUMENT_CHARS
         for start, piece in texts.windows(document, 2 * room):
             low = piece.lower() if cased else piece
             if len(low) != len(piece):  # some capitals are longer when they are small
@@ -100,9 +107,13 @@ def _places(texts: Texts, fragments: Sequence[str], room: int) -> Iterator[tuple
                 at = low.find(fragment)
                 while at >= 0 and left[fragment]:
                     left[fragment] -= 1
-                    yield document, start + at, piece[max(0, at - room) : at + room]
+                    around = piece[max(0, at - room) : at + room]
+                    compared += len(around)
+                    yield document, start + at, around
+                    if compared >= COMPARED_CHARS // 2:
+                        return
                     at = low.find(fragment, at + len(fragment))
-            if read >= LOOKED_CHARS:
+            if read >= LOOKED_CHARS // 2:
                 return
 
 

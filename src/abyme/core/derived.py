@@ -76,7 +76,7 @@ def counted(values: Iterable[Any]) -> dict[str, int]:
 
 def why_refused(missing: Sequence[str], refused: Sequence[ev.Refused], word: str) -> str:
     """Tell the model why its evidence was not taken; text of the input is fenced under `word`."""
-    if not any(one.why in {"short", "common"} or one.near for one in refused):
+    if not any(one.why in {"short", "common", "long"} or one.near for one in refused):
         shown = "; ".join(repr(quote[:QUOTE_CHARS]) for quote in missing[:TOLD])
         return (
             f"[answer held, but its evidence is not in the context word for word: {shown}; "
@@ -105,6 +105,8 @@ def reason(refused: ev.Refused) -> str:
                 f"{shown} stands in more than 5 places: give a hit, a chunk, "
                 'or "name:line", or more of the line'
             )
+        case "long":
+            return f"{shown} is too long a quote to look for: give a hit, a chunk, or a part of it"
         case "no_quote":
             return f"{shown} is no quote"
         case _ if refused.near is not None:

@@ -127,8 +127,8 @@ class Refused(Struct, frozen=True, kw_only=True):
     """A piece of evidence that was not taken."""
 
     quote: str
-    why: Literal["absent", "short", "common", "no_quote"]
-    """`short`, `common`: it says nothing without a place."""
+    why: Literal["absent", "short", "common", "no_quote", "long"]
+    """`short`, `common`: it says nothing without a place. `long`: it was not looked for."""
     near: Near | None = None
 
 

@@ -87,7 +87,8 @@ def references(evidence: Sequence[Evidence], derivations: Sequence[Derivation]) 
 def why_left_out(missing: Sequence[str], refused: Sequence[Refused]) -> Iterator[str]:
     """Say which evidence is none, why, and what is nearest to it."""
     placeless = [one.quote for one in refused if one.why in {"short", "common"}]
-    absent = [one for one in missing if one not in placeless]
+    long = [one.quote for one in refused if one.why == "long"]
+    absent = [one for one in missing if one not in placeless and one not in long]
     if absent:
         yield left_out(absent)
     for one in refused:
@@ -98,6 +99,8 @@ def why_left_out(missing: Sequence[str], refused: Sequence[Refused]) -> Iterator
     for quote in placeless:
         shown = safe_line(quote, EXCERPT_CHARS)
         yield f"'{shown}' is too short or too common to be evidence without a place: left out"
+    for quote in long:
+        yield f"'{safe_line(quote, EXCERPT_CHARS)}' is too long a quote to look for: left out"
 
 
 def left_out(missing: Sequence[str]) -> str:
