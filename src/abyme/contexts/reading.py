@@ -38,6 +38,7 @@ __all__ = [
     "DocumentItem",
     "Item",
     "MemberItem",
+    "Passing",
     "ReadLimits",
     "Readers",
     "SkippedItem",
@@ -49,12 +50,17 @@ READERS: Final = "abyme.helpers.readers"
 PIECE_BYTES: Final = 1 << 20
 MAX_TEXT_BYTES: Final = 512_000_000
 """Of one document's text, as UTF-8, and of its table: both are in memory at once."""
+MAX_PAGES: Final = 2_000_000
+MAX_EMPTY_PAGES: Final = 100_000
+"""Without a character between them, as in a scan."""
 MAX_WORDS_CHARS, MAX_WORD_CHARS = 300, 120
 NEARLY: Final = 0.8
 """Of its memory in use when it was killed: memory is why."""
 F_SETPIPE_SZ: Final = 1031
 OUT_OF_TIME: Final = (-signal.SIGKILL, -signal.SIGXCPU)
 """How a process ends that used its processor time. What is told of that time is less exact."""
+OF_NO_MEMORY: Final = (-signal.SIGSEGV, -signal.SIGABRT)
+"""How libraries end that are refused memory at once, which no peak shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,13 +150,15 @@ class Readers:
             except _Finished as said:
                 sound = _end_of(helper) is not None
                 if said.unreadable is not None:
-                    raise Unreadable(said.unreadable) from None
+                    raise said.unreadable from None
             except EOFError:
                 end = _end_of(helper)
                 sound = end is not None
-                raise Unreadable(_why_ended(end, limits)) from None
+                raise Passing(_why_ended(end, limits)) from None
         except HelperFailed as error:
-            raise Unreadable(f"its reader failed ({error.why})") from error
+            raise Passing(f"its reader failed ({error.why})") from error
+        except MemoryError:
+            raise Passing("there is no memory left for what its reader gives") from None
         finally:
             os.close(ours)
             self._give_back(helper, kind, limits, sound=sound)
@@ -205,10 +213,14 @@ class Readers:
         helper.close()
 
 
+class Passing(Unreadable):
+    """A file could not be read by what may be otherwise on another day."""
+
+
 class _Finished(Exception):
     """The reader has said its last word."""
 
-    def __init__(self, unreadable: str | None) -> None:
+    def __init__(self, unreadable: Unreadable | None) -> None:
         self.unreadable = unreadable
 
 
@@ -254,9 +266,9 @@ class _Incoming:
                 case "done":
                     raise _Finished(None)
                 case "unreadable":
-                    raise _Finished(_words(head, "why"))
+                    raise _Finished(Unreadable(_words(head, "why")))
                 case "memory":
-                    raise _Finished(_too_much_memory(self._limits))
+                    raise _Finished(Passing(_too_much_memory(self._limits)))
                 case _:
                     raise _broke_the_rules()
         raise Unreadable(f"more than {self._limits.items:,} entries")
@@ -266,6 +278,8 @@ class _Incoming:
         table_bytes = _count(head, "table", None)
         if text_bytes > MAX_TEXT_BYTES or (table_bytes or 0) > MAX_TEXT_BYTES:
             raise Unreadable(f"a text of more than {size_words(MAX_TEXT_BYTES)}")
+        if pages > min(MAX_PAGES, text_bytes + MAX_EMPTY_PAGES):
+            raise Unreadable(f"more pages than its text can have ({pages:,})")
         places = array.array("Q", bytes(self._exactly(pages * 8)))
         if sys.byteorder == "big":
             places.byteswap()
@@ -294,8 +308,9 @@ class _Incoming:
             raise
         except (_Finished, EOFError, Unreadable) as error:
             self._end = error
-            told = error.unreadable if isinstance(error, _Finished) else str(error)
-            raise Unreadable(told or "its archive breaks off") from error
+            told = error.unreadable if isinstance(error, _Finished) else error
+            kind = Passing if isinstance(told, Passing) else Unreadable
+            raise kind(str(told or "") or "its archive breaks off") from error
 
     def _leave(self, data: Iterator[bytes]) -> None:
         """Let what nobody took of a member go by."""
@@ -322,9 +337,9 @@ class _Incoming:
         if head.get("t") == "broken":
             raise _Broken(_words(head, "why"))
         if head.get("t") == "unreadable":
-            raise _Finished(_words(head, "why"))
+            raise _Finished(Unreadable(_words(head, "why")))
         if head.get("t") == "memory":
-            raise _Finished(_too_much_memory(self._limits))
+            raise _Finished(Passing(_too_much_memory(self._limits)))
         raise _broke_the_rules()
 
     def _head(self, size: int | None = None) -> dict[str, Any]:
@@ -347,14 +362,13 @@ class _Incoming:
         self._left_bytes -= size
         if self._left_bytes < 0:
             raise Unreadable(f"more than {size_words(self._limits.out_bytes)} when unpacked")
-        data = bytearray(size)
-        view, at = memoryview(data), 0
-        while at < size:
+        data = bytearray()
+        while len(data) < size:  # what is only announced takes no memory here
             self._wait()
-            got = os.readv(self._fd, [view[at:]])
+            got = os.read(self._fd, min(size - len(data), PIECE_BYTES))
             if not got:
                 raise EOFError
-            at += got
+            data += got
         return data
 
     def _wait(self) -> None:
@@ -362,7 +376,7 @@ class _Incoming:
             return
         before = time.monotonic()
         if not self._poll.poll(max(1, int(self._left_s * 1000))):
-            raise Unreadable(f"takes more than {self._limits.wall_s:g} s to read")
+            raise Passing(f"takes more than {self._limits.wall_s:g} s to read")
         self._left_s -= time.monotonic() - before
 
 
@@ -383,6 +397,9 @@ def _why_ended(end: dict[str, Any] | None, limits: ReadLimits) -> str:
         return f"takes more than {limits.cpu_s} s to read"
     if status < 0 and peak > limits.memory_bytes * NEARLY:
         return _too_much_memory(limits)
+    if status in OF_NO_MEMORY:
+        most = size_words(limits.memory_bytes)
+        return f"crashes its reader (signal {-status}), or needs more than {most} of memory"
     if status < 0:
         return f"crashes its reader (signal {-status})"
     return "broken (its reader ended)"

@@ -4,12 +4,18 @@ Decides the form: two big-endian lengths, a JSON object, bytes; descriptors trav
 of these. The host is believed. After lock-down it needs recvmsg, if descriptors are to come.
 """
 
+import contextlib
 import json
 import os
+import select
+import signal
 import socket
 import struct
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    import resource
 
 HEADER: Final = struct.Struct("!II")
 MAX_FDS: Final = 16
@@ -59,10 +65,25 @@ class Link:
         return bytes(data)
 
 
-def close_all_but(*kept: int) -> None:
-    """Close every descriptor but the standard ones and these."""
-    low = 3
-    for fd in sorted(kept):
-        os.closerange(low, fd)
-        low = fd + 1
-    os.closerange(low, os.sysconf("SC_OPEN_MAX"))
+
+def wait_for(pid: int, link_fd: int) -> "tuple[int, resource.struct_rusage] | None":
+    """Wait for the end of a child: its status and what it used. None: the host is gone first.
+
+    The child is killed then; its own parent-death signal follows where that is not allowed.
+    """
+    try:
+        child = os.pidfd_open(pid)
+    except OSError:  # before Linux 5.3, or no descriptor is left
+        return os.wait4(pid, 0)[1:]
+    try:
+        watched = select.poll()
+        watched.register(child, select.POLLIN)
+        watched.register(link_fd, select.POLLRDHUP)
+        ready = {fd for fd, _ in watched.poll()}
+    finally:
+        os.close(child)
+    if child in ready:
+        return os.wait4(pid, 0)[1:]
+    with contextlib.suppress(OSError):
+        os.kill(pid, signal.SIGKILL)
+    return None

@@ -8,7 +8,7 @@ The first frame is the order. A job is a module of `abyme.helpers` with ``prepar
 loads all that it will ever need, and ``serve(link)``. Invariant: before `serve` begins, this
 process is confined and has verified it, except for the job `read`, which forks a process for
 each document and confines that. What serves is a fork too: it dies with this program, which
-only waits for it, and tells by its exit status how it ended.
+only waits for it or for the end of the host, and tells by its exit status how it ended.
 """
 
 import importlib
@@ -78,12 +78,15 @@ def _close_imports() -> None:
 def _serve(module: ModuleType, link: Any, ground: Any, order: dict[str, Any]) -> NoReturn:
     """Fork the process that serves, and wait for its end."""
     from abyme.helpers.confine import Bounds  # noqa: PLC0415
+    from abyme.helpers.link import wait_for  # noqa: PLC0415
 
     bounds = Bounds(order["memory_bytes"], order["mapped_bytes"], order["cpu_s"])
     pid = ground.fork()
     if pid:
-        os.close(link.fileno())
-        _, status, used = os.wait4(pid, 0)
+        end = wait_for(pid, link.fileno())
+        if end is None:
+            os._exit(0)
+        status, used = end
         os._exit(_told(status, used.ru_utime + used.ru_stime, bounds.cpu_s))
     code = 1
     try:

@@ -26,7 +26,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from abyme.helpers.emit import Unreadable
-from abyme.helpers.link import HEADER, Link
+from abyme.helpers.link import HEADER, Link, wait_for
 
 if TYPE_CHECKING:
     from abyme.helpers.confine import Ground
@@ -65,7 +65,10 @@ def serve(link: Link, ground: "Ground", order: Mapping[str, Any]) -> None:
             _read_one(ground, {**order, **head}, fds)
         for fd in fds:
             os.close(fd)
-        _, status, used = os.wait4(pid, 0)
+        end = wait_for(pid, link.fileno())
+        if end is None:
+            return
+        status, used = end
         link.send(
             {
                 "t": "end",
