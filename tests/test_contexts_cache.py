@@ -1,5 +1,6 @@
 """Contract: contexts/cache and cached. The same files give the same context, or are read again."""
 
+import errno
 import fcntl
 import json
 import os
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,7 +22,9 @@ from abyme.contexts import cache as module
 from abyme.contexts import cached
 from abyme.contexts.cache import FOLDER, IngestCache
 from abyme.contexts.choice import Choice
+from abyme.contexts.confined import HelperUnavailable
 from abyme.contexts.load import Loaded, load_paths
+from abyme.contexts.reading import Item, Passing, Readers, Unreadable
 from abyme.contexts.room import Room
 from abyme.contexts.sealed import SealedContext, from_value
 from abyme.core.events import Span
@@ -362,27 +366,29 @@ def test_what_is_larger_than_the_bound_is_not_stored(source: Path, folder: Path)
     assert (cached.entries(folder), cache.notes) == ([], [])
 
 
-def test_what_may_be_otherwise_another_day_is_not_stored(folder: Path) -> None:
-    context = from_value(["x"])
-    manifest = context.manifest
-    reasons = ["takes more than 60 s to read", "crashes its reader (signal 11)"]
-    for reason in reasons:
-        context.manifest = type(manifest)(
-            shape="list",
-            documents=manifest.documents,
-            skipped=[module_skip(reason)],
-        )
-        cache = IngestCache(folder, clock_ns=later)
-        cache.offer(module.Recipe("0" * 64, [], is_large=True), context)
-        cache.wait()
-    context.close()
-    assert not folder.exists()
+@pytest.mark.parametrize(
+    ("error", "is_kept"),
+    [
+        (Passing("takes more than 60 s to read"), False),
+        (HelperUnavailable("a helper cannot be started"), False),
+        (OSError(errno.EMFILE, "Too many open files"), False),
+        (Unreadable("broken"), True),
+        (OSError(errno.EACCES, "Permission denied"), True),
+    ],
+)
+def test_what_may_be_otherwise_another_day_is_not_stored(
+    source: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, is_kept: bool
+) -> None:
+    def fails(*_: object) -> Iterator[Item]:
+        raise error
+        yield
 
-
-def module_skip(reason: str):
-    from abyme.contexts.manifest import SkippedFacts
-
-    return SkippedFacts(name="a.pdf", reason=reason)
+    (source / "z.zip").write_bytes(b"PK\3\4" + bytes(60))
+    monkeypatch.setattr(Readers, "open", fails)
+    loaded, _ = read(source, folder)
+    assert [one.name for one in loaded.skipped] == ["x.bin", "z.zip"]
+    assert loaded.has_passing is not is_kept
+    assert bool(folder.exists() and cached.entries(folder)) is is_kept
 
 
 def test_a_lock_is_held_while_an_entry_is_written(folder: Path) -> None:

@@ -3,6 +3,7 @@
 Does not read anything.
 """
 
+import errno
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 _NAMED: Final = 3
 """Skipped files, and reasons, that one line names."""
+_LASTING: Final = frozenset((errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG))
 NEEDS: Final = "needs abyme["
 """Begins the reason of what only an extra can read."""
 
@@ -56,6 +58,8 @@ class Loaded:
     notes: list[Note] = field(default_factory=list)
     cached: bool = False
     """Nothing had to be read: it was found as it had been sealed before."""
+    has_passing: bool = False
+    """Something is missing that may be read on another day."""
 
     def summary(self) -> str:
         """One line: what was read and what was not."""
@@ -122,6 +126,11 @@ def install_words(skipped: "Sequence[Skipped]", notes: Sequence[Note]) -> str:
 def why(error: OSError) -> str:
     """Give a reason of the operating system's as a reason for skipping."""
     return (error.strerror or type(error).__name__).lower()
+
+
+def is_passing(error: OSError) -> bool:
+    """Whether it is of the system as it is now, and not of the file."""
+    return error.errno not in _LASTING
 
 
 def _group(reason: str, names: Sequence[str]) -> str:

@@ -61,9 +61,6 @@ _READ_SUFFIXES: Final = frozenset(
 )
 """Files that a reader parses, as far as names tell."""
 
-_CHANCE: Final = ("takes more than", "needs more than", "crash")
-"""Begin or stand in reasons that may be others on another day: nothing is kept of these."""
-
 
 class Recipe(NamedTuple):
     """What is to be read, as it is now."""
@@ -142,10 +139,13 @@ class IngestCache:
         return context
 
     def offer(self, recipe: Recipe, context: SealedContext) -> None:
-        """Store what came of a recipe, if that is worth it, on a thread of its own."""
+        """Store what came of a recipe, if that is worth it, on a thread of its own.
+
+        What may be otherwise on another day is not to be offered: `Loaded.has_passing`.
+        """
         manifest = context.manifest
         parsed = any(facts.media for facts in manifest.documents)
-        if not (recipe.is_large or parsed) or _is_chance(manifest) or self._writer is not None:
+        if not (recipe.is_large or parsed) or self._writer is not None:
             return
         fds = [os.dup(fd) for fd in context.fds]
         self._writer = threading.Thread(
@@ -211,12 +211,6 @@ def _facts(status: os.stat_result) -> tuple[int, ...]:
 def _is_parsed(file: "Found") -> bool:
     dot = file.name.rfind(".")
     return dot >= 0 and file.name[dot:].lower() in _READ_SUFFIXES
-
-
-def _is_chance(manifest: Manifest) -> bool:
-    told = [one.reason for one in manifest.skipped]
-    told += [one.note for one in manifest.notes]
-    return any(word in reason for reason in told for word in _CHANCE)
 
 
 def _versions() -> list[str]:

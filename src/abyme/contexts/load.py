@@ -27,6 +27,7 @@ from abyme.contexts.account import (
     Progress,
     ReadFile,
     install_words,
+    is_passing,
     skipped_words,
     why,
 )
@@ -90,7 +91,7 @@ def load_paths(  # noqa: PLR0913 - what a user says of sources; data, no modes
             loaded = _read(walk, stdin, choice, room, on_progress)
         except NoRoom as error:
             raise NoRoom(f"{error}{_largest(walk.found)}") from error
-        if cache and recipe:
+        if cache and recipe and not loaded.has_passing:
             cache.offer(recipe, loaded.context)
         return loaded
 
@@ -266,7 +267,12 @@ class _Loader:
         except NotText as error:
             return Skipped(file.name, str(error))
         except OSError as error:
-            return Skipped(file.name, why(error))
+            return self._failed(file, error)
+
+    def _failed(self, file: Found, error: OSError) -> Skipped:
+        if is_passing(error):
+            self._shelf.has_passing = True
+        return Skipped(file.name, why(error))
 
     def _decoded(self, file: Found, data: bytes) -> _Outcome:
         kind = kinds.choose(file.name, data[: kinds.HEAD_BYTES])
@@ -302,7 +308,7 @@ class _Loader:
             except NotText as error:
                 outcome = Skipped(file.name, str(error))
             except OSError as error:
-                outcome = Skipped(file.name, why(error))
+                outcome = self._failed(file, error)
         self._files += 1
         self._bytes += file.size_bytes or 0
         if isinstance(outcome, _Noted):

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO, Final
 
 from abyme.contexts import kinds, unpacked
-from abyme.contexts.account import NEEDS, why
+from abyme.contexts.account import NEEDS, is_passing, why
 from abyme.contexts.choice import Choice
 from abyme.contexts.confined import HelperUnavailable
 from abyme.contexts.decode import NotText, decode, look
@@ -28,6 +28,7 @@ from abyme.contexts.reading import (
     DocumentItem,
     Item,
     MemberItem,
+    Passing,
     Readers,
     ReadLimits,
     SkippedItem,
@@ -156,6 +157,7 @@ class _Reading:
                         return
                     self._item((*job.order, number), item)
         except (Unreadable, HelperUnavailable) as error:
+            self._saw(error)
             self._gave_up((*job.order, number + 1), str(error))
         else:
             if number < 0:
@@ -163,6 +165,13 @@ class _Reading:
         if self._unlisted:
             more = f"{self._unlisted:,} more entries that cannot be read"
             self._shelf.skip((*job.order, number + 2), job.name, more)
+
+    def _saw(self, error: Exception) -> None:
+        """Remember that something may be read on another day."""
+        passing = isinstance(error, Passing | HelperUnavailable)
+        passing = passing or (isinstance(error, Exceeded) and error.is_passing)
+        if passing or (isinstance(error, OSError) and is_passing(error)):
+            self._shelf.has_passing = True
 
     def _gave_up(self, order: Order, reason: str) -> None:
         job = self._job
@@ -218,10 +227,12 @@ class _Reading:
         except NotText as error:
             self._skip(order, name, str(error))
         except OSError as error:
+            self._saw(error)
             self._skip(order, name, why(error))
         except Exceeded:
             raise
         except Unreadable as error:
+            self._saw(error)
             self._skip(order, name, str(error))
 
     def _take(self, order: Order, name: Named, item: MemberItem) -> None:
@@ -254,6 +265,7 @@ class _Reading:
         try:
             self._shelf.streamed(order, name, spool)
         except ContextError as error:  # as wide as it is; the arena is what it was
+            self._shelf.has_passing = True
             raise NotText(str(error)) from error
 
     def _hand_on(self, order: Order, name: Named, kind: Kind, pieces: Iterator[bytes]) -> None:

@@ -51,6 +51,8 @@ class Shelf:
         self._shelved: list[_Shelved] = []
         self._skipped: list[tuple[Order, Named, str]] = []
         self._notes: list[tuple[Order, Named, str]] = []
+        self.has_passing = False
+        """Something is missing that may be read on another day."""
 
     def decoded(self, order: Order, name: Named, text: Decoded) -> None:
         """Take a text that was read whole."""
@@ -136,7 +138,7 @@ class Shelf:
             skipped=[SkippedFacts(name=name, reason=reason) for name, reason in skipped],
             notes=[NoteFacts(name=name, note=note) for name, note in notes],
         )
-        return Loaded(context, read, skipped, notes)
+        return Loaded(context, read, skipped, notes, has_passing=self.has_passing)
 
     def close(self) -> None:
         """Drop what is not sealed. Safe to repeat."""

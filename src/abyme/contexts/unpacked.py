@@ -35,7 +35,9 @@ _PACKED: Final = re.compile(
 
 
 class Exceeded(Unreadable):
-    """A source holds more than is taken."""
+    """A source holds more than is taken; `is_passing`: than is taken just now."""
+
+    is_passing = False
 
 
 class Allowance:
@@ -59,9 +61,14 @@ class Allowance:
             self._left_bytes -= size_bytes
             over = self._left_bytes < 0
         if over:
-            raise Exceeded(self._says)
+            raise self._exceeded()
         if self._above:
             self._above.take(size_bytes)
+
+    def _exceeded(self) -> Exceeded:
+        error = Exceeded(self._says)
+        error.is_passing = self._above is None  # by the memory that is free
+        return error
 
     def take_file(self) -> None:
         """Count a file.

@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import Final
 
 from abyme.contexts import unpacked
-from abyme.contexts.account import why
+from abyme.contexts.account import is_passing, why
 from abyme.contexts.choice import Choice
 from abyme.contexts.filters import Filter
 from abyme.contexts.kinds import Kind
@@ -136,6 +136,8 @@ class Unpacking:
                     with self._lock:
                         self._reading.pop(job.order, None)
         except OSError as error:
+            if is_passing(error):
+                self._desk.shelf.has_passing = True
             self._desk.shelf.skip(job.order, job.name, why(error))
         except BaseException as error:  # noqa: BLE001 - raised again by `wait`, on its thread
             self._stopping.set()

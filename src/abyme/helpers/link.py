@@ -65,7 +65,6 @@ class Link:
         return bytes(data)
 
 
-
 def wait_for(pid: int, link_fd: int) -> "tuple[int, resource.struct_rusage] | None":
     """Wait for the end of a child: its status and what it used. None: the host is gone first.
 
