@@ -255,3 +255,28 @@ def test_a_cell_in_the_jail_gets_its_lines_from_the_host():
         assert repl.out("count(r'(a+)+$')") == "0\n"
         assert repl.out(r"grep(r'page \d')") == "[('b.txt', 1, 'see page 7')]\n"
     context.close()
+
+
+def test_contexts_that_come_back_after_many_others_are_still_known():
+    """Host and helper forget in the same order."""
+    whole = Host([f"foot {n}" for n in range(70)])
+    parts = [whole.context.part([Span(document=n)], "documents") for n in range(70)]
+    try:
+        for part in (*parts[:66], *parts[:1], *parts[60:], *parts[:40], *parts[:1]):
+            assert len(whole.loop.run_until_complete(part.seek(Grep(pattern="foot"))).places) == 1
+    except HelperUnavailable as error:
+        pytest.skip(str(error))
+    finally:
+        for part in parts:
+            part.close()
+        whole.close()
+
+
+def test_a_character_by_its_name_is_looked_for():
+    host = Host(["room 1", "room 2"])
+    try:
+        assert len(host.seek(Grep(pattern=r"m \N{DIGIT ONE}")).places) == 1
+    except HelperUnavailable as error:
+        pytest.skip(str(error))
+    finally:
+        host.close()

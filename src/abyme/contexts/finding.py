@@ -17,13 +17,15 @@ from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from abyme.contexts.confined import Confined, HelperFailed, HelperUnavailable
+import msgspec
+
+from abyme.contexts.confined import BROKE_THE_RULES, Confined, HelperFailed, HelperUnavailable
 from abyme.contexts.texts import Memory
 from abyme.core.seeks import Grep, Sought
 from abyme.errors import ContextError
-from abyme.layout import WIDTH
+from abyme.layout import WIDTH, WORDS, Index
 
 if TYPE_CHECKING:
     from abyme.contexts.seeking import Where
@@ -34,6 +36,7 @@ FIRST_BYTES: Final = 1 << 20
 """Of the first unit: often it has enough."""
 ALL: Final = -1
 MAX_PLACES: Final = 200_000
+MAX_REASON_CHARS: Final = 500
 PLACE: Final = 6
 """Numbers of a place: document, line's start and end, match's start and end, line number."""
 MAX_HELPERS: Final = 8
@@ -42,6 +45,7 @@ MAX_CONTEXTS: Final = 32
 """Whose indexes a helper keeps; it drops the oldest in the same order."""
 UNIT_TIMEOUT_S: Final = 600.0
 WINDOWS_A_QUESTION: Final = 4
+_Count = Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)]
 
 Unit = list[tuple[int, int, int]]
 """First document, the one behind the last, window or `ALL`; several runs of short documents, or
@@ -89,12 +93,12 @@ class Finders:
         runs = cut.runs(wanted.documents)
         question = _Question(where, cut.key, {"pattern": wanted.pattern, "flags": wanted.flags})
         try:
-            plan = (await self._run(question, {"t": "plan", "kinds": cut.kinds(runs)}))[0]
-            units = cut.units(runs, whole=bool(plan["crosses"]))
+            plan, _ = await self._run(question, {"t": "plan", "kinds": cut.kinds(runs)})
+            units = cut.units(runs, whole=plan.crosses)
             if wanted.count:
                 total = 0
-                async for told, _ in self._each(question, units, count=True, limit=0):
-                    total += int(told["total"])
+                async for _, told, _ in self._each(question, units, count=True, limit=0):
+                    total += told.total
                 return Sought(total=total)
             return await self._lines(question, units, wanted.limit, cut)
         except BaseException:
@@ -110,19 +114,13 @@ class Finders:
         places: list[list[int | float | str]] = []
         windows: dict[int, int] = {}
         crossed, complete = False, True
-        async for told, numbers in self._each(question, units, count=False, limit=most):
-            crossed = crossed or bool(told["crossed"])
-            (first, _, window), (_, behind, _) = told["unit"][0], told["unit"][-1]
-            for at in range(0, len(numbers), PLACE):
-                if len(places) == most:
-                    complete = False
-                    break
-                if not first <= numbers[at] < behind:
-                    raise HelperFailed("find", "broke the rules")
-                if window > 0:
-                    windows[len(places)] = window
-                places.append(numbers[at : at + PLACE])
-            complete = complete and bool(told["complete"])
+        async for unit, told, found in self._each(question, units, count=False, limit=most):
+            crossed = crossed or told.crossed
+            before, room, window = len(places), most - len(places), unit[0][2]
+            places += found[:room]
+            if window > 0:
+                windows.update(dict.fromkeys(range(before, len(places)), window))
+            complete = told.complete and len(found) <= room
             if not complete:
                 break
         await self._number(question, places, windows, cut)
@@ -153,8 +151,8 @@ class Finders:
         heads: list[dict[str, Any]] = [{"t": "ends", "units": list(batch)} for batch in several]
         asked = [asyncio.ensure_future(self._run(question, head)) for head in heads]
         for batch, answer in zip(several, await asyncio.gather(*asked), strict=True):
-            for (doc, window), ends in zip(batch, answer[0]["ends"], strict=True):
-                self._ends[*cut.place(doc), window] = int(ends)
+            for (doc, window), ends in zip(batch, answer[0].ends, strict=True):
+                self._ends[*cut.place(doc), window] = ends
         for position, window in windows.items():
             place = places[position]
             spot = cut.place(int(place[0]))
@@ -163,46 +161,40 @@ class Finders:
 
     async def _each(
         self, question: "_Question", units: Iterator[Unit], *, count: bool, limit: int
-    ) -> AsyncIterator[tuple[dict[str, Any], list[Any]]]:
+    ) -> AsyncIterator[tuple[Unit, "_Told", "_Places"]]:
         """Have units looked at, several at once; what was found, in order."""
-        pending: deque[asyncio.Future[tuple[dict[str, Any], list[Any]]]] = deque()
+        pending: deque[tuple[Unit, asyncio.Future[tuple[Any, _Places]]]] = deque()
         try:
             while True:
                 while len(pending) <= self._most and (unit := next(units, None)) is not None:
                     head = {"t": "find", "units": unit, "count": count, "limit": limit}
-                    pending.append(asyncio.ensure_future(self._run(question, head)))
+                    pending.append((unit, asyncio.ensure_future(self._run(question, head))))
                 if not pending:
                     return
-                yield await pending.popleft()
+                unit, future = pending.popleft()
+                told, found = await future
+                yield unit, told, found
         finally:
-            for future in pending:
+            for _, future in pending:
                 future.cancel()
 
-    async def _run(
-        self, question: "_Question", head: dict[str, Any]
-    ) -> tuple[dict[str, Any], list[Any]]:
+    async def _run(self, question: "_Question", head: dict[str, Any]) -> tuple[Any, "_Places"]:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, self._ask, question, head)
 
-    def _ask(self, question: "_Question", head: dict[str, Any]) -> tuple[dict[str, Any], list[Any]]:
+    def _ask(self, question: "_Question", head: dict[str, Any]) -> tuple[Any, "_Places"]:
         """Ask one helper and wait. On a worker thread."""
         helper = self._take(head)
         try:
-            told, body = helper.ask(question, head)
+            answer = _checked(question.where.index, head, *helper.ask(question, head))
         except BaseException:
             self._drop(helper)
             raise
         with self._guard:
             self._free.append(helper)
-        if "refused" in told:
-            raise ContextError(str(told["refused"]))
-        numbers = array.array("q")
-        if len(body) % (PLACE * numbers.itemsize):
-            raise HelperFailed("find", "broke the rules")
-        numbers.frombytes(body)
-        if "units" in head:
-            told["unit"] = head["units"]
-        return told, numbers.tolist()
+        if isinstance(answer[0], _Refused):
+            raise ContextError(answer[0].refused[:MAX_REASON_CHARS])
+        return answer
 
     def _take(self, head: Mapping[str, Any]) -> "_Helper":
         """Take a helper that is free, by choice the one that had this unit before."""
@@ -245,6 +237,78 @@ class Finders:
         self._threads.shutdown(wait=False, cancel_futures=True)
         for helper in helpers:
             helper.close()
+
+
+_Places = list[list[Any]]
+
+
+class _Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    crosses: bool
+
+
+class _Told(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    total: _Count
+    crossed: bool
+    complete: bool
+
+
+class _Ends(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    ends: list[_Count]
+
+
+class _Refused(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    refused: str
+
+
+ANSWERS: Final = {"plan": _Plan, "find": _Told, "ends": _Ends}
+"""What a question may be answered with."""
+
+
+def _checked(
+    index: Index, head: Mapping[str, Any], told: Mapping[str, Any], body: bytes
+) -> tuple[Any, _Places]:
+    """Believe nothing of an answer but what can be.
+
+    Raises:
+        HelperFailed: it cannot.
+    """
+    if told.get("t") == "refused":  # its program's word: the job itself has failed
+        raise HelperFailed("find", str(told.get("why"))[:MAX_REASON_CHARS])
+    try:
+        answer = msgspec.convert(told, _Refused if "refused" in told else ANSWERS[head["t"]])
+        numbers = array.array("q", body)
+        places = [numbers[at : at + PLACE].tolist() for at in range(0, len(numbers), PLACE)]
+        if isinstance(answer, _Ends):
+            _must_be(len(answer.ends) == len(head["units"]))
+        if places:
+            _check(places, index, head)
+    except (ValueError, msgspec.ValidationError):
+        raise HelperFailed("find", BROKE_THE_RULES) from None
+    return answer, places
+
+
+def _check(places: _Places, index: Index, head: Mapping[str, Any]) -> None:
+    """See that places lie in the texts that were asked about.
+
+    Raises:
+        ValueError: they do not.
+    """
+    units, sizes = head.get("units", ()), index.words[2::WORDS]
+    _must_be(head["t"] == "find" and not head["count"])
+    _must_be(len(places) <= min(head["limit"], MAX_PLACES))
+    pieces = iter(units)
+    first, behind, _ = next(pieces)
+    for doc, begin, stop, start, end, line in places:
+        while doc >= behind:  # they come in the order of the texts
+            first, behind, _ = next(pieces, (doc + 1, doc + 1, ALL))
+        chars = sizes[doc] if first <= doc else -1
+        _must_be(0 <= begin <= stop <= chars and 0 <= start <= end <= chars)
+        _must_be(1 <= line <= chars + 1)
+
+
+def _must_be(holds: bool) -> None:  # noqa: FBT001 - an assertion
+    if not holds:
+        raise ValueError
 
 
 @dataclass(slots=True, eq=False)
@@ -309,7 +373,7 @@ class _Cut:
         index = where.index
         self._count = len(index)
         self._offsets, self._sizes = index.offsets, index.sizes
-        self._kinds = index.words[3::5]
+        self._kinds = index.words[3::WORDS]
         self._sums = array.array("Q", itertools.accumulate(self._sizes, initial=0))
         self._large = [n for n, size in enumerate(self._sizes) if size > WINDOW_BYTES]
 

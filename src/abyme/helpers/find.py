@@ -14,6 +14,7 @@ import codecs
 import functools
 import mmap
 import os
+import unicodedata
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -30,7 +31,6 @@ MAX_WIDE_BYTES: Final = 128 << 20
 TWINS_BYTES: Final = 256 << 20
 """Of texts kept as UTF-8, in each helper: to make them takes longer than to look at them."""
 MAX_PLACES: Final = 200_000
-PLACE_NUMBERS: Final = 6
 DFA_BYTES: Final = 64 << 20
 """What RE2 may use for one expression."""
 MAX_CONTEXTS: Final = 64
@@ -46,6 +46,7 @@ class Refused(Exception):
 def prepare(_: Mapping[str, Any]) -> None:
     """Load all that is needed later."""
     _compiled("", is_utf8=False)
+    unicodedata.lookup("DIGIT ONE")  # its module is a library, which `\\N{...}` would look for
     for codec in ("utf-16-le", "utf-32-le"):
         codecs.lookup(codec)
 
@@ -79,6 +80,7 @@ class Job:
         """Take the index of a context; the oldest of too many goes."""
         data = os.pread(index_fd, os.fstat(index_fd).st_size, 0)
         os.close(index_fd)
+        self._contexts.pop(key, None)  # told again: the newest, as it is to the host
         self._contexts[key] = read_index(data, len(self._area))
         if len(self._contexts) > MAX_CONTEXTS:
             self._contexts.popitem(last=False)

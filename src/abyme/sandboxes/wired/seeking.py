@@ -18,6 +18,8 @@ from abyme.core.seeks import Seek, Sought
 from abyme.errors import ContextError
 
 MAX_OPEN: Final = 16
+MANY_PLACES: Final = 10_000
+"""Of more an answer is made beside the loop."""
 Ask = Callable[[Seek], Awaitable[Sought]]
 Tell = Callable[[int, Result | None, Failure | None], None]
 """Batch, what it brought, or why it brought nothing."""
@@ -54,8 +56,17 @@ class Seeking:
     async def _answer(self, ask: Ask, batch: int, wanted: Seek) -> None:
         try:
             sought = await ask(wanted)
+            many = len(sought.places) > MANY_PLACES
+            text = await asyncio.to_thread(_encoded, sought) if many else _encoded(sought)
         except ContextError as error:
             self._tell(batch, None, Failure(fault="bad_request", message=str(error)))
             return
-        text = msgspec.json.encode(sought).decode()
+        except Exception as error:  # noqa: BLE001 - whatever it is, a cell waits for an answer
+            what = f"the context could not be asked ({type(error).__name__})"
+            self._tell(batch, None, Failure(fault="bad_request", message=what))
+            return
         self._tell(batch, Result(call=CallId(0), text=text), None)
+
+
+def _encoded(sought: Sought) -> str:
+    return msgspec.json.encode(sought).decode()
