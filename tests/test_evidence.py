@@ -298,6 +298,102 @@ def test_a_derivation_that_was_made_up_is_not_checked_and_its_places_are_not_the
     assert (one.checked, one.places, one.missing) == (False, [], 2)
 
 
+def test_of_a_checked_map_the_number_of_items_is_the_hosts(ask):
+    forged = (
+        "made = cite(kinds)",
+        "made.update(items=9000, total=8000)",
+        "submit(6, evidence=made)",
+    )
+    answer = ask((MAP,), forged)
+    (one,) = answer.derivations
+    assert (one.checked, one.items, one.total) == (True, 12, 12)
+    (line,) = references(answer.evidence, answer.derivations)
+    assert "; instruction and places as the cell says (first places" in line
+
+
+def test_what_a_search_was_narrowed_to_is_told(ask):
+    cell = (
+        "hits = grep('who', 'q.txt', 2, re.I)",
+        "n = count('alpha', 'b.txt')",
+        "submit(2, evidence=[cite(hits), n])",
+    )
+    answer = ask(("import re", *cell))
+    narrowed, places = "docs='q.txt', flags=2, the first 2 of more", "first places: q.txt:2, :4"
+    assert list(references(answer.evidence, answer.derivations)) == [
+        f"  [1] computed in cell 1: grep('who', {narrowed}): 2 ({places}), as the cell says",
+        "  [2] computed in cell 1: count('alpha', docs='b.txt'): 1, as the cell says",
+    ]
+
+
+def test_of_two_counts_that_are_equal_none_is_taken_for_the_other(ask):
+    cell = (
+        "a = count('Who'); b = count('Where')",
+        "try: cite(a)",
+        "except TypeError as error: submit(str(error))",
+    )
+    assert ask(cell).value.startswith("cite() cannot tell how this int was made: give it a hit")
+
+
+def test_hits_that_were_sorted_out_are_evidence_by_their_places(ask):
+    answer = ask(
+        (
+            "hits = grep('is')",
+            "some = [hit for hit in hits if 'Who' in hit.text]",
+            "print(cite(some))",
+            "submit(6, evidence=[cite(some), hits[:2], ['alpha beta gamma']])",
+        )
+    )
+    assert [(one.path, one.line) for one in answer.evidence] == [
+        ("q.txt", 1),
+        ("q.txt", 2),
+        ("b.txt", 1),
+    ]
+    places = "first places: q.txt:2, :4, :6, 3 more"
+    assert list(references((), answer.derivations)) == [
+        f"  [1] selected in cell 1: 6 places ({places}), as the cell says"
+    ]
+
+
+def test_rows_and_chunks_are_cited_together_and_only_the_first_of_many_are_made():
+    from abyme.guest.derived import MAX_PLACES, selected
+
+    class Piece:
+        span = (0, 1, 2)
+
+    class Many:
+        made = 0
+
+        def __len__(self):
+            return 5_000
+
+        def __iter__(self):
+            for _ in range(5_000):
+                self.made += 1
+                yield Piece()
+
+    many = Many()
+    told = selected(many, 3)
+    assert (told["items"], told["total"], len(told["places"])) == (5_000, 5_000, MAX_PLACES)
+    assert many.made == MAX_PLACES
+
+
+def test_what_has_no_place_cannot_be_cited_and_a_derivation_is_shown_in_short(ask):
+    cell = (
+        "said = [repr(cite(grep('Who')))]",
+        "for thing in ({'a': 1}, 7, [], [1, 2, 3], None):",
+        "    try: cite(thing)",
+        "    except TypeError as error: said.append(str(error)[:37])",
+        "submit(said)",
+    )
+    assert ask(cell).value == [
+        "<grep('Who') in cell 1: 6 items, 6 places>",
+        *(
+            f"cite() cannot tell how this {kind} was made"[:37]
+            for kind in ("dict", "int", "list", "list", "NoneType")
+        ),
+    ]
+
+
 def test_references_are_numbered_together(ask):
     answer = ask(
         ("hits = grep('Who')", "submit(6, evidence=['alpha beta gamma', cite(hits), 'b.txt:1'])")

@@ -2,7 +2,8 @@
 
 Decides how far `Computed`, which a cell could have made up, is believed: labels of an `llm_map`
 are counted again in the results that the host has handed out itself, and the cell is the one it
-was handed to. What cannot be counted again stays as the cell says, and is marked so.
+was handed to. What cannot be counted again stays as the cell says, and is marked so: instruction
+and places always, since no record has them.
 Invariant: pure; a claim never counts as `checked` that no batch of this node answers to.
 Does not look at the context: places are the driver's to resolve.
 """
@@ -35,6 +36,7 @@ def _derive(claim: ev.Computed, done: Sequence[DoneCell]) -> ev.Derivation:
         how=claim.how,
         cell=claim.cell,
         asked=claim.asked,
+        scope=claim.scope,
         items=claim.items,
         labels=claim.labels,
         total=claim.total,
@@ -46,7 +48,9 @@ def _derive(claim: ev.Computed, done: Sequence[DoneCell]) -> ev.Derivation:
     texts = [one.text for one in asked.results if one.failure is None and one.text is not None]
     labels = counted(map(json.loads, texts))
     claimed = {} if labels == claim.labels else claim.labels
-    return structs.replace(plain, cell=cell, labels=labels, claimed=claimed, checked=True)
+    items = len(asked.results)
+    plain = structs.replace(plain, cell=cell, items=items, total=min(claim.total, items))
+    return structs.replace(plain, labels=labels, claimed=claimed, checked=True)
 
 
 def _batch(claim: ev.Computed, done: Sequence[DoneCell]) -> tuple[int, Asked] | None:

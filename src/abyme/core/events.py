@@ -135,10 +135,13 @@ class Refused(Struct, frozen=True, kw_only=True):
 class Computed(Struct, frozen=True, kw_only=True):
     """How a cell says that it came to something that no quote shows: a count, an aggregate."""
 
-    how: Literal["llm_map", "grep", "search", "count", "chunks"]
+    how: Literal["llm_map", "grep", "search", "count", "chunks", "selected"]
+    """`selected`: a list of places that the cell has put together."""
     cell: Count
     asked: Annotated[str, Meta(max_length=2_000)]
     """The instruction or the pattern, cut."""
+    scope: Annotated[str, Meta(max_length=500)] = ""
+    """Of a search: the documents, flags and limit that it was narrowed to."""
     items: Count = 0
     """Judged, found or counted."""
     call: CallId | None = None
@@ -159,7 +162,10 @@ class Derivation(Struct, frozen=True, kw_only=True):
     how: str
     cell: int
     asked: str
+    """As the cell says, always: no record of the host has it."""
+    scope: str = ""
     items: int
+    """By the host's own records where `checked`."""
     labels: dict[str, int] = {}
     """By the host's own records of the replies where `checked`, else as the cell says."""
     claimed: dict[str, int] = {}

@@ -11,8 +11,9 @@ place up.
 import json
 import weakref
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence, Sized
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Final
 
 Span = tuple[int, int, int]
@@ -22,12 +23,18 @@ MAX_PLACES: Final = 1_000
 MAX_LABELS: Final = 50
 LABEL_CHARS: Final = 80
 ASKED_CHARS: Final = 500
+SHOWN_CHARS: Final = 80
 MAX_COUNTS: Final = 1_000
 MAX_DERIVATIONS: Final = 20
 
 
 class Derivation(dict[str, Any]):
     """What `cite` makes of something that was computed."""
+
+    def __repr__(self) -> str:
+        how, asked = self.get("how"), str(self.get("asked"))[:SHOWN_CHARS]
+        items, places = self.get("items"), self.get("total")
+        return f"<{how}({asked!r}) in cell {self.get('cell')}: {items} items, {places} places>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +50,8 @@ class Origin:
     """Of `llm_map`: that brought the first value; by it the host finds its record of all."""
     sent: int = 0
     """Of `llm_map`: items that were no blank ones."""
+    scope: str = ""
+    """Documents, flags and limit."""
 
 
 @dataclass(slots=True)
@@ -50,18 +59,20 @@ class Origins:
     """What was made by what, as long as it lives."""
 
     _of: dict[int, tuple["weakref.ref[Any]", Origin]] = field(default_factory=dict)
-    _counts: dict[int, Origin] = field(default_factory=dict)
-    """An int carries no more than its value."""
+    _counts: dict[int, Origin | None] = field(default_factory=dict)
+    """An int carries no more than its value; None: several counts came to it."""
 
     def made(self, thing: Any, origin: Origin) -> None:
         """Remember by what a list was made."""
         key, known = id(thing), self._of
         known[key] = (weakref.ref(thing, lambda _: known.pop(key, None)), origin)
 
-    def counted(self, value: int, pattern: object, cell: int) -> None:
-        """Remember a count; of equal ones the last."""
-        self._counts.pop(value, None)
-        self._counts[value] = Origin("count", shown(pattern), cell)
+    def counted(self, value: int, pattern: object, cell: int, scope: str = "") -> None:
+        """Remember a count. Of different ones that are equal nobody can tell which is meant."""
+        made = Origin("count", shown(pattern), cell, scope=scope)
+        before = self._counts.pop(value, made)
+        same = before is not None and (before.asked, before.scope) == (made.asked, made.scope)
+        self._counts[value] = made if same else None
         if len(self._counts) > MAX_COUNTS:
             del self._counts[next(iter(self._counts))]
 
@@ -91,7 +102,38 @@ def _derivation(origin: Origin, items: int, spans: Sequence[Span]) -> Derivation
     places = [list(span) for span in spans[:MAX_PLACES]]
     asked = origin.asked[:ASKED_CHARS]
     told = {"how": origin.how, "cell": origin.cell, "asked": asked, "items": items}
+    if origin.scope:
+        told["scope"] = origin.scope[:ASKED_CHARS]
     return Derivation(told, places=places, total=len(spans))
+
+
+def selected(things: Collection[Any], cell: int) -> Derivation | None:
+    """Tell of hits, rows or chunks that a cell has put together; None: others are among the first.
+
+    Chunks are made when touched, so only as many are as are told.
+    """
+    every = list(islice(things, MAX_PLACES))
+    spans = [getattr(one, "span", None) for one in every]
+    there = [span for span in spans if isinstance(span, tuple)]
+    if not every or len(there) < len(every):
+        return None
+    made = _derivation(Origin("selected", "", cell), len(things), there)
+    made["total"] = len(things)
+    return made
+
+
+def scope_of(docs: object, flags: int, limit: str = "") -> str:
+    """Write what a search was narrowed to."""
+    narrowed = [] if docs is None else [f"docs={_short(docs)}"]
+    if flags:
+        narrowed.append(f"flags={int(flags)}")
+    return ", ".join([*narrowed, limit] if limit else narrowed)
+
+
+def _short(docs: object) -> str:
+    if isinstance(docs, str):
+        return repr(docs[:ASKED_CHARS])
+    return f"{len(docs):,} names" if isinstance(docs, Sized) else type(docs).__name__
 
 
 def _labels(values: Iterable[Any]) -> dict[str, int]:

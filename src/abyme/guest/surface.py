@@ -266,12 +266,15 @@ class Surface:
         behind it. Evidence for submit(value, evidence=[hit]); `.page` where there are pages.
         """
         hits = self._view.grep(pattern, docs, limit, flags, around)
-        return self._found(hits, "grep", pattern)
+        cut = isinstance(hits, Hits) and not hits.complete
+        first = f"the first {len(hits):,} of more" if cut else ""
+        return self._found(hits, "grep", pattern, derived.scope_of(docs, flags, first))
 
     def count(self, pattern: Any, docs: Any = None, flags: int = 0) -> int:
         """Count the matches of a regular expression in all documents, or in `docs`."""
         found = self._view.count(pattern, docs, flags)
-        self._origins.counted(found, pattern, self._calls.cell)
+        scope = derived.scope_of(docs, flags)
+        self._origins.counted(found, pattern, self._calls.cell, scope)
         return found
 
     def search(self, words: Any, k: int = 5, docs: Any = None, *, meaning: bool = False) -> Any:
@@ -285,11 +288,11 @@ class Surface:
         installed.
         """
         hits = self._view.search(words, k, docs, meaning=meaning)
-        return self._found(hits, "search", words)
+        return self._found(hits, "search", words, derived.scope_of(docs, 0))
 
-    def _found(self, hits: Any, how: str, asked: object) -> Any:
+    def _found(self, hits: Any, how: str, asked: object, scope: str) -> Any:
         if isinstance(hits, Hits):
-            origin = derived.Origin(how, derived.shown(asked), self._calls.cell)
+            origin = derived.Origin(how, derived.shown(asked), self._calls.cell, scope=scope)
             self._origins.made(hits, origin)
         return hits
 
@@ -343,9 +346,23 @@ class Surface:
 
         The result of llm_map, all hits of a grep, and the number that count gave are evidence by
         how they were computed: cell, instruction, labels with their counts, and places (of
-        the items with that `label`). The host checks labels and places.
+        the items with that `label`). The host checks labels and places. A list of hits, rows or
+        chunks is evidence by its places.
         """
-        return self._origins.derivation(thing, label) or self._view.place_of(thing)
+        made = self._origins.derivation(thing, label)
+        if made is not None:
+            return made
+        if _is_place(thing):
+            return thing if _is_mark(thing) else self._view.place_of(thing)
+        if isinstance(thing, Sequence | set | frozenset):
+            listed = derived.selected(thing, self._calls.cell)
+            if listed is not None:
+                return listed
+        raise TypeError(
+            f"cite() cannot tell how this {type(thing).__name__} was made: give it a hit, a row, a "
+            "chunk, a list of them, an exact quote, the list that llm_map or grep gave, or the "
+            "number of one count()"
+        )
 
     def submit(self, value: Any, evidence: Any = ()) -> None:
         """Give your answer: any JSON value (str, number, bool, list, dict).
@@ -356,7 +373,7 @@ class Surface:
         """
         plain = values.answer(self._answer.get("content") if value is self._answer else value)
         alone = isinstance(evidence, str | dict | Hit | Mapped | int)
-        things = [evidence] if alone else list(evidence)
+        things = [evidence] if alone else _flat(evidence, self._origins)
         if len(things) > MAX_EVIDENCE:
             raise ValueError(
                 f"{len(things):,} pieces of evidence; {MAX_EVIDENCE:,} are allowed: cite(hits) of "
@@ -457,6 +474,25 @@ class Surface:
         except Exception:
             return None
         return plain
+
+
+def _flat(things: Iterable[Any], origins: derived.Origins) -> list[Any]:
+    """Take lists apart that stand in a list, but for those of which is known how they were made."""
+    flat: list[Any] = []
+    for thing in things:
+        nested = isinstance(thing, list) and not _is_place(thing)
+        flat += thing if nested and origins.derivation(thing) is None else [thing]
+    return flat
+
+
+def _is_place(thing: object) -> bool:
+    """Tell what has a place by itself: a quote, a hit, a row, a chunk, ``(name, line, text)``."""
+    if isinstance(thing, str) or hasattr(thing, "span") or _is_mark(thing):
+        return True
+    if not isinstance(thing, tuple | list) or len(thing) != 3:
+        return False
+    name, line, text = thing
+    return type(name) in {str, int} and type(line) is int and isinstance(text, str)
 
 
 def _is_mark(thing: object) -> bool:

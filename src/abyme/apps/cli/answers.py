@@ -47,16 +47,13 @@ def where(evidence: Evidence) -> str:
 
 def computed(derivation: Derivation) -> str:
     """Write ``computed in cell 3: llm_map over 188 items ("Who?"): person 33 (first ...)``."""
-    asked = safe_line(derivation.asked, EXCERPT_CHARS)
-    said = f"computed in cell {derivation.cell}: "
-    if derivation.how == "llm_map":
-        said += f'llm_map over {derivation.items:,} items ("{asked}")'
-    else:
-        said += f"{derivation.how}({asked!r}): {derivation.items:,}"
+    said = _what(derivation)
     if derivation.labels:
         said += f": {safe_line(labels_of(derivation.labels))}"
     if derivation.claimed:
         said += f" (the cell made of it: {safe_line(labels_of(derivation.claimed))})"
+    if derivation.checked:
+        said += "; instruction and places as the cell says"
     if derivation.places:
         said += f" (first places: {_together(derivation.places[:FEW])}"
         more = derivation.total - len(derivation.places[:FEW])
@@ -64,6 +61,18 @@ def computed(derivation: Derivation) -> str:
     if derivation.missing:
         said += f" ({derivation.missing:,} of its places are not there)"
     return said if derivation.checked else f"{said}, as the cell says"
+
+
+def _what(derivation: Derivation) -> str:
+    """Write ``computed in cell 3: grep('Who', docs='*.txt'): 6``."""
+    asked = safe_line(derivation.asked, EXCERPT_CHARS)
+    if derivation.how == "selected":
+        return f"selected in cell {derivation.cell}: {derivation.items:,} places"
+    said = f"computed in cell {derivation.cell}: "
+    if derivation.how == "llm_map":
+        return said + f'llm_map over {derivation.items:,} items ("{asked}")'
+    scope = f", {safe_line(derivation.scope, EXCERPT_CHARS)}" if derivation.scope else ""
+    return said + f"{derivation.how}({asked!r}{scope}): {derivation.items:,}"
 
 
 def _together(places: Sequence[Evidence]) -> str:
