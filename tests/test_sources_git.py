@@ -1,9 +1,13 @@
 """Contract: contexts/git. A repository at a revision is read from its objects, and runs nothing."""
 
+import hashlib
 import os
+import select
 import shutil
 import stat
 import subprocess
+import sys
+import zlib
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +17,7 @@ import pytest
 from abyme.contexts import git
 from abyme.contexts.again import again
 from abyme.contexts.choice import Choice
+from abyme.contexts.git_process import Git
 from abyme.contexts.kept import located, must_be_kept
 from abyme.contexts.load import load_paths
 from abyme.contexts.places import repository, without_secrets
@@ -271,3 +276,81 @@ def test_what_lies_elsewhere_is_kept_for_resume_and_shown_without_its_password()
     assert not must_be_kept(["git+.@v1", "a.txt"])
     assert without_secrets("git+https://me:pw@host/repo@v1") == "git+https://host/repo@v1"
     assert without_secrets("https://me:pw@host/x?y=1") == "https://host/x?y=1"
+
+
+@pytest.mark.parametrize("kind", ["tag", "tree", "commit"])
+def test_a_file_that_is_another_kind_of_object_forges_no_other_file(repo, kind) -> None:
+    real = run(repo, "hash-object", "-w", "--stdin", data=b"true")
+    forged = b"x blob 4\nfake\n" * 9
+    evil = {
+        "tag": lambda: raw(repo, "tag", forged),
+        "tree": lambda: run(repo, "rev-parse", "HEAD^{tree}"),
+        "commit": lambda: run(repo, "rev-parse", "HEAD"),
+    }[kind]()
+    entries = [("a", evil), ("b", real), ("c", real)]
+    top = raw(
+        repo, "tree", b"".join(b"100644 %s\0" % n.encode() + bytes.fromhex(o) for n, o in entries)
+    )
+    commit = run(repo, "commit-tree", top, "-m", "x")
+
+    assert texts(f"git+{repo}@{commit}") == {"b": "true", "c": "true"}
+
+
+def raw(folder: Path, kind: str, data: bytes) -> str:
+    """Write an object that git itself would not."""
+    whole = b"%s %d\0%s" % (kind.encode(), len(data), data)
+    oid = hashlib.sha1(whole, usedforsecurity=False).hexdigest()
+    path = folder / ".git" / "objects" / oid[:2] / oid[2:]
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(zlib.compress(whole))
+    return oid
+
+
+def test_a_name_without_measure_is_skipped(repo, monkeypatch) -> None:
+    monkeypatch.setattr(git, "MOST_NAME_CHARS", 5)
+
+    assert skipped(f"git+{repo}@v1") == {"src/b.py…": "a name of 8 characters"}
+
+
+def test_names_that_together_are_too_long_are_refused(repo, monkeypatch) -> None:
+    monkeypatch.setattr(git, "MOST_NAMES_BYTES", 50)
+
+    with pytest.raises(ContextError, match="names of more than"):
+        texts(f"git+{repo}@v1")
+
+
+def test_a_repository_that_makes_git_wait_for_ever_is_given_up(repo) -> None:
+    (repo / ".git" / "config").unlink()
+    os.mkfifo(repo / ".git" / "config")
+
+    with pytest.raises(ContextError, match=r"git has said nothing for 0.1 s"):
+        Git(str(repo), ENV, protocols="none").line("rev-parse", "HEAD", silence_s=0.1)
+
+
+def test_git_ends_with_the_process_that_started_it(repo) -> None:
+    code = """if True:
+        import os, sys
+        from abyme.contexts.git_process import Git
+        held = Git(sys.argv[1], {"PATH": sys.argv[2]}, protocols="none")
+        os.write(1, str(held.start("rev-parse", "HEAD")._process.pid).encode() + b"\\n")
+        sys.stdin.read()
+        """
+    (repo / ".git" / "config").unlink()
+    os.mkfifo(repo / ".git" / "config")
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(repo), ENV["PATH"]],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**ENV, "PYTHONPATH": os.pathsep.join(sys.path)},
+    ) as host:
+        assert host.stdout is not None
+        pid = os.pidfd_open(int(host.stdout.readline()))
+        writer = os.open(repo / ".git" / "config", os.O_WRONLY)  # once git waits there
+        try:
+            host.kill()
+            ended, _, _ = select.select([pid], [], [], 20)
+        finally:
+            os.close(pid)
+            os.close(writer)
+
+    assert ended

@@ -228,9 +228,22 @@ def test_a_public_host_cannot_redirect_to_a_private_address(site, monkeypatch, h
     monkeypatch.setattr(urls, "is_public", lambda a: is_public(a) or a == OTHER)
     site.page("/in", b"metadata")
     site.page("/out", status=302, Location=site.url("/in", host))
-    with pytest.raises(ContextError, match=r"a private address: not followed|it is no URL"):
+    with pytest.raises(ContextError, match=r"not followed|it is no URL"):
         load_paths([site.url("/out", OTHER)])
     assert [path for _, path, _ in site.seen] == ["/out"]
+
+
+@pytest.mark.parametrize(
+    "host", ["2130706433", "127.1", "0177.0.0.1", "0x7f000001", "0x7f.1", "127.0.0.1.", "0x"]
+)
+def test_a_redirect_to_a_number_that_is_written_as_no_address_is_not_followed(site, host) -> None:
+    url = site.page("/a", status=302, Location=f"http://{host}:{site.port}/secret")
+    site.page("/secret", b"secret")
+
+    with pytest.raises(ContextError, match=r"redirects to .* not followed"):
+        text(url)
+
+    assert [path for _, path, _ in site.seen] == ["/a"]
 
 
 def test_a_private_host_that_was_named_may_redirect_to_another(site) -> None:

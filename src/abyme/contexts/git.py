@@ -29,10 +29,17 @@ from abyme.errors import ContextError
 
 MOST_FILES: Final = 1_000_000
 """Of one revision: a tree may name another ten times, and so on, ten levels deep."""
+MOST_NAME_CHARS: Final = 1_000
+MOST_NAMES_BYTES: Final = 200 * 10**6
+"""Of all names together."""
 MOST_BYTES: Final = 10**9
 """Of one file: it is unpacked into memory, and may have been packed a thousandfold."""
 _POINTER: Final = b"version https://git-lfs.github.com/spec/"
 _POINTER_BYTES: Final = 1024
+MOST_FAILURES: Final = 100
+"""Each costs another git: after so many no more is read."""
+_FETCH_SILENCE_S: Final = 3_600.0
+"""A quiet fetch says nothing until it ends; git itself ends one where nothing comes."""
 _MISSING: Final = "missing in the repository"
 _KINDS: Final = {b"120000": "link", b"160000": "submodule"}
 
@@ -59,13 +66,19 @@ def revision_of(source: str, *, env: Mapping[str, str], closing: ExitStack) -> E
     found: list[Found] = []
     skipped: list[Skipped] = []
     listed = git.stream("ls-tree", "-r", "-z", "-l", "--full-name", commit)
+    names_bytes = 0
     for number, entry in enumerate(listed, 1):
+        names_bytes += len(entry)
         if number > MOST_FILES:
             raise ContextError(f"more than {MOST_FILES:,} files")
+        if names_bytes > MOST_NAMES_BYTES:
+            raise ContextError(f"names of more than {size_words(MOST_NAMES_BYTES)}")
         facts, _, path = entry.partition(b"\t")
         mode, _, oid, size = facts.split()
         name = os.fsdecode(path)
-        if (reason := _KINDS.get(mode) or _leads_out(name)) is not None:
+        if len(name) > MOST_NAME_CHARS:
+            skipped.append(Skipped(name[:100] + "…", f"a name of {len(name):,} characters"))
+        elif (reason := _KINDS.get(mode) or _leads_out(name)) is not None:
             skipped.append(Skipped(name, reason))
         elif not size.isdigit():
             skipped.append(Skipped(name, _MISSING))
@@ -95,6 +108,7 @@ class _Blobs:
         self._git = git
         self._lock = threading.Lock()
         self._process: Process | None = None
+        self._failures = 0
 
     def open(self, oid: bytes, size: int) -> BinaryIO:
         """Unpack one into memory.
@@ -121,7 +135,23 @@ class _Blobs:
             self._process = None
 
     def _copy(self, oid: bytes, size: int, spool: int) -> None:
-        """Copy ``OID blob SIZE``, the content, and a line end."""
+        """Copy ``OID blob SIZE``, the content, and a line end.
+
+        What is said is said about what was asked, or this git is ended: whatever it would say
+        next could be the rest of another object, made to look like an answer.
+        """
+        if self._failures >= MOST_FAILURES:
+            raise OSError(0, "the repository is broken")
+        try:
+            self._answer(oid, size, spool)
+        except BaseException as error:
+            self._failures += 1
+            self.close()
+            if isinstance(error, ContextError):
+                raise OSError(0, str(error)) from None
+            raise
+
+    def _answer(self, oid: bytes, size: int, spool: int) -> None:
         if self._process is None:
             self._process = self._git.start("cat-file", "--batch", stdin=subprocess.PIPE)
         self._process.order(oid)
@@ -129,17 +159,20 @@ class _Blobs:
         while b"\n" not in held and (piece := self._process.read(PIECE_BYTES)):
             held += piece
         head, _, held = held.partition(b"\n")
-        if head.split()[1:] != [b"blob", str(size).encode()]:
+        if head.split()[1:] == [b"missing"]:
             raise OSError(0, _MISSING)
+        if head.split() != [oid, b"blob", str(size).encode()]:
+            raise OSError(0, "what its tree names is no file")
         left = size + 1
-        while True:
-            _write(spool, held[: left - 1] if len(held) >= left else held)
+        while len(held) < left:
+            _write(spool, held[: left - 1])
             left -= len(held)
-            if left <= 0:
-                return
             held = self._process.read(min(left, PIECE_BYTES))
             if not held:
                 raise OSError(0, "the repository is broken")
+        if held[left - 1 :] != b"\n":
+            raise OSError(0, "the repository is broken")
+        _write(spool, held[: left - 1])
 
 
 def _write(fd: int, data: bytes) -> None:
@@ -160,7 +193,8 @@ def _fetch(git: Git, url: str, revision: str) -> None:
     git.line("init", "-q", "--bare", "--template=")
     fetch = ("--depth=1", "--no-tags", "--no-recurse-submodules", "--no-write-commit-graph")
     try:
-        git.line("fetch", "-q", *fetch, "--", url, revision)
+        words = ("fetch", "-q", *fetch, "--", url, revision)
+        git.line(*words, silence_s=_FETCH_SILENCE_S)
     except ContextError as error:
         raise ContextError(str(error).replace(url, without_secrets(url))) from None
 

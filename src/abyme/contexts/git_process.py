@@ -1,13 +1,17 @@
 """Starts git, with nothing of the user's or the repository's settings but what is said here.
 
 Decides its environment and options. Invariant: no transport but those that are named, no
-prompt, no hook and no monitor; no process of it is left, whatever happens meanwhile, and none
-waits for ever because nobody reads what it says. Which commands are run `git` decides.
+prompt, no hook and no monitor; no process of it is left, whatever happens meanwhile, not even
+where this one is killed, and none waits for ever: not because nobody reads what it says, nor
+for what never comes. Which commands are run `git` decides.
 """
 
 import os
+import select
+import shutil
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -16,8 +20,18 @@ from typing import Final, Self
 from abyme.errors import ContextError
 
 IDLE_S: Final = 30
+SILENCE_S: Final = 120.0
+"""A command that reads what lies here and says nothing for so long hangs: on a FIFO, say."""
 PIECE_BYTES: Final = 1 << 20
 _SAID_BYTES: Final = 64 << 10
+_RECORD_BYTES: Final = 1 << 20
+_DIES_WITH_US: Final = """\
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG, SIGKILL
+if os.getppid() == int(sys.argv[1]):
+    os.execvp(sys.argv[2], sys.argv[2:])
+"""
+"""Runs before git: `preexec_fn` is not safe where there are threads."""
 _PASSED_ON: Final = ("HOME", "PATH", "SSH_AUTH_SOCK")
 _PROXIES: Final = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
@@ -47,7 +61,9 @@ class Git:
             "GIT_SSH_COMMAND": f"ssh -oBatchMode=yes -oConnectTimeout={IDLE_S}",
         }
 
-    def start(self, *args: str, stdin: int = subprocess.DEVNULL) -> "Process":
+    def start(
+        self, *args: str, stdin: int = subprocess.DEVNULL, silence_s: float = SILENCE_S
+    ) -> "Process":
         """Start a command of git's."""
         settings = [
             *("core.fsmonitor=false", f"core.hooksPath={os.devnull}", "gc.auto=0"),
@@ -55,7 +71,8 @@ class Git:
             *(f"safe.directory={folder}" for folder in self._trusted),
         ]
         options = [word for setting in settings for word in ("-c", setting)]
-        return Process(["git", "-C", self._folder, *options, *args], self._env, stdin)
+        command = ["git", "-C", self._folder, *options, *args]
+        return Process(command, self._env, stdin, silence_s)
 
     def stream(self, *args: str) -> Iterator[bytes]:
         """Yield what a command writes, record by record (each ends in NUL)."""
@@ -64,28 +81,30 @@ class Git:
             while piece := process.read(PIECE_BYTES):
                 *whole, held = (held + piece).split(b"\0")
                 yield from whole
+                if len(held) > _RECORD_BYTES:
+                    raise ContextError("it has a name of over 1 MB")
             _check(process)
 
-    def line(self, *args: str) -> str:
+    def line(self, *args: str, silence_s: float = SILENCE_S) -> str:
         """Return the one line that a command writes.
 
         Raises:
             ContextError: it fails.
         """
         try:
-            return self._line(args)
+            return self._line(args, silence_s)
         except _Untrusted:
             self._trusted = self._users_own()
         try:
-            return self._line(args)
+            return self._line(args, silence_s)
         except _Untrusted:
             raise ContextError(
                 "it belongs to somebody else, and git refuses it: if you trust it, "
                 "`git config --global --add safe.directory` with its absolute path"
             ) from None
 
-    def _line(self, args: Sequence[str]) -> str:
-        with self.start(*args) as process:
+    def _line(self, args: Sequence[str], silence_s: float) -> str:
+        with self.start(*args, silence_s=silence_s) as process:
             line = _whole(process)
             _check(process)
         return line.strip()
@@ -126,23 +145,28 @@ class _Untrusted(ContextError):
 class Process:
     """A started git. Leaves nothing behind, whatever happens meanwhile."""
 
-    def __init__(self, command: Sequence[str], env: Mapping[str, str], stdin: int) -> None:
-        try:
-            self._process = subprocess.Popen(  # noqa: S603  (words; names follow options)
-                command,
-                stdin=stdin,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env=env,
-                start_new_session=True,  # Ctrl-C is ours to handle
-            )
-        except FileNotFoundError:
-            raise ContextError("git is not installed") from None
-        except ValueError as error:  # a NUL
-            raise ContextError(str(error)) from None
+    def __init__(
+        self,
+        command: Sequence[str],
+        env: Mapping[str, str],
+        stdin: int,
+        silence_s: float = SILENCE_S,
+    ) -> None:
+        if shutil.which(command[0], path=env.get("PATH", os.defpath)) is None:
+            raise ContextError("git is not installed")
+        if any("\0" in word for word in command):
+            raise ContextError("embedded null byte")
+        self._silence_s = silence_s
         self._said = bytearray()
-        self._listens = threading.Thread(target=self._listen, daemon=True)
+        self._failed: OSError | None = None
+        started = threading.Event()
+        self._listens = threading.Thread(
+            target=self._run, args=(command, env, stdin, started), daemon=True
+        )
         self._listens.start()
+        started.wait()
+        if self._failed is not None:
+            raise ContextError(f"git cannot be started ({self._failed.strerror})")
 
     def __enter__(self) -> Self:
         return self
@@ -158,7 +182,15 @@ class Process:
                     pipe.close()
 
     def read(self, size: int) -> bytes:
-        """Read up to so many bytes as they come."""
+        """Read up to so many bytes as they come.
+
+        Raises:
+            ContextError: none come for too long.
+        """
+        poll = select.poll()
+        poll.register(self._out, select.POLLIN)
+        if not poll.poll(self._silence_s * 1000):
+            raise self._silent()
         return os.read(self._out, size)
 
     def order(self, line: bytes) -> None:
@@ -169,7 +201,10 @@ class Process:
 
     def end(self) -> tuple[int, list[str]]:
         """Wait for its end: exit code, and what it said."""
-        code = self._process.wait()
+        try:
+            code = self._process.wait(self._silence_s)
+        except subprocess.TimeoutExpired:
+            raise self._silent() from None
         self._listens.join()
         return code, os.fsdecode(bytes(self._said)).strip().splitlines()
 
@@ -177,8 +212,34 @@ class Process:
     def _out(self) -> int:
         return self._process.stdout.fileno() if self._process.stdout else -1
 
-    def _listen(self) -> None:
-        """Take what it says: who writes to a full pipe would wait for ever."""
+    def _silent(self) -> ContextError:
+        return ContextError(f"git has said nothing for {self._silence_s:g} s")
+
+    def _run(
+        self,
+        command: Sequence[str],
+        env: Mapping[str, str],
+        stdin: int,
+        started: threading.Event,
+    ) -> None:
+        """Start it and take what it says: who writes to a full pipe would wait for ever.
+
+        It is this thread that starts it: the kernel ends it with the thread that did.
+        """
+        try:
+            self._process = subprocess.Popen(  # noqa: S603  (words; names follow options)
+                [sys.executable, "-I", "-S", "-c", _DIES_WITH_US, str(os.getpid()), *command],
+                stdin=stdin,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=env,
+                start_new_session=True,  # Ctrl-C is ours to handle
+            )
+        except OSError as error:
+            self._failed = error
+            return
+        finally:
+            started.set()
         fd = self._process.stderr.fileno() if self._process.stderr else -1
         while piece := os.read(fd, _SAID_BYTES):
             self._said += piece[: _SAID_BYTES - len(self._said)]

@@ -12,6 +12,7 @@ import asyncio
 import base64
 import ipaddress
 import os
+import re
 import socket
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -111,6 +112,18 @@ def is_public(address: str) -> bool:
             inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
         ip = inner or ip
     return ip.is_global and not ip.is_multicast
+
+
+def _is_odd_number(host: str) -> bool:
+    """Tell an address in what the system reads as one and others do not: 127.1, 0x7f000001."""
+    last = host.rstrip(".").rpartition(".")[2].lower()
+    if not last.isdigit() and not re.fullmatch("0x[0-9a-f]*", last):
+        return False
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return True
+    return False
 
 
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
@@ -214,6 +227,8 @@ class _Fetch:
                 there = url.join(URL(reply.headers["Location"]))
             if there.scheme not in {"http", "https"} or not there.host:
                 raise _Refused(f"it redirects to {there.scheme or 'no'} URL, which is not followed")
+            if _is_odd_number(there.host):
+                raise _Refused(f"it redirects to {there.host}, which is not followed")
             if (url.scheme, there.scheme) == ("https", "http"):
                 raise _Refused("it redirects from https to http, which is not followed")
             self._left_public = self._left_public or any(map(is_public, self._met))
