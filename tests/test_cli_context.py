@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from abyme.apps.cli import context as module
 from abyme.apps.cli import main
+from abyme.contexts.manifest import DocumentFacts
 
 
 @pytest.fixture(autouse=True)
@@ -153,3 +155,44 @@ def test_help_teaches_by_examples(capfdbinary) -> None:
     code, out, _ = context(capfdbinary, "--help")
     assert code == 0
     assert "abyme context git+.@v1.0 --include '*.py'" in out
+
+
+def facts(name: str, pages: int, page_word: str, media: str) -> DocumentFacts:
+    return DocumentFacts(
+        name=name, chars=9, kind=0, media=media, pages=[*range(pages)], page_word=page_word
+    )
+
+
+def test_the_head_of_a_table_is_no_row_of_it() -> None:
+    headed, bare = "text/csv; header=present", "text/csv; header=absent"
+    lines = [
+        "".join(text for text, _ in line)
+        for media in (headed, bare)
+        for line in module._documents([facts("a", 3, "row", media)], everything=False)
+    ]
+    assert [line.split("a, ")[1] for line in lines if "  a, " in line] == ["2 rows", "3 rows"]
+    assert [line.rsplit(", ")[-1] for line in lines if "kinds" in line] == ["2 rows", "3 rows"]
+
+
+def test_one_name_that_is_told_of_often_is_named_once() -> None:
+    told = module._grouped("skipped", {"broken": ["x.zip"] * 1000 + ["y.zip"]}, everything=False)
+    assert [line[1][0] for line in told] == ["1,001  broken: x.zip (x 1,000), y.zip"]
+
+
+def test_what_an_extra_would_read_is_said(capfdbinary, monkeypatch) -> None:
+    Path("c.pdf").write_bytes(b"%PDF-1.4\n1 0 obj\n")
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    _, out, _ = context(capfdbinary, ".")
+    assert rows(out)["install"] == "pip install 'abyme[documents]'"
+
+
+def test_a_single_document_has_its_kind_and_pages(capfdbinary) -> None:
+    cells = [{"cell_type": "code", "source": "a = 1", "outputs": []}] * 2
+    Path("n.ipynb").write_text(json.dumps({"cells": cells, "nbformat": 4, "metadata": {}}))
+    _, out, _ = context(capfdbinary, "n.ipynb")
+    assert rows(out)["kind"] == "application/x-ipynb+json, 2 cells"
+
+
+def test_a_url_that_is_not_fetched_says_which_are(capfdbinary) -> None:
+    code, _, err = context(capfdbinary, "ftp://x/y")
+    assert (code, err) == (1, "abyme: cannot read 'ftp://x/y': only http and https are fetched\n")

@@ -16,6 +16,7 @@ revisions) comes from `remote`, opened by a callable.
 # ruff: noqa: PTH100, PTH110, PTH112, PTH116, PTH117, PTH118, PTH119, PTH120
 
 import os
+import re
 import stat
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 NO_ENV: Final[Mapping[str, str]] = MappingProxyType({})
 STDIN: Final = "-"
+ONLY_WEB: Final = "only http and https are fetched"
+_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _SPACES: Final = "\xa0\u202f\u3000"
 _PIPES: Final = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")
 
@@ -154,7 +157,8 @@ class Walk:
         except FileNotFoundError as error:
             if self._glob(path, place):
                 return
-            raise ContextError(f"cannot read {shown(path)!r}: {error.strerror}") from error
+            why = ONLY_WEB if _SCHEME.match(path) else error.strerror
+            raise ContextError(f"cannot read {shown(path)!r}: {why}") from error
         except OSError as error:
             raise ContextError(f"cannot read {shown(path)!r}: {error.strerror}") from error
         except ValueError as error:  # a NUL in the path

@@ -28,6 +28,8 @@ LARGEST = 5
 """Documents that are named, and members of a group."""
 WIDTHS = {2: "2 bytes a character", 4: "4 bytes a character"}
 PLAIN = "text/plain"
+ROW, NO_HEADER = "row", "header=absent"
+"""What a page of a table is called: the first is its head, unless its media says otherwise."""
 
 
 @click.command("context", short_help="Show what would be read, at no cost.")
@@ -138,6 +140,8 @@ def report(loaded: "Loaded", wall_s: float, *, everything: bool) -> Iterator[Lin
         yield _row("revision", f"{source} is at {commit[:12]}")
     if manifest.shape == "documents" or everything:
         yield from _documents(documents, everything=everything)
+    elif documents and (documents[0].media or documents[0].pages):
+        yield _row("kind", safe_line(documents[0].media or PLAIN) + _pages(documents[0]))
     yield from _rest(loaded, everything=everything)
 
 
@@ -146,22 +150,32 @@ def _documents(documents: "Sequence[DocumentFacts]", *, everything: bool) -> Ite
     width = max(len(f"{facts.chars:,}") for facts in ranked)
     word = "documents" if everything else "largest"
     for number, facts in enumerate(ranked):
-        pages = f", {count(len(facts.pages), facts.page_word)}" if facts.pages else ""
         name = safe_line(facts.name or "(without a name)")
-        yield _row("" if number else word, f"{facts.chars:>{width},}  {name}{pages}")
+        yield _row("" if number else word, f"{facts.chars:>{width},}  {name}{_pages(facts)}")
     kinds = Counter(facts.media or PLAIN for facts in documents)
     for number, (media, many) in enumerate(kinds.most_common()):
         paged = Counter[str]()
         for facts in documents:
             if (facts.media or PLAIN) == media and facts.pages:
-                paged[facts.page_word] += len(facts.pages)
+                paged[facts.page_word] += _page_count(facts)
         told = "".join(f", {count(n, page)}" for page, n in paged.most_common(2))
         yield _row("" if number else "kinds", f"{many:,}  {safe_line(media)}{told}")
     if tables := sum(facts.table is not None for facts in documents):
         yield _row("tables", f"{count(tables, 'document')} with columns beside the text")
 
 
+def _page_count(facts: "DocumentFacts") -> int:
+    """Count its pages; the row of names at the head of a table is none."""
+    headed = facts.page_word == ROW and not (facts.media or "").endswith(NO_HEADER)
+    return len(facts.pages) - headed
+
+
+def _pages(facts: "DocumentFacts") -> str:
+    return f", {count(_page_count(facts), facts.page_word)}" if facts.pages else ""
+
+
 def _rest(loaded: "Loaded", *, everything: bool) -> Iterator[Line]:
+    from abyme.contexts.account import install_words  # noqa: PLC0415
     from abyme.contexts.walk import Excluded  # noqa: PLC0415
 
     manifest = loaded.context.manifest
@@ -175,21 +189,29 @@ def _rest(loaded: "Loaded", *, everything: bool) -> Iterator[Line]:
     for item in manifest.skipped:
         reasons.setdefault(item.reason, []).append(item.name)
     yield from _grouped("skipped", reasons, everything=everything)
+    if install := install_words(loaded.skipped, loaded.notes):
+        yield _row("install", install.removeprefix("; to read them: "))
 
 
 def _grouped(word: str, groups: dict[str, list[str]], *, everything: bool) -> Iterator[Line]:
     """Name what has the same reason together, the largest group first."""
-    for reason, names in sorted(groups.items(), key=lambda group: -len(group[1])):
+    for reason, all_names in sorted(groups.items(), key=lambda group: -len(group[1])):
+        names = [_times(*one) for one in Counter(all_names).items()]
         named = names if everything else names[:LARGEST]
         if everything:
-            yield _row(word, f"{len(names):,}  {safe_line(reason)}:")
+            yield _row(word, f"{len(all_names):,}  {safe_line(reason)}:")
             for name in named:
-                yield _row("", f"  {safe_line(name)}")
+                yield _row("", f"  {name}")
         else:
             more = ", ..." if len(names) > len(named) else ""
-            listed = ", ".join(map(safe_line, named))
-            yield _row(word, f"{len(names):,}  {safe_line(reason)}: {listed}{more}")
+            listed = ", ".join(named)
+            yield _row(word, f"{len(all_names):,}  {safe_line(reason)}: {listed}{more}")
         word = ""
+
+
+def _times(name: str, times: int) -> str:
+    """Name once what is told of many times."""
+    return safe_line(name) + (f" (x {times:,})" if times > 1 else "")
 
 
 def _wide(documents: "Sequence[DocumentFacts]") -> str:
