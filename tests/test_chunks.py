@@ -211,3 +211,28 @@ def test_a_chunk_knows_its_page():
 def test_a_way_that_is_none_is_refused_in_words(way, message):
     with pytest.raises(ValueError, match=message):
         view(["a"]).chunks(None, None, way)
+
+
+@pytest.mark.parametrize("by", ["tokens", "lines", "paragraphs"])
+def test_small_documents_are_told_to_be_one_chunk_without_an_estimate(monkeypatch, by):
+    seen = []
+    monkeypatch.setattr(cuts, "estimate", lambda text: seen.append(text) or estimate(text))
+    found = view(["It was late.\n\nNobody came.\n"] * 50).chunks(None, None, Way(by, None, 0))
+    assert len(found) == 50
+    assert [one.span for one in found][-1] == (49, 0, 27)
+    assert seen == []
+
+
+def test_a_chunk_of_a_hit_stands_where_the_hit_does():
+    seen = view(["one\ntwo here\nthree\n"])
+    (hit,) = seen.grep("two")
+    (chunk,) = seen.chunks(hit, None, Way("tokens", None, 0))
+    assert (chunk, chunk.span, chunk.name, chunk.line) == ("two here", (0, 4, 12), "0.txt", 2)
+
+
+def test_what_can_only_be_a_name_and_is_none_is_refused_with_the_nearest():
+    seen = view(["a", "b"], ["src/main.py", "notes.txt"])
+    with pytest.raises(KeyError, match=r"src/main\.py"):
+        seen.chunks("src/mian.py", None, Way("tokens", None, 0))
+    (chunk,) = seen.chunks("a text that is none of ours.", None, Way("tokens", None, 0))
+    assert chunk.span is None

@@ -9,12 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from abyme.guest.chunks import Chunks, Stretch
+from abyme.guest.chunks import Chunk, Chunks, Stretch
 from abyme.guest.cuts import BY, MOST_SIZE, Cutter
 from abyme.guest.parts import Sources
 from abyme.guest.places import Hit
 
 MAX_NOTES: Final = 3
+MAX_NAME_CHARS: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +72,14 @@ class Chunking:
         if given is None or given is self.context:
             return Chunks(self._documents(self.chosen(docs)), cutter)
         if isinstance(given, Hit):
-            given = self.text_of(given.span[0])[given.span[1] : given.span[2]]
+            number, start, end = given.span
+            given = Chunk(self.text_of(number)[start:end], given.span, given.name)
         if isinstance(given, int) and not isinstance(given, bool):
             return Chunks(self._documents(self.chosen([given])), cutter)
         if not isinstance(given, str):
             kind = type(given).__name__
             raise TypeError(f"chunks cuts a str or a document by its name, not {kind}")
-        if len(given) < 1_000 and given in self.names:
+        if len(given) < MAX_NAME_CHARS and (given in self.names or self._means_a_name(given)):
             return Chunks(self._documents(self.chosen([given])), cutter)
         return Chunks([self._stretch(given)], cutter)
 
@@ -85,6 +87,16 @@ class Chunking:
         """Say what was cut in another way since the last call."""
         notes, self._notes = list(self._notes)[:MAX_NOTES], {}
         return notes
+
+    def _means_a_name(self, given: str) -> bool:
+        """Tell whether a text can only be meant as a name: then it is one, or is refused."""
+        if isinstance(given, Chunk) or not self.names or not isinstance(self.names[0], str):
+            return False
+        return (
+            ("." in given or "/" in given)
+            and not any(map(str.isspace, given))
+            and any(map(str.isalnum, given))
+        )
 
     def _documents(self, numbers: Sequence[int]) -> list[Stretch]:
         def text_of(number: int) -> Callable[[], str]:

@@ -189,6 +189,11 @@ class Chunks(Sequence[Chunk]):
             return False
         if known.cuts is None:
             text = known.stretch.text_of()
+            if text and self._cutter.is_whole(text):
+                known.starts.append(0)
+                known.ends.append(len(text))
+                known.over = True
+                return True
             of = known.stretch
             whole = of.document if of.offset == 0 else None
             known.cuts = self._cutter.cuts(text, whole, of.name)

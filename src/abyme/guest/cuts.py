@@ -28,6 +28,8 @@ BLOCK_CHARS: Final = 1 << 18
 SAMPLE_CHARS: Final = 2_048
 SAMPLES: Final = 4
 """Of a block, to tell its characters a token."""
+WHOLE_CHARS_A_TOKEN: Final = 6
+"""A text of more characters than these for each token of a size is not asked whether it fits."""
 LAST_SHARE: Final = 4
 """A cut is made at the last line or word within the last quarter, where there is one."""
 MOST_TITLE_CHARS: Final = 200
@@ -79,6 +81,21 @@ class Cutter:
         else:
             cuts = _packed(ruler, self._units(text, document, name), self._most())
         yield from cuts if not self.overlap else self._overlapping(ruler, cuts)
+
+    def is_whole(self, text: str) -> bool:
+        """Tell cheaply that a text is one chunk; False: it may be one all the same.
+
+        Of many small documents nearly all are: an estimate is never more than the bytes.
+        """
+        chars = len(text)
+        if self.by == "lines":
+            return text.count("\n") < (self.size or SIZE_LINES)
+        if self.by not in {"tokens", "paragraphs"}:
+            return False
+        size = self.size or SIZE_TOKENS
+        if chars <= size and text.isascii():
+            return True
+        return chars <= min(size * WHOLE_CHARS_A_TOKEN, MEASURED_CHARS) and estimate(text) <= size
 
     def _most(self) -> int | None:
         """Give the tokens up to which units are packed; None: each is a chunk of its own."""
