@@ -9,9 +9,10 @@ import pytest
 from jail_doubles import BUDGET
 
 from abyme.core.effects import Result
+from abyme.core.seeks import Sought
 from abyme.errors import ProtocolViolation, SandboxError
 from abyme.sandboxes.jail.zygote import Zygote
-from abyme.sandboxes.wired import ceilings, frames
+from abyme.sandboxes.wired import ceilings, channel, frames, session
 from abyme.sandboxes.wired.body import Use
 from abyme.sandboxes.wired.session import WiredSession
 from abyme.wire import ENGINE_PROCESSES, PACKET_BYTES, PacketReader, decode, encode, packets
@@ -34,7 +35,7 @@ REQUEST = {"prompt": "p", "text": None, "model": None, "fresh": False}
 class Guest:
     """Says what the test says, and reads what the host says."""
 
-    def __init__(self, cell_timeout_s=60, memory_bytes=None):
+    def __init__(self, cell_timeout_s=60, memory_bytes=None, seek=None):
         wire, self.wire = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         control, self.control = socket.socketpair()
         self.session = WiredSession(
@@ -44,6 +45,7 @@ class Guest:
             output_chars=50,
             max_processes=None,
             memory_bytes=memory_bytes,
+            seek=seek,
         )
         self.session.facts = SimpleNamespace(layers=("pid_namespace",), snapshots=True)
         self.events = []
@@ -460,3 +462,51 @@ def test_a_session_that_has_no_forks_to_watch_is_not_looked_at_between_cells(mon
         assert looks == []
 
     with_guest(play)
+
+
+def test_answers_of_the_context_that_a_guest_does_not_read_are_bounded(monkeypatch):
+    monkeypatch.setattr(session, "MAX_UNREAD_ANSWERS_BYTES", 3 << 20)
+    questions, all_asked = [], asyncio.Event()
+
+    async def seek(wanted):
+        questions.append(wanted)
+        if len(questions) == 6:
+            all_asked.set()
+        return Sought(note="a" * (1 << 20))
+
+    async def play(guest):
+        running = guest.cell(1)
+        await guest.hears()
+        for batch in range(6):
+            guest.says(t="seek", cell=1, batch=batch, wanted={"type": "grep", "pattern": "a"})
+        await all_asked.wait()
+        await asyncio.gather(*guest.session._seeking._open)
+        assert guest.session._channel.unread_bytes < 4 << 20
+        given = {}
+        while len(given) < 6:
+            told = await guest.hears()
+            if told["t"] == "answer":
+                given[told["batch"]] = told["refused"] and told["refused"]["fault"]
+        assert given[0] is given[1] is None
+        assert given[4] == given[5] == "limit"
+        guest.finishes(1)
+        assert (await running).ended == "clean"
+
+    with_guest(play, seek=seek)
+
+
+def test_a_guest_that_asks_its_context_and_never_reads_is_ended(monkeypatch):
+    monkeypatch.setattr(channel, "MAX_UNREAD_REFUSALS", 20)
+
+    async def seek(_):
+        return Sought(note="a" * (1 << 20))
+
+    async def play(guest):
+        running = guest.cell(1)
+        await guest.hears()
+        for batch in range(10):
+            guest.says(t="seek", cell=1, batch=batch, wanted={"type": "grep", "pattern": "a"})
+        with pytest.raises(ProtocolViolation, match="does not read"):
+            await running
+
+    with_guest(play, seek=seek)

@@ -2,12 +2,14 @@
 
 import asyncio
 import os
+import threading
 
 import pytest
 
 from abyme.contexts import searching
 from abyme.contexts.confined import Confined, HelperFailed, HelperUnavailable
 from abyme.contexts.sealed import from_value
+from abyme.contexts.symbols import SymbolFinder
 from abyme.core.events import Span
 from abyme.core.limits import Limits
 from abyme.core.seeks import Search
@@ -355,3 +357,54 @@ def test_a_search_by_meaning_that_cannot_be_had_is_an_error_that_says_why():
             "the spare key",
             Host({"places": [], "complete": False, "note": searching.NO_MEANING}),
         ).search("key", meaning=True)
+
+
+@pytest.mark.parametrize("word", ["spare\0", "\ud800spare", 'spare" AND NEAR(', "\x1a"])
+def test_what_no_index_takes_is_left_out_of_a_question(context, word):
+    assert seek(context, "spare")
+    asked = Search(words=[word, "spare"], k=3)
+    assert asyncio.run(context.seek(asked)).complete
+    assert asyncio.run(context.seek(Search(words=["spare"], k=3))).complete
+
+
+def test_a_question_that_fails_by_itself_does_not_end_the_index(context, monkeypatch):
+    seek(context, "key")
+    finder = context._seeking._where.memory._companions["index"]
+    process = finder._helper._process
+    monkeypatch.setattr(searching, "_plain", lambda _: 7)
+    for _ in range(3):
+        with pytest.raises(ContextError, match="this search failed: AttributeError"):
+            seek(context, "key")
+    monkeypatch.undo()
+
+    assert seek(context, "note").complete
+    assert finder._helper._process is process
+
+
+@pytest.mark.parametrize("finder", [lambda: searching.Finder(None, "index"), SymbolFinder])
+def test_a_question_that_was_cancelled_before_its_turn_is_never_asked(finder, monkeypatch):
+    begun, goes_on, asked = threading.Event(), threading.Event(), []
+
+    def looks(_, *wanted):
+        asked.append(wanted[0])
+        begun.set()
+        goes_on.wait(10)
+
+    made = finder()
+    name, ask = ("ask", "asked") if isinstance(made, searching.Finder) else ("find", "found")
+    monkeypatch.setattr(type(made), name, looks)
+
+    async def run():
+        rest = [None] * (1 if name == "ask" else 2)
+        first = asyncio.ensure_future(getattr(made, ask)("first", *rest))
+        await asyncio.sleep(0)
+        second = asyncio.ensure_future(getattr(made, ask)("second", *rest))
+        await asyncio.to_thread(begun.wait, 10)
+        second.cancel()
+        await asyncio.gather(second, return_exceptions=True)
+        goes_on.set()
+        await first
+
+    asyncio.run(run())
+    made.close()
+    assert asked == ["first"]

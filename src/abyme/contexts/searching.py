@@ -8,11 +8,14 @@ Does not look at texts, and ranks nothing itself.
 
 import asyncio
 import os
+import re
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
 from abyme.contexts.confined import Confined, HelperFailed, HelperUnavailable
 from abyme.core.seeks import Search, Sought
+from abyme.errors import ContextError
 
 if TYPE_CHECKING:
     from abyme.contexts.seeking import Where
@@ -28,6 +31,8 @@ ANSWER_TIMEOUT_S: Final = 60.0
 MAX_CONTEXTS: Final = 32
 """Known to a helper at once; of more, the one that has asked first is told again."""
 MAX_STARTS: Final = 2
+_NO_TEXT: Final = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
+"""What no index takes."""
 WORDS, MEANING = "index", "embed"
 NEEDS: Final = {WORDS: (), MEANING: ("wordllama",)}
 NO_MEANING: Final = (
@@ -46,7 +51,7 @@ async def search(wanted: Search, where: "Where") -> Sought:
     memory = where.memory
     found = memory.companion(job, lambda: Finder(memory, job))
     assert isinstance(found, Finder)
-    return await asyncio.to_thread(found.ask, wanted, where)
+    return await found.asked(wanted, where)
 
 
 class Finder:
@@ -56,11 +61,24 @@ class Finder:
         self._memory = memory
         self._job = job
         self._turn = threading.Lock()
+        self._thread = ThreadPoolExecutor(1, f"abyme-{job}")
+        """Its own: who waits for an index keeps nobody else's work waiting."""
         self._helper: Confined | None = None
         self._known: dict[object, int] = {}
         self._told = self._starts = 0
         self._closed = self._has_waited = False
         self._why: HelperUnavailable | None = None
+
+    async def asked(self, wanted: Search, where: "Where") -> Sought:
+        """Find passages; who is cancelled while others are asking never asks.
+
+        Raises:
+            ContextError: see `ask`.
+        """
+        if self._closed:
+            raise HelperUnavailable("the context is closed")
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, self.ask, wanted, where)
 
     def ask(self, wanted: Search, where: "Where") -> Sought:
         """Find passages.
@@ -82,6 +100,7 @@ class Finder:
     def close(self) -> None:
         """End the helper. Safe to repeat."""
         self._closed = True
+        self._thread.shutdown(wait=False, cancel_futures=True)
         helper = self._helper
         if helper is not None:
             helper.close()
@@ -91,8 +110,8 @@ class Finder:
         question = {
             "t": "search",
             "id": self._tell_of(helper, where),
-            "words": wanted.words,
-            "meaning": wanted.meaning,
+            "words": [_plain(word) for word in wanted.words],
+            "meaning": None if wanted.meaning is None else _plain(wanted.meaning),
             "k": wanted.k,
             "documents": wanted.documents,
             "wait_s": WAIT_AGAIN_S if self._has_waited else WAIT_S,
@@ -100,6 +119,8 @@ class Finder:
         self._has_waited = True
         helper.send(question)
         answer, _ = helper.receive(ANSWER_TIMEOUT_S)
+        if answer.get("t") == "failed":  # this question: the index goes on
+            raise ContextError(f"this search failed: {str(answer.get('why'))[:200]}")
         if answer.get("t") != "found":
             raise HelperFailed(self._job, f"ended ({str(answer.get('why'))[:200]})")
         try:
@@ -181,3 +202,8 @@ class Finder:
         self._has_waited = False
         if helper is not None:
             helper.close()
+
+
+def _plain(words: str) -> str:
+    """Leave out what would end a question, or could not be written."""
+    return _NO_TEXT.sub(" ", words)

@@ -10,6 +10,7 @@ import contextlib
 import importlib.util
 import re
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 import msgspec
@@ -60,7 +61,7 @@ async def symbols(wanted: Symbols, where: "Where") -> Sought:
     names = where.index.names
     name = names[wanted.document] if wanted.document < len(names) else ""
     finder = cast("SymbolFinder", where.memory.companion("symbols", SymbolFinder))
-    return await asyncio.to_thread(finder.find, where.memory, entry, name)
+    return await finder.found(where.memory, entry, name)
 
 
 def language_of(name: str, head: str) -> str | None:
@@ -78,9 +79,21 @@ class SymbolFinder:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._thread = ThreadPoolExecutor(1, "abyme-symbols")
         self._helper: Confined | None = None
         self._found: dict[tuple[Entry, str], Sought] = {}
         self._is_closed = False
+
+    async def found(self, memory: "Memory", entry: Entry, name: str) -> Sought:
+        """Find the symbols of a text; who is cancelled while others are asking never asks.
+
+        Raises:
+            ContextError: see `symbols`.
+        """
+        if self._is_closed:
+            raise ContextError("the context is closed")
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, self.find, memory, entry, name)
 
     def find(self, memory: "Memory", entry: Entry, name: str) -> Sought:
         """Find the symbols of a text; for worker threads.
@@ -105,6 +118,7 @@ class SymbolFinder:
     def close(self) -> None:
         """End the helper. Safe to repeat."""
         self._is_closed = True
+        self._thread.shutdown(wait=False, cancel_futures=True)
         helper = self._helper
         if helper is not None:
             helper.close()

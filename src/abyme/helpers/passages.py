@@ -74,10 +74,16 @@ def _wait(passages: "Growing", wait_s: float) -> None:
 
 
 def _answer(passages: "Growing", context: "Context", head: Mapping[str, Any]) -> dict[str, Any]:
-    context.choose(head["documents"])
+    try:
+        context.choose(head["documents"])
+        places = passages.best(head, context)
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 - one question's: the index goes on
+        return {"t": "failed", "why": f"{type(error).__name__}: {error}"[:200]}
     return {
         "t": "found",
-        "places": passages.best(head, context),
+        "places": places,
         "indexed_bytes": passages.indexed_bytes,
         "wanted_bytes": passages.wanted_bytes,
         "full": passages.full,

@@ -72,6 +72,11 @@ class Channel:
             raise ProtocolViolation("the guest asks and does not read")
         self.send(told_frames)
 
+    @property
+    def unread_bytes(self) -> int:
+        """What the guest has been told and has not read."""
+        return sum(map(len, self._outgoing))
+
     def close(self) -> None:
         """Give the socket up. Safe to repeat."""
         if self._closed:

@@ -45,6 +45,8 @@ MAX_LATE_FRAMES = 20_000
 MAX_LATE_BYTES = frames.MAX_OPEN_BYTES
 MAX_IDLE_DEATHS = 3
 """Between two cells, which nothing but the host's own processes can bring about."""
+MAX_UNREAD_ANSWERS_BYTES = 64 << 20
+"""Of questions to the context, which wait for a guest that asks on and on and does not read."""
 LOOK_S = 0.2
 """What a cell uses is looked at this often, while it matters."""
 TOO_LATE = ev.Failure(fault="cancelled", message="the cell that asked has ended")
@@ -52,6 +54,11 @@ TOO_MUCH = ev.Failure(
     fault="limit",
     message=f"calls that are open at once may have {frames.MAX_OPEN_BYTES >> 20} MB of text: "
     "make several batches, one after the other",
+)
+UNREAD = ev.Failure(
+    fault="limit",
+    message=f"answers of the context that are not read yet may have "
+    f"{MAX_UNREAD_ANSWERS_BYTES >> 20} MB: ask for less, or one after the other",
 )
 NOTHING_LEFT = Budget(usd=None, calls=None, tokens=None, seconds=None, turns=0, depth=0)
 
@@ -328,7 +335,14 @@ class WiredSession:
 
     def _sought(self, batch: int, result: Result | None, failure: ev.Failure | None) -> None:
         results = () if result is None else (result,)
-        self._channel.send(told.answer(batch, results, failure, NOTHING_LEFT))
+        if result is not None:
+            size = len(result.text or "") + self._channel.unread_bytes
+            if size > MAX_UNREAD_ANSWERS_BYTES:
+                results, failure = (), UNREAD
+        try:
+            self._channel.refuse(told.answer(batch, results, failure, NOTHING_LEFT))
+        except ProtocolViolation as error:  # also where no frame of the guest is being read
+            self._die(error)
 
     def _ended(self, frame: frames.Finished) -> None:
         running = self._current(frame.cell)
