@@ -487,3 +487,24 @@ def test_an_archive_that_changes_while_it_is_read_is_told(tmp_path, monkeypatch)
     loaded = load_paths([tmp_path])
     assert loaded.notes == [("a.zip", "changed while it was read")]
     assert texts(loaded) == {"a.zip/a": "alpha"}
+
+
+def test_what_lies_in_one_source_has_so_much_time_together(tmp_path, monkeypatch):
+    """With none left, what needs a reader is skipped, and what needs none is read."""
+    monkeypatch.setattr(unpacked, "MOST_READ_S", 0.0)
+    inner = a_zip([("word/document.xml", b"<x/>")])
+    (tmp_path / "a.zip").write_bytes(a_zip([("x.docx", inner), ("b.txt", b"beta")]))
+    loaded = load_paths([tmp_path / "a.zip"])
+    why = "what it lies in takes more than 0 min to read"
+    assert loaded.skipped == [("a.zip/x.docx", why)]
+    assert loaded.has_passing
+    assert texts(loaded) == {"a.zip/b.txt": "beta"}
+
+
+def test_the_time_of_readers_is_counted_down():
+    allowance = unpacked.of_source(1, unpacked.of_load(1 << 30))
+    allowance.spend(unpacked.MOST_READ_S - 1)
+    allowance.check_time()
+    allowance.spend(1)
+    with pytest.raises(unpacked.Exceeded, match=r"more than 30 min to read$"):
+        allowance.check_time()

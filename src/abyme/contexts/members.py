@@ -12,6 +12,7 @@ import hashlib
 import importlib.util
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -150,7 +151,10 @@ class _Reading:
         limits = ARCHIVE_LIMITS if job.kind in ARCHIVES else DOCUMENT_LIMITS
         fd, name = self._file.fileno(), wanted(job.name)
         number = -1
+        began_s = time.monotonic()
         try:
+            if job.depth:
+                self._allowance.check_time()
             with closing(self._desk.readers.open(fd, job.kind, name, limits)) as items:
                 for number, item in enumerate(items):
                     if self._desk.stopping.is_set():
@@ -162,6 +166,9 @@ class _Reading:
         else:
             if number < 0:
                 self._shelf.skip(job.order, job.name, "nothing is in it")
+        finally:
+            if job.kind not in ARCHIVES:  # these wait for what lies in them
+                self._allowance.spend(time.monotonic() - began_s)
         if self._unlisted:
             more = f"{self._unlisted:,} more entries that cannot be read"
             self._shelf.skip((*job.order, number + 2), job.name, more)

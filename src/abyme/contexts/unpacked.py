@@ -21,6 +21,8 @@ RATIO: Final = 100
 ALWAYS_BYTES: Final = 256_000_000
 MOST_BYTES: Final = 16_000_000_000
 MOST_FILES: Final = 200_000
+MOST_READ_S: Final = 1_800.0
+"""Of all readers together, for what lies in one source."""
 MAX_DEPTH: Final = 4
 """Archives within archives."""
 MAX_LISTED: Final = 1_000
@@ -47,6 +49,7 @@ class Allowance:
         self._left_bytes = left_bytes
         self._left_files = MOST_FILES
         self._left_listed = MAX_LISTED
+        self._left_s = MOST_READ_S
         self._says = says
         self._above = above
         self._lock = threading.Lock()
@@ -81,6 +84,24 @@ class Allowance:
             over = self._left_files < 0
         if over:
             raise Exceeded(f"more than {MOST_FILES:,} files")
+
+    def spend(self, wall_s: float) -> None:
+        """Count time that a reader took for a file in this source."""
+        with self._lock:
+            self._left_s -= wall_s
+
+    def check_time(self) -> None:
+        """See that there is time for one more file.
+
+        Raises:
+            Exceeded: all of it is spent.
+        """
+        with self._lock:
+            over = self._left_s <= 0
+        if over:
+            error = Exceeded(f"what it lies in takes more than {MOST_READ_S / 60:g} min to read")
+            error.is_passing = True
+            raise error
 
     def lists(self) -> bool:
         """Count an entry that is skipped; whether there is room to list it."""
