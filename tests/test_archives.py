@@ -465,7 +465,9 @@ def with_pax_size(size):
     [
         (with_size(1 << 62), "a.tar/b", "broken (it ends too early)"),
         (with_size(-512), "a.tar", "broken (negative size) after 1 file"),
-        (with_pax_size(-5000), "a.tar", "broken (it leads back into itself) after 1 file"),
+        (with_pax_size(-5000), "a.tar", "broken (bad size) after 1 file"),
+        (with_pax_size(-512), "a.tar", "broken (bad size) after 1 file"),
+        (with_pax_size("abc"), "a.tar", "broken (bad size) after 1 file"),
     ],
 )
 def test_a_tar_with_a_size_that_cannot_be_ends(tmp_path, data, name, reason):

@@ -372,6 +372,19 @@ def test_a_database_with_a_log_beside_it_is_read_without_that(tmp_path):
     assert path.read_bytes()[18:20] == b"\x02\x02"
 
 
+def test_of_bytes_without_measure_the_number_is_told_and_the_rows_after_them_are_read(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(sqlite, "MAX_CELL_BYTES", 1_000_000)
+    script = """create table t(a, "b""c"); insert into t values
+        (1, zeroblob(2000000)), (2, zeroblob(64)), (3, 'x');"""
+
+    kept = read_file(sqlite, database(tmp_path, script))
+
+    assert kept.text("t") == f'a,"b""c"\n1,"<2,000,000 bytes>"\n2,{"00" * 64}\n3,x\n'
+    assert kept.note("t") is None
+
+
 def test_a_table_with_a_broken_page_keeps_the_rows_before_it(tmp_path):
     script = "create table t(a); " + "insert into t values (hex(zeroblob(900)));" * 40
     path = database(tmp_path, script)

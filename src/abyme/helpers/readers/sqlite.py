@@ -120,14 +120,23 @@ def _table(database: sqlite3.Connection, emit: Emit, name: str) -> None:
     shown = name.replace("\0", "\ufffd")
     quoted = name.replace('"', '""')
     try:
-        cursor = database.execute(f'SELECT * FROM main."{quoted}"')  # noqa: S608 - quoted
-        columns = [one[0] for one in cursor.description]
+        empty = database.execute(f'SELECT * FROM main."{quoted}" LIMIT 0')  # noqa: S608 - quoted
+        columns = [one[0] for one in empty.description]
+        cells = ", ".join(map(_cell, columns))
+        cursor = database.execute(f'SELECT {cells} FROM main."{quoted}"')  # noqa: S608 - quoted
         table = Collector(columns, header=True)
         notes = _fill(table, cursor)
     except (sqlite3.Error, sqlite3.Warning, ValueError) as error:
         emit.skipped(shown, f"broken ({error})")
         return
     table.give(emit, shown, notes)
+
+
+def _cell(column: str) -> str:
+    """Ask for a column; of long bytes only for their number, whatever it is."""
+    name = '"' + column.replace('"', '""') + '"'
+    long = f"typeof({name}) = 'blob' AND length({name}) > {_HEX_BYTES}"
+    return f"CASE WHEN {long} THEN printf('<%,d bytes>', length({name})) ELSE {name} END"
 
 
 def _fill(table: Collector, cursor: sqlite3.Cursor) -> list[str]:

@@ -98,6 +98,12 @@ def _watched(damage: list[str]) -> type[tarfile.TarInfo]:
     """Make headers that tell of a damaged one, which tarfile takes for the archive's end."""
 
     class Header(tarfile.TarInfo):
+        def _apply_pax_info(self, headers: dict[str, str], encoding: str, errors: str) -> None:
+            size = headers.get("size", "0")
+            if not (size.isascii() and size.isdigit()):  # tarfile takes it for 0
+                raise tarfile.InvalidHeaderError("bad size")  # type: ignore[attr-defined]
+            super()._apply_pax_info(headers, encoding, errors)  # type: ignore[misc]
+
         @classmethod
         def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
             header = super().frombuf(buf, encoding, errors)
