@@ -236,3 +236,21 @@ def test_what_can_only_be_a_name_and_is_none_is_refused_with_the_nearest():
         seen.chunks("src/mian.py", None, Way("tokens", None, 0))
     (chunk,) = seen.chunks("a text that is none of ours.", None, Way("tokens", None, 0))
     assert chunk.span is None
+
+
+def headings(text, name="a.md"):
+    found = view([text], [name]).chunks(None, None, Way("headings", None, 0))
+    return [one.heading for one in found]
+
+
+def test_hashes_in_a_fence_or_a_script_are_no_headings():
+    text = "# One\n\n```\n# chvt 3\n```\n\n# Two\n\n```\n# not\n```\nend\n# Three\n"
+    assert headings(text) == ["One", "Two", "Three"]
+    assert headings("a=1\n# note\nb=2\n", "x.sh") == [None]
+
+
+def test_chapters_of_a_novel_are_headings_and_sentences_are_not():
+    text = "a\nADVENTURE I. A SCANDAL\nb\nPART THREE\nc\nINTRODUCTION\nd\n第一章 风\ne\n"
+    heads = [None, "ADVENTURE I. A SCANDAL", "PART THREE", "INTRODUCTION", "第一章 风"]
+    assert headings(text) == heads
+    assert headings("the\npart I like is\nbook 3 of it\n") == [None]

@@ -33,17 +33,27 @@ WHOLE_CHARS_A_TOKEN: Final = 6
 LAST_SHARE: Final = 4
 """A cut is made at the last line or word within the last quarter, where there is one."""
 MOST_TITLE_CHARS: Final = 200
+HASH_COMMENTS: Final = (
+    *(".sh", ".bash", ".zsh", ".py", ".pyi", ".rb", ".pl", ".r", ".yml", ".yaml", ".toml"),
+    *(".cfg", ".conf", ".ini", ".mk", "makefile", "dockerfile", ".cmake", ".tcl"),
+)
+"""Ends of names of texts in which a line that begins with # is a comment."""
 PARSED_CHARS: Final = 5 << 20
 _BREAK: Final = re.compile(r"\n[ \t\r]*\n\s*")
 _HEAD_LINE: Final = (
     r"(?:[ ]{0,3}(#{1,6}[ \t]+\S[^\n]*)"
-    r"|((?i:chapter|part|book|section|appendix|article)[ \t]+[\dIVXLCivxlc]+\b[^\n]{0,100})"
+    r"|((?:Chapter|Part|Book|Section|Appendix|Article|Adventure|Volume"
+    r"|CHAPTER|PART|BOOK|SECTION|APPENDIX|ARTICLE|ADVENTURE|VOLUME)[ \t]+"
+    r"(?:[\dIVXLCivxlc]+|(?i:one|two|three|four|five|six|seven|eight|nine|ten))\b[^\n]{0,100})"
+    r"|(第[\d一二三四五六七八九十百零两]{1,8}[章回节卷部][^\n]{0,60})"
+    r"|((?:INTRODUCTION|PREFACE|PROLOGUE|EPILOGUE)\.?[ \t]*(?=\r?\n|\r?\Z))"
     r"|(\d+(?:\.\d+)*\.?[ \t]+[A-Z][^\n]{0,100}(?=\r?\n[ \t]*\r?(?:\n|\Z)))"
     r"|(?:={3,}|-{3,}|~{3,})[ \t]*(?=\r?\n|\r?\Z))"
 )
 _HEADING: Final = re.compile("\n" + _HEAD_LINE)
 """Begins with a character that is searched for fast. Without a group it is a rule that makes a
 heading of the line above."""
+_FENCE: Final = re.compile(r"(?m)^[ ]{0,3}```[^`\n]*$")
 _FIRST_HEADING: Final = re.compile(_HEAD_LINE)
 _BLOCK: Final = re.compile(r"\n[ \t\r]*\n(?=[^\s)\]}])")
 """A blank line before what is not indented: where code that cannot be parsed is cut."""
@@ -105,7 +115,7 @@ class Cutter:
         if self.by == "paragraphs":
             return _between(text, (one.end() for one in _BREAK.finditer(text)))
         if self.by == "headings":
-            return _headings(text)
+            return _headings(text, hashes=not str(name).lower().endswith(HASH_COMMENTS))
         found = self.symbols_of(document) if document is not None else None
         if found is None:
             found = _of_python(text)
@@ -240,13 +250,21 @@ def _between(text: str, marks: Iterator[int]) -> Iterator[Cut]:
     yield Cut(start, len(text))
 
 
-def _headings(text: str) -> Iterator[Cut]:
+def _headings(text: str, *, hashes: bool) -> Iterator[Cut]:
+    """Cut at headings; `hashes`: a line that begins with # is one, but within a fence."""
     start, heading = 0, None
     first = _FIRST_HEADING.match(text)
-    if first is not None and first.lastindex:
+    if first is not None and first.lastindex and (hashes or first.lastindex != 1):
         heading = _title(first[first.lastindex])
+    fences, fence, is_fenced = _FENCE.finditer(text), -1, True
     for found in _HEADING.finditer(text):
         at, title = found.start() + 1, found[found.lastindex] if found.lastindex else ""
+        if found.lastindex == 1:
+            while fence < at:  # an odd number of them has been passed: it stands in one
+                passed = next(fences, None)
+                fence, is_fenced = passed.start() if passed else len(text), not is_fenced
+            if is_fenced or not hashes:
+                continue
         if not found.lastindex:
             at = text.rfind("\n", 0, found.start()) + 1
             title = text[at : found.start()]
