@@ -1,7 +1,10 @@
 """What a REPL may ask of its own context through the host: lines, passages, symbols.
 
-Data for the wire and for `ports.Context.seek`. It costs no budget and is no event: the same
-question to the same context has the same answer, whenever it is asked.
+Data for the wire and for `ports.Context.seek`. It costs no budget and is no event. Lines and
+symbols: the same question to the same context has the same answer, whenever it is asked. Ranked
+passages are an exception in large contexts: how rare a word is, is counted over what is indexed
+by then, for this context and for others on the same memory. While the index grows (`complete` is
+False), and where child contexts were asked first, order and scores may differ.
 """
 
 from typing import Annotated, TypeAlias
