@@ -254,3 +254,9 @@ def test_chapters_of_a_novel_are_headings_and_sentences_are_not():
     heads = [None, "ADVENTURE I. A SCANDAL", "PART THREE", "INTRODUCTION", "第一章 风"]
     assert headings(text) == heads
     assert headings("the\npart I like is\nbook 3 of it\n") == [None]
+
+
+def test_a_hit_as_a_childs_context_is_its_line_without_the_lines_end():
+    seen = view(["one\r\ntwo here\r\nthree\r\n"])
+    (hit,) = seen.grep("two")
+    assert seen.part_of(hit).spans == [(0, 5, 13)]

@@ -167,6 +167,8 @@ class Sources:
             raise ValueError("that hit is not of this context")
         begin = text.rfind("\n", 0, start) + 1
         stop = text.find("\n", end)
+        if stop > end and text[stop - 1] == "\r":
+            stop -= 1  # it belongs to the line's end, as in what the hit shows
         return number, begin, len(text) if stop < 0 else stop
 
     def _whole(self, text: str, name: Any = None) -> Span | None:
