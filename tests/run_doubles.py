@@ -23,7 +23,7 @@ class FakeSession:
         self.closed = False
         self.on_event: Callable[[Any], None] = lambda event: None
 
-    async def run_cell(self, cell, code, *, restore, budget, on_event):
+    async def run_cell(self, cell, code, *, restore, budget, on_event, patience=1.0):
         self.on_event = on_event
         self._ended = asyncio.get_running_loop().create_future()
         work = asyncio.ensure_future(self._cells[code.strip()](self, cell))

@@ -49,7 +49,7 @@ class OpenSession:
         self.dead = None
         self.limit = None
 
-    async def run_cell(self, cell, code, *, restore, budget, on_event):
+    async def run_cell(self, cell, code, *, restore, budget, on_event, patience=1.0):
         if self.dead:
             raise SandboxError(self.dead)
         self.limit = None

@@ -7,11 +7,16 @@ from pathlib import Path
 import pytest
 from jail_doubles import ANY, BUDGET, bench, needs_snapshots
 
+from abyme.core import effects as do
+from abyme.core import events as ev
 from abyme.core.effects import Result
+from abyme.core.ids import ROOT
 from abyme.core.limits import Limits
+from abyme.core.recall import cell_digest
 from abyme.errors import ProtocolViolation, SandboxError, SandboxUnavailable
 from abyme.sandboxes.jail import Jail
 from abyme.sandboxes.jail.processes import number_of
+from abyme.sandboxes.wired.rebuild import rebuild
 
 SHORT = Limits(cell_timeout_s=0.5, memory_bytes=300 << 20, max_processes=16)
 
@@ -433,3 +438,16 @@ def test_maps_that_are_only_read_are_limited_too(hasty):
     with hasty.repl() as repl:
         code = "import mmap\nm = mmap.mmap(-1, 1 << 36, flags=0x4022, prot=mmap.PROT_READ)"
         assert repl.cell(code).error.endswith("OSError: [Errno 12] Cannot allocate memory\n")
+
+
+def test_what_is_run_again_may_take_longer_than_it_had(hasty):
+    """It ended by itself before: a machine that is busier now costs a resumed run no names."""
+    code = "import time\nend = time.monotonic() + 0.8\nwhile time.monotonic() < end: pass"
+    with hasty.repl() as repl:
+        assert repl.cell(code).limit == "cell_timeout_s"
+        finished = ev.CellFinished(cell=2, output="", ended="clean", changed=[])
+        run = do.RunCell(node=ROOT, cell=2, code=code, restore=(), budget=BUDGET)
+        done = do.DoneCell(run=run, asked=(), came_out=cell_digest(finished))
+        differs = repl.loop.run_until_complete(rebuild(repl.session, [done]))
+
+    assert [one.what for one in differs if "ended" in one.what] == []

@@ -181,7 +181,7 @@ class Session(Protocol):
         """Known once the session is open."""
         ...
 
-    async def run_cell(
+    async def run_cell(  # noqa: PLR0913 - what a cell is run with
         self,
         cell: int,
         code: str,
@@ -189,8 +189,10 @@ class Session(Protocol):
         restore: Sequence[Result],
         budget: Budget,
         on_event: Callable[[CallsRequested | AnswerSubmitted], None],
+        patience: float = 1.0,
     ) -> CellFinished:
-        """Run one cell; what it asks for meanwhile goes to `on_event`.
+        """Run one cell; what it asks for meanwhile goes to `on_event`. It may take `patience`
+        times what a cell may.
 
         Raises:
             SandboxError: the session is dead. A cell that raises, hangs, crashes or

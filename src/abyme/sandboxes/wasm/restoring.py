@@ -63,7 +63,7 @@ class RestoringSession:
         """Whether all its processes are gone, and no others will be made."""
         return self._closed and self._session.closed
 
-    def run_cell(
+    def run_cell(  # noqa: PLR0913 - as the port has it
         self,
         cell: int,
         code: str,
@@ -71,6 +71,7 @@ class RestoringSession:
         restore: Sequence[Result],
         budget: Budget,
         on_event: OnEvent,
+        patience: float = 1.0,
     ) -> Coroutine[Any, Any, ev.CellFinished]:
         """Run one cell; see `abyme.ports.Session.run_cell`."""
         run = do.RunCell(
@@ -79,7 +80,12 @@ class RestoringSession:
         self._asked.clear()
         self._answered = []
         running = self._session.run_cell(
-            cell, code, restore=restore, budget=budget, on_event=lambda e: self._heard(e, on_event)
+            cell,
+            code,
+            restore=restore,
+            budget=budget,
+            on_event=lambda e: self._heard(e, on_event),
+            patience=patience,
         )
         return self._ran(run, running)
 

@@ -13,6 +13,8 @@ from abyme.core import events as ev
 from abyme.core.recall import Recall, difference, keys
 from abyme.ports import Session
 
+PATIENCE = 4.0
+"""What is run again has ended by itself before, within its time; now the machine may be busier."""
 NOT_ASKED = ev.Failure(
     fault="cancelled",
     message="this cell is run again, and did not ask for this before: no call was made",
@@ -70,7 +72,12 @@ async def _again(session: Session, cell: do.DoneCell) -> ev.CellFinished:
 
     try:
         return await session.run_cell(
-            run.cell, run.code, restore=run.restore, budget=run.budget, on_event=on_event
+            run.cell,
+            run.code,
+            restore=run.restore,
+            budget=run.budget,
+            on_event=on_event,
+            patience=PATIENCE,
         )
     finally:
         await asyncio.gather(*answering, return_exceptions=True)

@@ -157,7 +157,7 @@ class WiredSession:
         """Whether all its processes are gone."""
         return self._dead is not None and (self._body is None or self._gone)
 
-    def run_cell(
+    def run_cell(  # noqa: PLR0913 - as the port has it
         self,
         cell: int,
         code: str,
@@ -165,6 +165,7 @@ class WiredSession:
         restore: Sequence[Result],
         budget: Budget,
         on_event: OnEvent,
+        patience: float = 1.0,
     ) -> Coroutine[Any, Any, ev.CellFinished]:
         """Run one cell; see `abyme.ports.Session.run_cell`.
 
@@ -172,15 +173,16 @@ class WiredSession:
         """
         if self._cell is None:
             self._coming, self._stopped_before = True, None
-        return self._run_cell(cell, code, restore, budget, on_event)
+        return self._run_cell(cell, code, restore, budget, on_event, patience)
 
-    async def _run_cell(
+    async def _run_cell(  # noqa: PLR0913, PLR0917 - as `run_cell`
         self,
         cell: int,
         code: str,
         restore: Sequence[Result],
         budget: Budget,
         on_event: OnEvent,
+        patience: float,
     ) -> ev.CellFinished:
         if self._cell is not None:
             raise SandboxError("a cell is running already")
@@ -189,7 +191,8 @@ class WiredSession:
             raise self._dead
         self._stop_idle_looks()
         now_s = self._loop.time()
-        ladder = Ladder(now_s, self._ceilings.cell_timeout_s, self._can_roll_back)
+        timeout_s = self._ceilings.cell_timeout_s * patience
+        ladder = Ladder(now_s, timeout_s, self._can_roll_back)
         running = _Cell(cell, on_event, ladder, self._loop.create_future())
         self._cell, self._coming = running, False
         why, self._stopped_before = self._stopped_before, None
