@@ -121,6 +121,17 @@ def test_lines_of_json_are_rows_too(view):
         len(view('{"a": 1}\n[2]\n').table())
 
 
+def test_a_list_of_dicts_is_a_table_however_its_lines_are_broken(view):
+    text = '[{"a": 1},\n {"a": 2,\n  "b": "x"}\n]\n'
+    table = view(text).table()
+
+    assert (table.columns, table.types, len(table)) == (["a", "b"], {"a": "int", "b": "str"}, 2)
+    assert [(dict(row), row.line) for row in table] == [({"a": 1}, 1), ({"a": 2, "b": "x"}, 2)]
+    assert table[1].quote == '{"a": 2,\n  "b": "x"}'
+    with pytest.raises(ValueError, match="an item is no JSON object"):
+        len(view('[{"a": 1}, 5]').table())
+
+
 def test_without_a_header_columns_are_numbered(view):
     text = "ham\tGo until the end\nspam\tWin 1,000\nham\tOk\n"
 

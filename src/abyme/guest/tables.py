@@ -38,6 +38,10 @@ def no_blob(_: int) -> None:
 REST: Final = None
 """Name of what a row has beyond the last column, as `csv.DictReader` has it."""
 _FIRST: Final = re.compile(r"[^\ufeff\s]")
+_LIST: Final = re.compile(r"[\ufeff\s]*\[\s*\{")
+_ITEM: Final = re.compile(r"[\s,]*\{")
+_END: Final = re.compile(r"\s*\]\s*\Z")
+_DECODER: Final = json.JSONDecoder()
 _LOOKED_AT: Final = 1000
 _SHOWN: Final = 12
 
@@ -321,6 +325,34 @@ class Lines:
         return [made.get(name) for _, _, made in self._found(0)]
 
 
+class Items(Lines):
+    """Rows of one JSON list of dicts, however its lines are broken."""
+
+    def _found(self, at: int) -> Iterator[tuple[int, int, dict[Any, Any]]]:
+        text = self._text
+        at = at or text.index("[") + 1
+        while (begun := _ITEM.match(text, at)) is not None:
+            begin = begun.end() - 1
+            try:
+                made, at = _DECODER.raw_decode(text, begin)
+            except (ValueError, RecursionError) as error:
+                where = text.count("\n", 0, begin) + 1
+                raise ValueError(f"the item in line {where:,} is no JSON: {error}") from None
+            yield begin, at, made
+        if _END.match(text, at) is None:
+            where = text.count("\n", 0, at) + 1
+            raise ValueError(f"behind line {where:,} an item is no JSON object, or the list is cut")
+
+    @staticmethod
+    def fit(text: str) -> bool:
+        """Tell whether a text begins as such a list."""
+        begun = _LIST.match(text)
+        try:
+            return begun is not None and bool(_DECODER.raw_decode(text, begun.end() - 1))
+        except (ValueError, RecursionError):
+            return False
+
+
 class Tables:
     """Makes tables of the documents of one context."""
 
@@ -363,7 +395,11 @@ class Tables:
             return 0
         numbers = self._chosen(name)
         if len(numbers) != 1:
-            raise ValueError(f"table() takes one document, and {name!r} is {len(numbers):,}")
+            some = ", ".join(repr(self._names[number]) for number in numbers[:_SHOWN])
+            more = ", ..." if len(numbers) > _SHOWN else ""
+            raise ValueError(
+                f"table() takes one document, and {name!r} is {len(numbers):,}: {some}{more}"
+            )
         return numbers[0]
 
     def _make(self, number: int, written: Written) -> Table:
@@ -376,6 +412,8 @@ class Tables:
         if delimiter is None and first[0] == "{":
             way = Lines(text)
             return Table(name, number, text, way, self._blob_of)
+        if delimiter is None and first[0] == "[" and Items.fit(text):
+            return Table(name, number, text, Items(text), self._blob_of)
         media = self._media.get(number, "")
         if written == UNKNOWN and media.startswith(MADE):  # by a reader of ours
             way = Csv(text, Dialect(","), header=media.endswith("present"))
