@@ -341,6 +341,16 @@ def test_a_repl_reads_large_texts_itself_where_the_host_does_not_answer():
     assert len(host.asked) == 1
 
 
+def test_a_repl_reads_itself_what_an_index_has_not_reached():
+    """An oom_badness that stands in mm/ was not found in mm/ while the rest was being indexed."""
+    host = Host({"places": [], "complete": False, "note": "the first 3 of 9 MB are indexed"})
+    view = view_of(LARGE, host)
+
+    assert view.search("spare key")[0].line == 2
+    assert len(host.asked) == 1
+    assert view.take_notes() == []
+
+
 def test_a_search_by_meaning_is_always_the_hosts():
     place = {"places": [[0, 4, 9, 1, 0.5]]}
     host = Host(place)
