@@ -92,6 +92,7 @@ EVENTS: list[tuple[float, NodeId, ev.AnyEvent]] = [
     (1.6, CHILD, ev.CellStarted(cell=1, code="submit(4)")),
     (1.6, CHILD, ev.AnswerSubmitted(cell=1, value=4, evidence=[])),
     (1.7, CHILD, ev.CellFinished(cell=1, output="", ended="clean")),
+    (1.7, CHILD, ev.EvidenceChecked(found=[PLACE], missing=[])),
     (
         2.0,
         ROOT,

@@ -400,6 +400,7 @@ def test_show_prints_the_tree_the_cells_and_the_answer(runs_dir, capsysbinary) -
         "",
         "── 0.0, cell 1  submitted",
         "  submit(4)",
+        f'│ [1] a\\udcff.py:7  "def x(): {bad}"',
         "",
         "answered",
         f"two {bad}",

@@ -65,6 +65,8 @@ class CellView:
     """Sub-calls that equal an earlier one of the run."""
     wrong: str | None = None
     """Why its answer did not fit the schema."""
+    checked: ev.EvidenceChecked | None = None
+    """What was found of its evidence."""
     runs: int = 1
     """Times that it was begun: once more after the run was cut off in it."""
 
@@ -211,8 +213,8 @@ class RunView:
                 cell.begin_again(at_s)
             case ev.CellStarted():
                 node.cells.append(CellView(event.cell, event.code, at_s))
-            case ev.EvidenceChecked() if cell and event.wrong is not None:
-                cell.wrong = event.wrong
+            case ev.EvidenceChecked() if cell:
+                cell.wrong, cell.checked = event.wrong, event
             case ev.BatchConfirmed() if cell:
                 cell.confirmed[event.batch] = event.allowed
             case ev.CallsRequested() if cell:

@@ -131,8 +131,10 @@ def _skipped(folder: "RunFolder") -> Iterator["Line"]:
 
 
 def _cells(node: "NodeView", view: "RunView", *, full: bool) -> Iterator["Line"]:
+    from abyme.apps.cli.answers import references  # noqa: PLC0415
     from abyme.apps.safe_text import safe_line  # noqa: PLC0415
     from abyme.apps.tree import how_it_ended, named  # noqa: PLC0415
+    from abyme.core.ids import ROOT  # noqa: PLC0415
 
     for cell in node.cells:
         word, style = how_it_ended(cell)
@@ -142,6 +144,9 @@ def _cells(node: "NodeView", view: "RunView", *, full: bool) -> Iterator["Line"]
         yield from _sub_calls(cell, view.tally.by_cell.get((node.id, cell.number)), full=full)
         if cell.finished is not None:
             yield from _output(cell, full=full)
+        if cell.checked is not None and node.id != ROOT:  # the root's stand below its answer
+            for line in references(cell.checked.found, cell.checked.derivations):
+                yield [(f"│ {line.strip()}", "")]
     for why in node.lost:
         yield [(f"REPL lost: {safe_line(why)}", "bad")]
     if node.ended is not None and node.ended.status != "answered":
