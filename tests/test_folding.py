@@ -496,7 +496,7 @@ def twenty(turn):
 
 def test_a_folded_run_that_is_killed_goes_on_with_the_same_prompts(tmp_path):
     model = played(twenty)
-    given_ = {"runs_dir": tmp_path, "window_tokens": 8_192, "limits": Limits(max_turns=20)}
+    given_ = {"runs_dir": tmp_path, "window_tokens": 8_320, "limits": Limits(max_turns=20)}
     with RLM(model=model, **given_) as rlm:
         answer = rlm.ask("Which?", prose(5_000))
         assert (answer.status, answer.value) == ("answered", 3)
