@@ -48,6 +48,7 @@ def main(
     _find_own_package()
     from abyme.guest.kernel import landlock, namespaces, seccomp  # noqa: PLC0415
     from abyme.guest.kernel.credentials import prefer_for_oom  # noqa: PLC0415
+    from abyme.guest.kernel.libc import library  # noqa: PLC0415
 
     control = socket.socket(fileno=control_fd)
     if not seccomp.available():
@@ -76,6 +77,7 @@ def main(
         os.chdir("/")
         os.dup2(0, 2)  # what went wrong until here, the host has read; from here on nobody does
         server = ForkServer(control, way, around, loaded)
+        library().clearenv()  # C code of packages may have set some: readline sets LINES, COLUMNS
         shared += lockdown.verify_inherited()
     except lockdown.NotJailed as layer:
         return _refuse(control, f"this layer is not on: {layer}")
