@@ -135,7 +135,7 @@ def refused(*packages):
                 found.setdefault("why", str(error))
                 raise
 
-    with pytest.raises(pytest.skip.Exception):
+    with pytest.raises(SandboxUnavailable):
         Failing(isolation=Isolation(packages=list(packages)))
     return found["why"]
 
