@@ -65,6 +65,7 @@ def main(
         loaded = packages.NOTHING if wanted is None else packages.load(json.loads(wanted))
     except packages.Unloadable as error:
         return _refuse(control, str(error))
+    library().clearenv()  # C code of packages may have set some: readline sets LINES and COLUMNS
     from abyme.guest.forks import ForkServer  # noqa: PLC0415
     from abyme.guest.kernel import lockdown  # noqa: PLC0415
 
@@ -77,7 +78,6 @@ def main(
         os.chdir("/")
         os.dup2(0, 2)  # what went wrong until here, the host has read; from here on nobody does
         server = ForkServer(control, way, around, loaded)
-        library().clearenv()  # C code of packages may have set some: readline sets LINES, COLUMNS
         shared += lockdown.verify_inherited()
     except lockdown.NotJailed as layer:
         return _refuse(control, f"this layer is not on: {layer}")
